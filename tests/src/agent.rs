@@ -1,14 +1,19 @@
 //! The real `agent` binary in a folder of its own.
 
-use crate::process::ChildProcess;
-use agent::{
-    control::{AgentClient, AgentClientError},
-    status::StatusReport,
+use crate::{
+    process::ChildProcess,
+    wait::{PATIENCE, until_true},
 };
-use anyhow::Context;
+use agent::{
+    check::CheckReport,
+    control::{AgentClient, AgentClientError},
+    status::{LayerState, OverallState, StatusReport},
+};
+use anyhow::{Context, Result, ensure};
 use std::{
     ffi::OsString,
     fs,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -19,45 +24,36 @@ use std::{
 pub struct AgentProcess {
     process: Option<ChildProcess>,
     dir: PathBuf,
-    /// More of its environment.
+    /// Further environment variables.
     environment: Vec<(String, OsString)>,
-    /// What is run before it in a mount namespace of its own, where it has one.
+    /// Shell script that starts the agent in a mount namespace of its own.
     namespace: Option<String>,
 }
 
 impl AgentProcess {
     /// Writes `config` to `dir/agent.toml` and starts the agent. `dir` holds the files that the configuration names.
-    pub fn start(dir: &Path, config: &str) -> anyhow::Result<Self> {
+    pub fn start(dir: &Path, config: &str) -> Result<Self> {
         Self::start_with(dir, config, &[])
     }
 
-    /// Starts the agent on a folder that has its configuration already.
-    pub fn start_as_is(dir: &Path) -> anyhow::Result<Self> {
-        let mut agent = Self {
-            process: None,
-            dir: dir.to_owned(),
-            environment: Vec::new(),
-            namespace: None,
-        };
-        agent.restart()?;
-        Ok(agent)
-    }
-
-    /// The same with these variables in its environment.
-    pub fn start_with(
-        dir: &Path,
-        config: &str,
-        variables: &[(&str, &str)],
-    ) -> anyhow::Result<Self> {
+    /// As [`start`](Self::start), with these variables in the agent's environment.
+    pub fn start_with(dir: &Path, config: &str, variables: &[(&str, &str)]) -> Result<Self> {
         fs::create_dir_all(dir)?;
         fs::write(dir.join("agent.toml"), config)?;
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).into());
+        Self::launch(dir, variables.iter().map(own).collect())
+    }
+
+    /// Starts the agent on a folder that already has its configuration.
+    pub fn start_as_is(dir: &Path) -> Result<Self> {
+        Self::launch(dir, Vec::new())
+    }
+
+    fn launch(dir: &Path, environment: Vec<(String, OsString)>) -> Result<Self> {
         let mut agent = Self {
             process: None,
             dir: dir.to_owned(),
-            environment: variables
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.into()))
-                .collect(),
+            environment,
             namespace: None,
         };
         agent.restart()?;
@@ -65,7 +61,7 @@ impl AgentProcess {
     }
 
     /// Kills the agent if it runs and starts it again.
-    pub fn restart(&mut self) -> anyhow::Result<()> {
+    pub fn restart(&mut self) -> Result<()> {
         self.process = None;
         let mut command = match &self.namespace {
             Some(script) => enter_namespace(&self.dir, script),
@@ -77,13 +73,13 @@ impl AgentProcess {
         Ok(())
     }
 
-    /// From the next start on the agent has a mount namespace of its own, in which this shell script, in the agent's
-    /// folder, starts it by `"$0" "$@"`. What it starts ends with the agent. Needs root.
+    /// From the next start on, runs the agent in its own mount namespace, started by this shell script with `"$0" "$@"`.
+    /// The script's working folder is the agent's; its other processes end with the agent. Needs root.
     pub fn use_namespace(&mut self, script: impl Into<String>) {
         self.namespace = Some(script.into());
     }
 
-    /// A path, in the agent's folder where it is relative, as the agent sees it in its namespace.
+    /// A path inside the agent's namespace; relative paths start at the agent's folder.
     pub fn path(&mut self, path: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.process().pid()));
         let path = self.dir.join(path);
@@ -107,22 +103,24 @@ impl AgentProcess {
         &self.dir
     }
 
-    /// What it has logged.
+    /// Text of the agent's log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
     }
 
-    /// Waits until it has logged `text`; an answer may be there before the line that tells of it.
-    pub async fn logged(&self, text: &str) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.log().contains(text) {
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "the agent has not logged {text:?}"
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
+    /// Waits until it has logged `text`; an answer may arrive before the log line about it.
+    pub async fn logged(&self, text: &str) -> Result<()> {
+        let what = format!("the agent to log {text:?}");
+        until_true(&what, || self.log().contains(text)).await
+    }
+
+    /// Changes `agent.toml`, by a rename as editors do, so that no half-written file is ever read.
+    pub fn edit_config(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+        let file = self.dir.join("agent.toml");
+        let changed = change(fs::read_to_string(&file)?);
+        let new = self.dir.join("agent.toml.new");
+        fs::write(&new, changed)?;
+        Ok(fs::rename(new, file)?)
     }
 
     /// Its audit records so far (`[audit] file = "audit.log"` in its folder).
@@ -140,7 +138,7 @@ impl AgentProcess {
         &self,
         what: &str,
         wanted: impl Fn(&StatusReport) -> bool,
-    ) -> anyhow::Result<StatusReport> {
+    ) -> Result<StatusReport> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let last = self.status().await;
@@ -161,9 +159,61 @@ impl AgentProcess {
         }
     }
 
+    /// Waits until every layer is proven.
+    pub async fn until_proven(&self) -> Result<StatusReport> {
+        self.until_status("every layer to be proven", |r| {
+            r.overall == OverallState::Proven
+        })
+        .await
+    }
+
+    /// Waits until the gateway listens for the first forward; returns where.
+    pub async fn until_bound(&self) -> Result<SocketAddr> {
+        let bound = |r: &StatusReport| Some(r.forwards.first()?.bound.first()?.clone());
+        let report = self
+            .until_status("the first forward to be bound", |r| bound(r).is_some())
+            .await?;
+        Ok(bound(&report).context("not bound")?.parse()?)
+    }
+
+    /// Waits until the login layer has this state.
+    pub async fn until_login(&self, state: LayerState) -> Result<StatusReport> {
+        let what = format!("the login to be {state:?}");
+        self.until_status(&what, |r| r.layers.login.state == state)
+            .await
+    }
+
+    /// Waits until the login layer has failed; returns cause and remedy.
+    pub async fn login_failure(&self) -> Result<(String, String)> {
+        let login = self.until_login(LayerState::Failed).await?.layers.login;
+        let told = login.cause.zip(login.remedy);
+        told.context("a failed login without cause or remedy")
+    }
+
     /// Runs another command of the same binary on the same folder.
-    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+    pub fn run(&self, arguments: &[&str]) -> Result<Output> {
         self.command(arguments).output().context("running agent")
+    }
+
+    /// Runs a command that must succeed; returns its standard output.
+    pub fn succeed(&self, arguments: &[&str]) -> Result<String> {
+        let done = self.run(arguments)?;
+        ensure!(done.status.success(), "{arguments:?}: {done:?}");
+        Ok(String::from_utf8(done.stdout)?)
+    }
+
+    /// Text and exit code of `agent status`.
+    pub fn status_output(&self) -> Result<(String, i32)> {
+        let done = self.run(&["status"])?;
+        let text = String::from_utf8(done.stdout)?;
+        Ok((text, done.status.code().context("ended by a signal")?))
+    }
+
+    /// Report and exit code of `agent check --json`, with further arguments.
+    pub fn check(&self, more: &[&str]) -> Result<(CheckReport, Option<i32>)> {
+        let done = self.run(&[&["check", "--json"], more].concat())?;
+        let report = serde_json::from_slice(&done.stdout).with_context(|| format!("{done:?}"))?;
+        Ok((report, done.status.code()))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -171,7 +221,7 @@ impl AgentProcess {
     }
 }
 
-/// The records of requests in an audit file, without what else it says.
+/// The request records in an audit file, without its other lines.
 pub fn records(file: &Path) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines()
@@ -191,7 +241,7 @@ fn enter_namespace(dir: &Path, script: &str) -> Command {
     unshare
 }
 
-/// `program`, which is the agent or starts it, with these arguments, on the folder with its `agent.toml`.
+/// `program`, the agent or a wrapper of it, with these arguments and the folder `dir`, which holds `agent.toml`.
 pub fn command(mut program: Command, dir: &Path, arguments: &[&str]) -> Command {
     program
         .args(arguments)
@@ -210,9 +260,9 @@ pub fn binary(name: &str) -> PathBuf {
     folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name))
 }
 
-/// Writes a secret that only its owner can read. By a rename: an agent that runs looks at its secrets each second, and half
-/// a secret is another one, which would be tried.
-pub fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
+/// Writes a secret that only its owner can read, by a rename: a running agent reads its secrets every second and would try
+/// a half-written one.
+pub fn write_secret(path: &Path, secret: &str) -> Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     fs::write(&new, secret)?;
@@ -220,6 +270,3 @@ pub fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
     fs::rename(&new, path)?;
     Ok(())
 }
-
-/// Generous: a loaded machine is no reason to fail.
-const PATIENCE: Duration = Duration::from_secs(60);

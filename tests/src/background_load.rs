@@ -1,6 +1,6 @@
-//! Load that goes on while things break, and an account of what came of each request.
+//! Continuous load while parts of the path break, and a summary of what happened to each request.
 
-use crate::{caller::HttpCaller, recording_origin::issue};
+use crate::{caller::HttpCaller, recording_origin::issue, wait::until_true};
 use anyhow::{Result, ensure};
 use http::{Response, StatusCode};
 use std::{
@@ -10,29 +10,29 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Workers that read issues and write comments in turn, each over a connection of its own that is opened anew when it
-/// breaks. Each request names an issue that no other names.
+/// Workers that alternately read issues and write comments, each over its own connection, which it reopens when it breaks.
+/// No two requests name the same issue.
 pub struct BackgroundLoad {
     count: Arc<LoadCounters>,
     stop: CancellationToken,
     workers: JoinSet<LoadSummary>,
 }
 
-/// What came of the requests.
+/// What happened to the requests.
 #[derive(Debug, Default)]
 pub struct LoadSummary {
-    /// Answered by Jira, and rightly.
+    /// Answered correctly by Jira.
     pub answered: u64,
-    /// Broken off, not connected, or answered by the agent that it failed.
+    /// Broken off, not connected, or answered with the agent's own error.
     pub failed: u64,
-    /// Not sent, since nobody listened at the gateway.
+    /// Not sent, because the gateway refused the connection.
     pub refused: u64,
-    /// Answered with anything else.
+    /// Answered with anything else: one description each.
     pub wrong: Vec<String>,
     /// Issues whose comment was acknowledged.
     confirmed_comments: HashSet<String>,
@@ -53,7 +53,7 @@ enum CallOutcome {
 }
 
 impl BackgroundLoad {
-    /// Starts `workers` that call the port of a gateway.
+    /// Starts this many workers, which call the gateway's port `addr`.
     pub fn start(addr: SocketAddr, workers: usize) -> Self {
         let count = Arc::new(LoadCounters::default());
         let stop = CancellationToken::new();
@@ -81,20 +81,21 @@ impl BackgroundLoad {
     /// Stops the workers and sums up their requests.
     pub async fn stop(mut self) -> LoadSummary {
         self.stop.cancel();
-        let mut account = LoadSummary::default();
+        let mut summary = LoadSummary::default();
         while let Some(Ok(one)) = self.workers.join_next().await {
-            account.answered += one.answered;
-            account.failed += one.failed;
-            account.refused += one.refused;
-            account.wrong.extend(one.wrong);
-            account.confirmed_comments.extend(one.confirmed_comments);
+            summary.answered += one.answered;
+            summary.failed += one.failed;
+            summary.refused += one.refused;
+            summary.wrong.extend(one.wrong);
+            summary.confirmed_comments.extend(one.confirmed_comments);
         }
-        account
+        summary
     }
 }
 
 impl LoadSummary {
-    /// Holds it against what has arrived: no wrong answer, no comment written twice, none acknowledged that is not there.
+    /// Compares it with the comments that arrived: no wrong answer, no comment written twice, no acknowledged comment lost.
+    /// `arrived` counts comments by issue.
     pub fn verify_against(&self, arrived: &HashMap<String, u32>) -> Result<()> {
         ensure!(self.wrong.is_empty(), "wrong answers: {:#?}", self.wrong);
         let twice: Vec<_> = arrived.iter().filter(|(_, times)| **times > 1).collect();
@@ -114,7 +115,7 @@ impl LoadSummary {
 }
 
 async fn work(addr: SocketAddr, count: Arc<LoadCounters>, stop: CancellationToken) -> LoadSummary {
-    let mut account = LoadSummary::default();
+    let mut summary = LoadSummary::default();
     let mut caller = None;
     while !stop.is_cancelled() {
         let number = count.next.fetch_add(1, Ordering::Relaxed);
@@ -132,38 +133,38 @@ async fn work(addr: SocketAddr, count: Arc<LoadCounters>, stop: CancellationToke
         };
         let pause = match outcome {
             CallOutcome::Answered => {
-                account.answered += 1;
+                summary.answered += 1;
                 count.answered.fetch_add(1, Ordering::Relaxed);
                 if writes {
-                    account.confirmed_comments.insert(key);
+                    summary.confirmed_comments.insert(key);
                 }
                 REQUEST_INTERVAL
             }
             CallOutcome::Failed => {
-                account.failed += 1;
+                summary.failed += 1;
                 count.failed.fetch_add(1, Ordering::Relaxed);
                 caller = None;
                 AFTER_FAILURE
             }
             CallOutcome::Refused => {
-                account.refused += 1;
+                summary.refused += 1;
                 count.failed.fetch_add(1, Ordering::Relaxed);
                 AFTER_FAILURE
             }
             CallOutcome::Wrong(what) => {
-                account.wrong.push(what);
+                summary.wrong.push(what);
                 REQUEST_INTERVAL
             }
         };
         tokio::time::sleep(pause).await;
     }
-    account
+    summary
 }
 
 /// The next request needs another connection (RFC 9112 §9.6).
 fn closes(answer: &Response<String>) -> bool {
-    let told = answer.headers().get(http::header::CONNECTION);
-    told.is_some_and(|value| value == "close")
+    let connection = answer.headers().get(http::header::CONNECTION);
+    connection.is_some_and(|value| value == "close")
 }
 
 fn is_refused(error: &anyhow::Error) -> bool {
@@ -203,22 +204,12 @@ fn classify(answer: &Response<String>, key: &str) -> CallOutcome {
 
 async fn until(count: &AtomicU64, more: u64, what: &str) -> Result<()> {
     let goal = count.load(Ordering::Relaxed) + more;
-    let deadline = Instant::now() + PATIENCE;
-    while count.load(Ordering::Relaxed) < goal {
-        ensure!(
-            Instant::now() < deadline,
-            "of {more} more requests to be {what}, {} are missing",
-            goal - count.load(Ordering::Relaxed)
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
+    let what = format!("{more} more requests to be {what}");
+    until_true(&what, || count.load(Ordering::Relaxed) >= goal).await
 }
 
-/// So that load leaves the machine something to do it with.
+/// Leaves CPU time for the parts under test.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(5);
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
-/// What hangs this long has failed.
+/// A request that takes longer has failed.
 const GIVE_UP: Duration = Duration::from_secs(10);
-/// Generous: a loaded machine is no reason to fail.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
-//! Listens in on the connections between a vendor's client and the gateway, to compare what was sent with what arrived.
+//! Records what a vendor's client sends to the gateway, to compare it with what reaches Jira.
 
-use crate::raw_http;
+use crate::{raw_http, tcp_server::TcpServer};
 use anyhow::Result;
 use std::{
     net::SocketAddr,
@@ -8,51 +8,38 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
+    net::TcpStream,
 };
 
-/// A TCP port that leads to another and remembers what clients send; gone when dropped.
+/// A TCP port that forwards to another and records what clients send; stops when dropped.
 pub struct CapturingProxy {
     /// Address that clients connect to.
     pub addr: SocketAddr,
     /// One per connection.
     captured: Arc<Mutex<Vec<Vec<u8>>>>,
-    task: JoinHandle<()>,
+    _server: TcpServer,
 }
 
 impl CapturingProxy {
     /// Listens on a free port and forwards to `target`.
     pub async fn start(target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let addr = listener.local_addr()?;
-        let sent = Arc::new(Mutex::new(Vec::new()));
-        let kept = sent.clone();
-        let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let kept = kept.clone();
-                tokio::spawn(async move { connection(client, target, kept).await });
-            }
-        });
+        let captured = Arc::new(Mutex::new(Vec::new()));
+        let sent = Arc::clone(&captured);
+        let server =
+            TcpServer::start(move |client| connection(client, target, Arc::clone(&sent))).await?;
         Ok(Self {
-            addr,
-            captured: sent,
-            task,
+            addr: server.addr,
+            captured,
+            _server: server,
         })
     }
 
-    /// The requests so far, of each connection in their order.
+    /// The requests so far, grouped by connection, in their order.
     pub fn requests(&self) -> Vec<raw_http::RawRequest> {
         let sent = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
         sent.iter()
             .flat_map(|bytes| raw_http::requests(bytes))
             .collect()
-    }
-}
-
-impl Drop for CapturingProxy {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -78,7 +65,7 @@ async fn connection(
             }
         }
     };
-    // Either side's end is the end of both.
+    // When either side ends, the other is closed too.
     tokio::select! {
         () = up => {}
         _ = copy(&mut from_server, &mut to_client) => {}

@@ -1,28 +1,28 @@
-//! A Jira Data Center of two nodes behind a load balancer, for what differs there from one Jira: each node has sessions
-//! of its own, and the other node's changes are not in its search index yet. HAProxy keeps clients on their node by a
-//! cookie, as Atlassian asks for.
+//! A Jira Data Center of two nodes behind a load balancer. Unlike a single Jira, each node has its own sessions, and its
+//! search index does not contain the other node's latest changes. HAProxy keeps clients on their node by a cookie, as
+//! Atlassian recommends.
 
-use crate::egress::{NetworkPart, haproxy_with};
+use crate::{
+    egress::{NetworkPart, haproxy_with},
+    tcp_server::TcpServer,
+};
 use anyhow::Result;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     convert::Infallible,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A running cluster; stops when dropped.
 pub struct JiraCluster {
     balancer: NetworkPart,
     shared: Arc<SharedCluster>,
-    nodes: Vec<JoinHandle<()>>,
+    _nodes: Vec<TcpServer>,
 }
 
 #[derive(Default)]
@@ -30,15 +30,15 @@ struct SharedCluster(Mutex<ClusterState>);
 
 #[derive(Default)]
 struct ClusterState {
-    /// Label of an issue → the node that has it in its index.
+    /// Label of an issue → the node that has indexed it.
     indexed: HashMap<String, usize>,
-    /// Sessions made so far; all credentials are one user's.
+    /// Sessions created so far; all credentials belong to one user.
     sessions: Vec<String>,
-    /// Access tokens that the token endpoint has given.
+    /// How many access tokens the token endpoint has issued.
     tokens: usize,
-    /// Seconds that they last; an hour where none is said.
+    /// Lifetime of new access tokens in seconds; an hour if not set.
     token_life: Option<u64>,
-    /// Cookies that came, apart from the two of the cluster's own.
+    /// Cookies received, apart from the cluster's own two.
     foreign_cookies: Vec<String>,
 }
 
@@ -49,11 +49,12 @@ impl JiraCluster {
         let mut nodes = Vec::new();
         let mut servers = String::new();
         for node in 1..=2 {
-            let listener = TcpListener::bind("127.0.0.1:0").await?;
-            let addr: SocketAddr = listener.local_addr()?;
+            let state = Arc::clone(&shared);
+            let server =
+                TcpServer::http(move |request| answer(request, node, Arc::clone(&state))).await?;
+            let addr = server.addr;
             servers += &format!("    server node{node} {addr} cookie node{node}\n");
-            let shared = Arc::clone(&shared);
-            nodes.push(tokio::spawn(serve(listener, node, shared)));
+            nodes.push(server);
         }
         let config = format!(
             "defaults\n    mode http\n    timeout connect 5s\n    timeout client 1m\n    timeout server 1m\n\
@@ -63,55 +64,39 @@ impl JiraCluster {
         Ok(Self {
             balancer: haproxy_with(&config).await?,
             shared,
-            nodes,
+            _nodes: nodes,
         })
     }
 
-    /// What goes into `upstream`.
+    /// URL to write as an `upstream`.
     pub fn url(&self) -> String {
         format!("http://{}/jira", self.balancer.address())
     }
 
-    /// How many sessions were made.
+    /// How many sessions were created.
     pub fn sessions(&self) -> usize {
         self.shared.lock().sessions.len()
     }
 
-    /// How many access tokens the token endpoint has given.
+    /// How many access tokens the token endpoint has issued.
     pub fn tokens(&self) -> usize {
         self.shared.lock().tokens
     }
 
-    /// The access tokens of the future last so many seconds.
+    /// Sets the lifetime of new access tokens.
     pub fn set_token_life(&self, seconds: u64) {
         self.shared.lock().token_life = Some(seconds);
     }
 
-    /// Cookies that came and are not of the cluster's own.
+    /// Cookies received that are not the cluster's own.
     pub fn foreign_cookies(&self) -> Vec<String> {
         self.shared.lock().foreign_cookies.clone()
-    }
-}
-
-impl Drop for JiraCluster {
-    fn drop(&mut self) {
-        for node in &self.nodes {
-            node.abort();
-        }
     }
 }
 
 impl SharedCluster {
     fn lock(&self) -> MutexGuard<'_, ClusterState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn serve(listener: TcpListener, node: usize, shared: Arc<SharedCluster>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let shared = Arc::clone(&shared);
-        let service = service_fn(move |request| answer(request, node, Arc::clone(&shared)));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
@@ -139,7 +124,7 @@ async fn answer(
         return Ok(finish(response, &token));
     }
     let Some(who) = who else {
-        // What anybody may ask.
+        // Anonymous requests.
         let state = json!({"state": "RUNNING", "version": "9.12.4", "baseUrl": "http://127.0.0.1"});
         return Ok(finish(response, &state));
     };
@@ -155,7 +140,7 @@ async fn answer(
     for cookie in cookies.flat_map(|line| line.split("; ")) {
         match cookie.strip_prefix("JSESSIONID=") {
             Some(id) => session = Some(id.to_owned()),
-            // HAProxy takes its own off.
+            // HAProxy removes its own.
             None => state.foreign_cookies.push(cookie.to_owned()),
         }
     }
@@ -199,5 +184,5 @@ fn finish(response: http::response::Builder, body: &Value) -> Response<Full<Byte
 
 /// `acme-bot:secret` and the token `secret`.
 const KNOWN: [&str; 2] = ["Basic YWNtZS1ib3Q6c2VjcmV0", "Bearer secret"];
-/// What the token endpoint gives begins so.
+/// Prefix of every issued access token.
 const ISSUED: &str = "Bearer access";

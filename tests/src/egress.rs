@@ -1,16 +1,17 @@
-//! The middle of a company's network, on real parts: squid, dante, microsocks, stunnel, HAProxy, each in a folder of its own
-//! and on a free port of 127.0.0.1.
+//! Proxies and TLS terminators of a company network: real squid, dante, microsocks, stunnel and HAProxy, each with its own
+//! folder and a free port of 127.0.0.1.
 
 use crate::{
     agent::write_secret,
     process::ChildProcess,
     sshd::{free_port, signal},
+    wait::{until_listening, until_true},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::{
     fs,
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
@@ -18,21 +19,21 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A part that runs; ends when dropped.
+/// A running proxy or TLS terminator; ends when dropped.
 pub struct NetworkPart {
     port: u16,
     folder: TempDir,
     process: ChildProcess,
 }
 
-/// The login that [`squid`] and [`microsocks`] know.
+/// The user name that [`squid`] and [`microsocks`] accept.
 pub const USER: &str = "acme";
-/// Its password. A colon belongs to no user name, but to many passwords.
+/// The password of [`USER`]. Many passwords contain a colon; user names cannot.
 pub const PASSWORD: &str = "s3cret: word";
-/// Of [`PASSWORD`], as htpasswd writes it.
+/// Hash of [`PASSWORD`] as htpasswd writes it.
 const HASH: &str = "$apr1$abcdefgh$IZ0NLFaBNhQPu8Ewiv.YH.";
 
-/// squid with Basic login by `basic_ncsa_auth`, where `with_login`; it lets CONNECT through to `allowed` alone.
+/// squid, which permits CONNECT only to the ports `allowed`; `with_login`: only to users of `basic_ncsa_auth`.
 pub async fn squid(allowed: &[u16], with_login: bool) -> Result<NetworkPart> {
     let ports: Vec<String> = allowed.iter().map(u16::to_string).collect();
     let (login, who) = match with_login {
@@ -58,7 +59,7 @@ pub async fn squid(allowed: &[u16], with_login: bool) -> Result<NetworkPart> {
     .await
 }
 
-/// dante, without login; it lets through to `allowed` alone.
+/// dante without authentication, which permits connections only to the port `allowed`.
 pub async fn dante(allowed: u16) -> Result<NetworkPart> {
     let config = format!(
         "logoutput: {{dir}}/access.log\ninternal: 127.0.0.1 port = {{port}}\nexternal: 127.0.0.1\n\
@@ -87,13 +88,13 @@ pub async fn microsocks() -> Result<NetworkPart> {
     .await
 }
 
-/// stunnel in front of a gateway, with a certificate for 127.0.0.1 by this authority.
-pub async fn stunnel(gateway: u16, authority: &TestAuthority) -> Result<NetworkPart> {
+/// stunnel in front of a gateway, with a certificate for 127.0.0.1 from this CA.
+pub async fn stunnel(gateway: u16, ca: &TestCa) -> Result<NetworkPart> {
     let config = format!(
         "foreground = yes\npid =\nsyslog = no\noutput = {{dir}}/access.log\n[ssh]\naccept = 127.0.0.1:{{port}}\n\
          connect = 127.0.0.1:{gateway}\ncert = {{dir}}/certificate\nkey = {{dir}}/key\n"
     );
-    let (certificate, key) = authority.issue("127.0.0.1")?;
+    let (certificate, key) = ca.issue("127.0.0.1")?;
     let files = [("certificate", certificate), ("key", key)];
     NetworkPart::start(&config, &files, |dir, _| {
         let mut command = Command::new("stunnel");
@@ -103,18 +104,18 @@ pub async fn stunnel(gateway: u16, authority: &TestAuthority) -> Result<NetworkP
     .await
 }
 
-/// HAProxy in the same place.
-pub async fn haproxy(gateway: u16, authority: &TestAuthority) -> Result<NetworkPart> {
+/// HAProxy in place of [`stunnel`].
+pub async fn haproxy(gateway: u16, ca: &TestCa) -> Result<NetworkPart> {
     let config = format!(
         "frontend ssh_in_tls\n    mode tcp\n    bind 127.0.0.1:{{port}} ssl crt {{dir}}/both.pem\n    timeout client 1h\n    \
          default_backend sshd\nbackend sshd\n    mode tcp\n    timeout connect 5s\n    timeout server 1h\n    \
          server sshd 127.0.0.1:{gateway}\n"
     );
-    let (certificate, key) = authority.issue("127.0.0.1")?;
+    let (certificate, key) = ca.issue("127.0.0.1")?;
     start_haproxy(&config, &[("both.pem", certificate + &key)]).await
 }
 
-/// HAProxy with this configuration, in which `{port}` is where it listens.
+/// HAProxy with this configuration, which listens on `{port}`.
 pub async fn haproxy_with(config: &str) -> Result<NetworkPart> {
     start_haproxy(config, &[]).await
 }
@@ -128,7 +129,7 @@ async fn start_haproxy(config: &str, files: &[(&str, String)]) -> Result<Network
     .await
 }
 
-/// HAProxy before a forward, with a health check of two words.
+/// HAProxy in front of a forward, with the health check `GET path`.
 pub async fn haproxy_http(forward: SocketAddr, path: &str) -> Result<NetworkPart> {
     let config = format!(
         "global\n    log stdout format raw local0\ndefaults\n    mode http\n    log global\n    option log-health-checks\n    timeout connect 5s\n    \
@@ -136,12 +137,7 @@ pub async fn haproxy_http(forward: SocketAddr, path: &str) -> Result<NetworkPart
          default_backend customer\nbackend customer\n    option httpchk GET {path}\n    \
          server agent {forward} check inter 200ms\n"
     );
-    NetworkPart::start(&config, &[], |dir, _| {
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(dir.join("config"));
-        command
-    })
-    .await
+    start_haproxy(&config, &[]).await
 }
 
 impl NetworkPart {
@@ -152,7 +148,7 @@ impl NetworkPart {
     ) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("egress-").tempdir()?;
         let dir = folder.path().to_owned();
-        // Some of them give up root.
+        // Some of them drop root privileges.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
         for (name, text) in files {
             fs::write(dir.join(name), text)?;
@@ -169,13 +165,8 @@ impl NetworkPart {
             port,
             folder,
         };
-        let deadline = Instant::now() + START;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if Instant::now() > deadline || !part.process.is_running() {
-                bail!("it does not start:\n{}", part.log());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let listening = until_listening(("127.0.0.1", port), || part.process.is_running()).await;
+        listening.with_context(|| part.log())?;
         Ok(part)
     }
 
@@ -184,22 +175,18 @@ impl NetworkPart {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The port of it.
+    /// TCP port on which the part listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Waits until it has logged `text`; it writes when it gets to it.
+    /// Waits until it has logged `text`.
     pub async fn logged(&self, text: &str) -> Result<()> {
-        let deadline = Instant::now() + START;
-        while !self.log().contains(text) {
-            ensure!(Instant::now() < deadline, "{text:?} is not in its log");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+        let what = format!("a log line with {text:?}");
+        until_true(&what, || self.log().contains(text)).await
     }
 
-    /// What it has logged.
+    /// Its output and log files so far.
     pub fn log(&self) -> String {
         let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
         read("output") + &read("cache.log") + &read("access.log")
@@ -208,7 +195,7 @@ impl NetworkPart {
 
 impl Drop for NetworkPart {
     fn drop(&mut self) {
-        // Asked first: dante's and squid's own children go with them then.
+        // SIGTERM first, so that dante and squid end their own children too.
         let _ = signal(self.process.pid(), "TERM");
         let deadline = Instant::now() + STOP_TIMEOUT;
         while self.process.is_running() && Instant::now() < deadline {
@@ -220,14 +207,14 @@ impl Drop for NetworkPart {
     }
 }
 
-/// A certificate authority of the test's own.
-pub struct TestAuthority {
+/// A CA for one test.
+pub struct TestCa {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-impl TestAuthority {
-    /// With this common name.
+impl TestCa {
+    /// Creates a CA with this common name.
     pub fn new(name: &str) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name.push(DnType::CommonName, name);
@@ -238,7 +225,7 @@ impl TestAuthority {
         Ok(Self { pem, issuer })
     }
 
-    /// Writes its certificate, for `gateway_ca_file`.
+    /// Writes its certificate as `ca.pem`, for `gateway_ca_file`.
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join("ca.pem");
         fs::write(&path, &self.pem).context("writing the CA")?;
@@ -253,13 +240,11 @@ impl TestAuthority {
     }
 }
 
-/// A file with this password.
+/// Writes a password file; returns its path.
 pub fn password(folder: &Path, password: &str) -> Result<String> {
     let path = folder.join("proxy-password");
     write_secret(&path, password)?;
     Ok(path.display().to_string())
 }
 
-/// Generous: only a broken start waits this long.
-const START: Duration = Duration::from_secs(20);
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,9 +1,10 @@
-//! A host that is to be enrolled: an empty folder for the configuration, a gateway of the vendor, an imitation Jira.
+//! Enrollment of a host: an empty configuration folder, the vendor's gateway, an imitation Jira.
 
 use crate::{
     agent::{AgentProcess, binary, command, write_secret},
     login::output_text,
 };
+use agent::enroll::EnrollmentToken;
 use anyhow::{Context, Result, ensure};
 use server_stub::{
     gateway::{self, Gateway},
@@ -22,8 +23,8 @@ pub struct CustomerHost {
     folder: TempDir,
 }
 
-/// What the customer answers, as flags: a personal access token, and the preset `ticketing`.
-pub const ANSWERS: [&str; 7] = [
+/// The customer's answers as flags: a personal access token and the preset `ticketing`.
+const ANSWERS: [&str; 7] = [
     "--non-interactive",
     "--auth",
     "pat",
@@ -32,13 +33,13 @@ pub const ANSWERS: [&str; 7] = [
     "--preset",
     "ticketing",
 ];
-/// Jira's token in the file `pat`; the imitation knows it.
+/// Personal access token in the file `pat`; the imitation Jira accepts it.
 pub const PAT: &str = "acme-bot-token";
 
 impl CustomerHost {
-    /// Nothing is there but a file with Jira's token.
+    /// Creates the folder around it, with nothing but the file `pat`.
     pub fn new() -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("enrol-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix("enroll-").tempdir()?;
         let host = Self { folder };
         fs::create_dir(host.dir())?;
         write_secret(&host.folder.path().join("pat"), PAT)?;
@@ -50,24 +51,32 @@ impl CustomerHost {
         self.folder.path().join("etc")
     }
 
-    /// The folder around it, where commands are run.
+    /// The folder around it, in which commands run.
     pub fn work_dir(&self) -> &Path {
         self.folder.path()
     }
 
-    /// `agent enroll` with these flags, the token on standard input.
+    /// Runs `agent enroll` with these flags and the token on standard input.
     pub fn enroll(&self, token: &str, flags: &[&str]) -> Result<Output> {
         self.pipe(self.command(Command::new(binary("agent")), flags), token)
     }
 
-    /// `program`, which is the agent or starts it, as `agent enroll --token-file -` with these flags.
+    /// Runs `agent enroll`, which must succeed; returns all that it printed.
+    pub fn enroll_ok(&self, token: &str, flags: &[&str]) -> Result<String> {
+        let done = self.enroll(token, flags)?;
+        let text = output_text(&done);
+        ensure!(done.status.success(), "{text}");
+        Ok(text)
+    }
+
+    /// `program`, the agent or a wrapper of it, as `agent enroll --token-file -` with these flags.
     pub fn command(&self, program: Command, flags: &[&str]) -> Command {
         let mut command = command(program, &self.dir(), &["enroll", "--token-file", "-"]);
         command.args(flags).current_dir(self.folder.path());
         command
     }
 
-    /// Runs it with the token on standard input.
+    /// Runs a command with the token on standard input.
     pub fn pipe(&self, mut command: Command, token: &str) -> Result<Output> {
         let mut child = command
             .stdin(Stdio::piped())
@@ -75,13 +84,13 @@ impl CustomerHost {
             .stderr(Stdio::piped())
             .spawn()?;
         let mut input = child.stdin.take().context("no standard input")?;
-        // It may have been killed, or have refused, before it read.
+        // The command may end before it reads.
         let _ = writeln!(input, "{token}");
         drop(input);
         Ok(child.wait_with_output()?)
     }
 
-    /// The agent runs with what was enrolled.
+    /// Starts the enrolled agent.
     pub fn run(&self) -> Result<AgentProcess> {
         AgentProcess::start_as_is(&self.dir())
     }
@@ -94,7 +103,7 @@ impl CustomerHost {
         Ok(files)
     }
 
-    /// The name and content of each key there is.
+    /// Names and contents of the agent's private keys.
     pub fn keys(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let mut files = self.files()?;
         files.retain(|(name, _)| name.ends_with("/id_ed25519"));
@@ -106,7 +115,7 @@ fn collect(top: &Path, folder: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Res
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            // Of the running agent, not of the enrolment.
+            // These belong to the running agent, not to the enrollment.
             if !["state", "run"].iter().any(|name| path.ends_with(name)) {
                 collect(top, &path, files)?;
             }
@@ -118,7 +127,7 @@ fn collect(top: &Path, folder: &Path, files: &mut Vec<(String, Vec<u8>)>) -> Res
     Ok(())
 }
 
-/// The vendor with server-stub as its gateway, and the customer's Jira.
+/// The vendor's gateway, played by server-stub, and the customer's Jira.
 pub struct VendorSetup {
     /// The vendor's running gateway, played by server-stub.
     pub gateway: gateway::RunningGateway,
@@ -141,12 +150,12 @@ impl VendorSetup {
         })
     }
 
-    /// Folder in which the gateway keeps its files.
+    /// Folder with the gateway's files.
     pub fn gateway_folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// `server-stub token` with these words, on the gateway's folder.
+    /// Runs `server-stub token` with these arguments on the gateway's folder.
     pub fn token_command(&self, words: &[&str]) -> Result<String> {
         let done = Command::new(binary("server-stub"))
             .arg("token")
@@ -159,30 +168,47 @@ impl VendorSetup {
         Ok(String::from_utf8(done.stdout)?)
     }
 
-    /// A token for `acme` whose forward is on any port.
+    /// Creates a token for `acme`, with a forward on any port; `more` are further arguments.
     pub fn token(&self, more: &[&str]) -> Result<String> {
         self.token_at(&self.gateway.ssh_addr.to_string(), more)
     }
 
-    /// The same for a gateway that is reached there.
+    /// As [`token`](Self::token), for a gateway at this address.
     pub fn token_at(&self, gateway: &str, more: &[&str]) -> Result<String> {
         let mut words = vec!["new", "acme", "--gateway", gateway, "--bind", "127.0.0.1:0"];
         words.extend(more);
         Ok(self.token_command(&words)?.trim().to_owned())
     }
 
-    /// The flags of a customer who has this Jira.
+    /// The customer's answers, with this Jira as the upstream.
     pub fn answers(&self) -> Vec<&str> {
-        let mut flags = ANSWERS.to_vec();
-        flags.extend(["--upstream", &self.jira.url]);
-        flags
+        answers(&self.jira)
     }
 
-    /// The public keys that the gateway lets in as `acme`.
+    /// The public keys that the gateway accepts for `acme`.
     pub fn authorized(&self) -> String {
         fs::read_to_string(self.gateway_folder().join("agents/acme/authorized_keys"))
             .unwrap_or_default()
     }
+}
+
+/// A vendor and a host that is not enrolled yet.
+pub async fn vendor_and_host() -> Result<(VendorSetup, CustomerHost)> {
+    Ok((VendorSetup::start().await?, CustomerHost::new()?))
+}
+
+/// A customer's answers as flags: this Jira as the upstream, a personal access token, the preset `ticketing`.
+pub fn answers(jira: &RunningJira) -> Vec<&str> {
+    let mut flags = ANSWERS.to_vec();
+    flags.extend(["--upstream", &jira.url]);
+    flags
+}
+
+/// A token with some of its members changed.
+pub fn changed_token(token: &str, change: impl FnOnce(&mut EnrollmentToken)) -> Result<String> {
+    let mut token = EnrollmentToken::parse(token)?;
+    change(&mut token);
+    Ok(token.to_text().to_string())
 }
 
 /// An imitation Jira on plain http, with the context path `/jira`.

@@ -1,10 +1,10 @@
-//! `deploy/gateway-openssh` as it is shipped: installed by its own script, with real users, the stock sshd and HAProxy, in
-//! mount and process namespaces of its own, so that this machine's /etc, users and processes stay as they are. Needs root.
+//! `deploy/gateway-openssh` as it is shipped: installed by its own script, with real users, the stock sshd and HAProxy. It
+//! runs in its own mount and process namespaces, so that it does not change this machine. Needs root.
 
 use crate::{
     process::ChildProcess,
     setup::AgentSetup,
-    sshd::{free_port, keygen},
+    sshd::{free_addr, free_port, keygen, ssh_client},
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -17,20 +17,20 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A running one; all of it ends when dropped.
+/// A running gateway; all of it ends when dropped.
 pub struct InstalledGateway {
     services: SocketAddr,
     monitoring: SocketAddr,
     ssh_port: u16,
     host_key: String,
-    /// The first process of the namespaces, as this machine counts.
+    /// First process of the namespaces, by its pid outside of them.
     namespace_pid: u32,
     folder: TempDir,
     processes: Vec<ChildProcess>,
 }
 
 impl InstalledGateway {
-    /// Installs and starts it.
+    /// Installs and starts the gateway.
     pub fn start() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("gateway-").tempdir()?;
         let mut unshare = Command::new("unshare");
@@ -40,8 +40,8 @@ impl InstalledGateway {
         let mut holder = ChildProcess::spawn(unshare, &folder.path().join("namespaces"))?;
         let inside = first_process(&mut holder)?;
         let mut gateway = Self {
-            services: local(free_port()?),
-            monitoring: local(free_port()?),
+            services: free_addr()?,
+            monitoring: free_addr()?,
             ssh_port: free_port()?,
             host_key: String::new(),
             namespace_pid: inside,
@@ -52,17 +52,17 @@ impl InstalledGateway {
         Ok(gateway)
     }
 
-    /// Where the vendor's services call.
+    /// Address for the vendor's services.
     pub fn services(&self) -> SocketAddr {
         self.services
     }
 
-    /// Where the vendor's monitoring calls.
+    /// Address for the vendor's monitoring.
     pub fn monitoring(&self) -> SocketAddr {
         self.monitoring
     }
 
-    /// Adds a customer by the shipped script, with a new key; returns the private key's path and what was printed.
+    /// Adds a customer by the shipped script, with a new key; returns the private key's path and the script's output.
     pub fn add(&self, name: &str) -> Result<(PathBuf, String)> {
         let key = self.folder.path().join(name);
         if !key.exists() {
@@ -73,7 +73,7 @@ impl InstalledGateway {
         Ok((key, said))
     }
 
-    /// Runs `jira-gateway-customer`; an error holds what it said.
+    /// Runs `jira-gateway-customer`; an error holds its output.
     pub fn customer(&self, arguments: &[&str]) -> Result<String> {
         run(&mut self.script(arguments))
     }
@@ -82,13 +82,13 @@ impl InstalledGateway {
         let mut command = self.in_namespace("/usr/local/sbin/jira-gateway-customer");
         command.args(arguments).env(
             "JIRA_GATEWAY_RELOAD",
-            // The master is the oldest.
+            // The master process is the oldest.
             "pkill -USR2 --oldest --exact haproxy",
         );
         command
     }
 
-    /// The same with `input` on its standard input.
+    /// As [`customer`](Self::customer), with `input` on standard input.
     pub fn customer_reads(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut file = tempfile::tempfile()?;
         file.write_all(input.as_bytes())?;
@@ -98,51 +98,39 @@ impl InstalledGateway {
         printed(&mut command)
     }
 
-    /// The configuration of a customer's agent that comes with this key.
+    /// The configuration of a customer's agent with this key.
     pub fn agent(&self, name: &str, key: &Path, upstream: &str) -> AgentSetup {
         AgentSetup::new(&self.ssh_address(), name, key)
             .tunnel("host_keys", vec![self.host_key.as_str()])
             .forward("jira", SOCKET, upstream)
     }
 
-    /// The same as an agent that asks for another bind.
+    /// The configuration of a customer's agent that asks for another bind.
     pub fn agent_with_bind(&self, name: &str, key: &Path, bind: &str) -> AgentSetup {
         AgentSetup::new(&self.ssh_address(), name, key)
             .tunnel("host_keys", vec![self.host_key.as_str()])
             .forward("jira", bind, "http://127.0.0.1:9")
     }
 
-    /// OpenSSH's own client with a customer's key, which ends where a forward is refused; with more options, and a command.
+    /// OpenSSH's client with a customer's key; it ends if a forward is refused.
     pub fn ssh(&self, name: &str, key: &Path, options: &[&str], command_line: &[&str]) -> Command {
-        let mut command = Command::new("ssh");
-        command
-            .args(["-F", "none", "-p", &self.ssh_port.to_string(), "-l", name])
-            .arg("-i")
-            .arg(key);
-        for option in [
-            "BatchMode=yes",
-            "ExitOnForwardFailure=yes",
-            "StrictHostKeyChecking=no",
-            "UserKnownHostsFile=/dev/null",
-            "LogLevel=ERROR",
-        ] {
-            command.args(["-o", option]);
-        }
+        let mut command = ssh_client(self.ssh_port, name, key);
+        command.args(["-o", "ExitOnForwardFailure=yes", "-o", "LogLevel=ERROR"]);
         command.args(options).arg("127.0.0.1").args(command_line);
         command
     }
 
-    /// A path as the gateway sees it, seen from here.
+    /// A path of the gateway's file system, as seen from outside.
     pub fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.namespace_pid))
     }
 
-    /// What sshd and HAProxy have logged.
+    /// The logs of sshd and HAProxy.
     pub fn log(&self) -> String {
         self.processes.iter().map(ChildProcess::log).collect()
     }
 
-    /// Where agents log in.
+    /// Address of sshd as `127.0.0.1:PORT`.
     pub fn ssh_address(&self) -> String {
         format!("127.0.0.1:{}", self.ssh_port)
     }
@@ -155,7 +143,7 @@ impl InstalledGateway {
             .find(|word| word.starts_with("SHA256:"));
         print.context("no host key")?.clone_into(&mut self.host_key);
 
-        // Nothing but the ports, which the tests that run at the same time share.
+        // Only the ports change, because tests run at the same time.
         let path = self.path("/etc/jira-gateway/haproxy.cfg");
         let config = fs::read_to_string(&path)?
             .replace("127.0.0.1:8080", &self.services.to_string())
@@ -179,14 +167,15 @@ impl InstalledGateway {
             let log = self.folder.path().join(format!("{name}.log"));
             self.processes.push(ChildProcess::spawn(command, &log)?);
         }
-        for addr in [local(self.ssh_port), self.services, self.monitoring] {
-            in_namespace_of(|| TcpStream::connect(addr).is_ok())
+        let ssh = SocketAddr::from(([127, 0, 0, 1], self.ssh_port));
+        for addr in [ssh, self.services, self.monitoring] {
+            until_true(|| TcpStream::connect(addr).is_ok())
                 .with_context(|| format!("nothing listens on {addr}:\n{}", self.log()))?;
         }
         Ok(())
     }
 
-    /// A command inside.
+    /// A command inside the namespaces.
     fn in_namespace(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -204,9 +193,9 @@ impl Drop for InstalledGateway {
     }
 }
 
-/// The domain under which the customers have their names.
+/// Domain of the customers' names.
 pub const DOMAIN: &str = "gw.vendor.example";
-/// What every customer binds: a path inside its own folder.
+/// Socket that every customer binds, inside its own folder.
 pub const SOCKET: &str = "/s/jira.sock";
 
 /// The pid of `unshare`'s child once it has made its mounts.
@@ -214,16 +203,16 @@ fn first_process(holder: &mut ChildProcess) -> Result<u32> {
     let children = format!("/proc/{0}/task/{0}/children", holder.pid());
     let child = || fs::read_to_string(&children).ok()?.trim().parse().ok();
     let ready = |pid: u32| Path::new(&format!("/proc/{pid}/root/srv/ready")).exists();
-    let found = in_namespace_of(|| child().is_some_and(ready));
+    let found = until_true(|| child().is_some_and(ready));
     found.with_context(|| format!("no namespaces; this test needs root:\n{}", holder.log()))?;
-    child().context("it is gone")
+    child().context("the namespaces have ended")
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "waits for processes before any runtime is involved"
 )]
-fn in_namespace_of(done: impl Fn() -> bool) -> Result<()> {
+fn until_true(done: impl Fn() -> bool) -> Result<()> {
     let deadline = Instant::now() + START;
     while !done() {
         ensure!(Instant::now() < deadline, "waited {START:?}");
@@ -244,11 +233,7 @@ fn printed(command: &mut Command) -> Result<String> {
     Ok(said)
 }
 
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
-/// What is written to these folders is gone with the namespaces.
+/// Changes to these folders end with the namespaces.
 const NAMESPACE: &str = "set -e
 mount -t tmpfs -o mode=755 tmpfs /srv
 mkdir /srv/etc

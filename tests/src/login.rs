@@ -1,42 +1,54 @@
-//! `agent login` with a person at it: what it prints is read, a browser is scripted, an answer is typed.
+//! `agent login` with a scripted person, who reads what it prints, uses a browser and types an answer.
 
-use crate::agent::{binary, command, write_secret};
+use crate::{
+    agent::{binary, command, write_secret},
+    sshd::keygen,
+    wait::soon,
+};
+use agent::auth::oauth1::SigningKey;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use server_stub::cloud::RunningCloud;
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::Duration,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdin, ChildStdout},
-    time::timeout,
 };
 
-/// A folder that commands of the agent are run on, without an agent that runs and a gateway to connect to.
+/// A folder for commands of the agent, without a running agent and without a gateway.
 pub struct CommandFolder(tempfile::TempDir);
 
 impl CommandFolder {
-    /// One forward `jira` to `upstream`, whose CA is `ca_pem`. `auth` are the lines of `[forward.auth]`; the file that
-    /// they call `secret` holds `secret`.
+    /// Configures one forward `jira` to `upstream`, whose CA is `ca_pem`. `auth` are the lines of `[forward.auth]`; the
+    /// file that they call `secret` holds `secret`.
     pub fn new(upstream: &str, ca_pem: &str, auth: &str, secret: &str) -> Result<Self> {
-        let desk = Self(tempfile::Builder::new().prefix("desk-").tempdir()?);
-        fs::write(desk.dir().join("ca.pem"), ca_pem)?;
-        write_secret(&desk.dir().join("secret"), secret)?;
-        let made = Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-            .arg(desk.dir().join("id"))
-            .status()?;
-        ensure!(made.success(), "ssh-keygen: {made}");
+        let folder = Self(tempfile::Builder::new().prefix("commands-").tempdir()?);
+        fs::write(folder.dir().join("ca.pem"), ca_pem)?;
+        write_secret(&folder.dir().join("secret"), secret)?;
+        keygen(&folder.dir().join("id"), &["-t", "ed25519"], "")?;
         let config = format!(
             "[tunnel]\ngateways = [\"127.0.0.1:1\"]\nuser = \"u\"\nidentity_file = \"id\"\nhost_keys = [\"{HOST_KEY}\"]\n\
              [[forward]]\nname = \"jira\"\nbind = \"127.0.0.1:0\"\nupstream = {upstream:?}\n\
              roots = \"none\"\nca_file = \"ca.pem\"\n[forward.auth]\n{auth}\n"
         );
-        fs::write(desk.dir().join("agent.toml"), config)?;
-        Ok(desk)
+        fs::write(folder.dir().join("agent.toml"), config)?;
+        Ok(folder)
+    }
+
+    /// For the OAuth 2.0 app `app` of the first site of an imitation Cloud.
+    pub fn for_cloud(cloud: &RunningCloud) -> Result<Self> {
+        let auth = format!(
+            "mode = \"oauth2\"\nclient_id = \"app\"\nclient_secret_file = \"secret\"\naudience = \"api.atlassian.com\"\n\
+             authorize_url = \"{0}/authorize\"\ntoken_url = \"{0}/oauth/token\"",
+            cloud.auth_url
+        );
+        let site = cloud.sites.first().context("no site")?;
+        let upstream = format!("{}/ex/jira/{}", cloud.api_url, site.cloud_id);
+        Self::new(&upstream, &cloud.ca_pem, &auth, "app-secret")
     }
 
     /// The folder that commands run in.
@@ -65,28 +77,28 @@ impl CommandFolder {
         self.dir().join("state/tokens/jira.json")
     }
 
-    /// What is in the token file.
+    /// Content of the token file.
     pub fn stored_tokens(&self) -> Result<Value> {
         Ok(serde_json::from_slice(&fs::read(self.token_file())?)?)
     }
 }
 
-/// A person logs in and consents at `agent login`, and pastes the address that the browser is sent to.
+/// A person logs in and consents at `agent login`, and pastes the address to which Jira redirects the browser.
 pub async fn log_in(dir: &Path, username: &str, password: &str) -> Result<Output> {
-    let mut dialogue = LoginProcess::start(dir)?;
-    let address = dialogue.address().await?;
+    let mut login = LoginProcess::start(dir)?;
+    let address = login.address().await?;
     let location = consent(&address, username, password).await?;
-    dialogue.paste(&location).await?;
-    dialogue.end().await
+    login.paste(&location).await?;
+    login.end().await
 }
 
 /// A person logs in at `agent login` by OAuth 1.0a, reads the code off Jira's page, and types it.
 pub async fn log_in_by_code(dir: &Path, username: &str, password: &str) -> Result<Output> {
-    let mut dialogue = LoginProcess::start(dir)?;
-    let address = dialogue.address().await?;
+    let mut login = LoginProcess::start(dir)?;
+    let address = login.address().await?;
     let page = submit_consent(&address, username, password, "allow").await?;
-    dialogue.paste(code_on(&page)?).await?;
-    dialogue.end().await
+    login.paste(code_on(&page)?).await?;
+    login.end().await
 }
 
 /// The verification code on Jira's page.
@@ -97,21 +109,30 @@ pub fn code_on(page: &str) -> Result<&str> {
     Ok(rest.split('\'').next().unwrap_or_default())
 }
 
-/// What Jira's page says after a person in a browser has decided: `allow` or `deny`.
+/// Jira's page after the person's decision, `allow` or `deny`.
 pub async fn submit_consent(
     address: &str,
     username: &str,
     password: &str,
     decision: &str,
 ) -> Result<String> {
+    let reply = submit(address, username, password, decision).await?;
+    let page = reply.text().await?;
+    Ok(page.replace("&#39;", "'").replace("&apos;", "'"))
+}
+
+async fn submit(
+    address: &str,
+    username: &str,
+    password: &str,
+    decision: &str,
+) -> Result<reqwest::Response> {
     let form = [
         ("username", username),
         ("password", password),
         ("decision", decision),
     ];
-    let reply = browser().post(address).form(&form).send().await?;
-    let page = reply.text().await?;
-    Ok(page.replace("&#39;", "'").replace("&apos;", "'"))
+    Ok(browser().post(address).form(&form).send().await?)
 }
 
 /// A running `agent login`.
@@ -123,7 +144,7 @@ pub struct LoginProcess {
 }
 
 impl LoginProcess {
-    /// Starts it on the folder with this `agent.toml`.
+    /// Starts it on a folder with an `agent.toml`.
     pub fn start(dir: &Path) -> Result<Self> {
         Self::start_with(dir, &["login"])
     }
@@ -146,7 +167,7 @@ impl LoginProcess {
         })
     }
 
-    /// The address that it asks to open.
+    /// Waits for the address that it asks the person to open.
     pub async fn address(&mut self) -> Result<String> {
         let found = async {
             loop {
@@ -169,7 +190,7 @@ impl LoginProcess {
                 }
             }
         };
-        timeout(PATIENCE, found).await?
+        soon(found).await
     }
 
     /// Types one line on standard input.
@@ -179,9 +200,9 @@ impl LoginProcess {
         Ok(input.flush().await?)
     }
 
-    /// Its end, with all that it has printed.
+    /// Waits for its end; returns all that it has printed.
     pub async fn end(mut self) -> Result<Output> {
-        // Kept open until here: a terminal does not end by itself.
+        // Standard input stays open until here, like a terminal.
         let end = async {
             self.output.read_to_string(&mut self.printed).await?;
             let rest = self.child.wait_with_output().await?;
@@ -190,18 +211,13 @@ impl LoginProcess {
                 ..rest
             })
         };
-        timeout(PATIENCE, end).await?
+        soon(end).await
     }
 }
 
-/// A person in a browser logs in and consents; returns where the browser is sent then.
+/// A person in a browser logs in and consents; returns where Jira redirects the browser.
 pub async fn consent(address: &str, username: &str, password: &str) -> Result<String> {
-    let form = [
-        ("username", username),
-        ("password", password),
-        ("decision", "allow"),
-    ];
-    let reply = browser().post(address).form(&form).send().await?;
+    let reply = submit(address, username, password, "allow").await?;
     let location = reply.headers().get("location").cloned();
     let status = reply.status();
     ensure!(
@@ -212,7 +228,7 @@ pub async fn consent(address: &str, username: &str, password: &str) -> Result<St
     Ok(location.context("no location")?.to_str()?.to_owned())
 }
 
-/// It follows nothing and trusts everybody: whom the agent trusts is what the tests are about.
+/// The person's browser; it follows no redirects and trusts every certificate.
 pub fn browser() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
@@ -222,13 +238,16 @@ pub fn browser() -> reqwest::Client {
         .unwrap_or_default()
 }
 
-/// What a command has printed, on both outputs.
+/// Standard output and standard error of a command, one after the other.
 pub fn output_text(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
 }
 
-/// Of nobody.
+/// A private key in PEM, for a `private_key_file`.
+pub fn private_pem(key: &SigningKey) -> Result<String> {
+    Ok(String::from_utf8(key.private_pem()?.expose().to_vec())?)
+}
+
+/// A host key that no gateway has.
 const HOST_KEY: &str = "SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0";
-/// Generous: a loaded machine is no reason to fail.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,14 +1,14 @@
 //! nginx in the place of Jira, and wrk in the vendor's, where requests per second are measured: both cost so little
 //! that what is measured on two cores is the tunnel.
 
-use crate::{process::ChildProcess, sshd::free_port};
+use crate::{process::ChildProcess, sshd::free_addr, wait::until_listening};
 use anyhow::Context;
 use std::{
     fs,
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// A running nginx, one process; ends when dropped.
@@ -21,7 +21,7 @@ pub struct Nginx {
 impl Nginx {
     /// Starts it with its files in `dir`. Every path answers a small issue, as the user `acme-bot`.
     pub async fn start(dir: &Path) -> anyhow::Result<Self> {
-        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let addr = free_addr()?;
         let config = format!(
             "daemon off;\nmaster_process off;\npid {dir}/nginx.pid;\nerror_log {dir}/nginx.log;\n\
              events {{ worker_connections 1024; }}\n\
@@ -35,13 +35,10 @@ impl Nginx {
         fs::write(&file, config)?;
         let mut command = Command::new("nginx");
         command.arg("-c").arg(&file).arg("-e").arg("stderr");
-        let process = ChildProcess::spawn(command, &dir.join("nginx.out"))
+        let mut process = ChildProcess::spawn(command, &dir.join("nginx.out"))
             .context("nginx does not start; tools/setup bench installs it")?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(addr).is_err() {
-            anyhow::ensure!(Instant::now() < deadline, "nginx: {}", process.log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let listening = until_listening(addr, || process.is_running()).await;
+        listening.with_context(|| format!("nginx: {}", process.log()))?;
         Ok(Self {
             addr,
             _process: process,

@@ -1,24 +1,19 @@
 //! A small HTTP origin in the place of Jira, where only speed and bytes matter: it costs as little as possible, so
 //! that what is measured is the tunnel.
 
+use crate::tcp_server::TcpServer;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::{
-    body::{Frame, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Frame, Incoming};
 use std::{convert::Infallible, net::SocketAddr};
-use tokio::{net::TcpListener, task::JoinHandle};
 
 /// A running origin; stops when dropped.
 pub struct OriginServer {
     /// Address on which the origin listens.
     pub addr: SocketAddr,
-    task: JoinHandle<()>,
+    _server: TcpServer,
 }
 
 type OriginBody = BoxBody<Bytes, Infallible>;
@@ -26,24 +21,11 @@ type OriginBody = BoxBody<Bytes, Infallible>;
 impl OriginServer {
     /// Listens on a free port of 127.0.0.1.
     pub async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let addr = listener.local_addr()?;
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let _ = stream.set_nodelay(true);
-                tokio::spawn(
-                    http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service_fn(answer)),
-                );
-            }
-        });
-        Ok(Self { addr, task })
-    }
-}
-
-impl Drop for OriginServer {
-    fn drop(&mut self) {
-        self.task.abort();
+        let server = TcpServer::http(answer).await?;
+        Ok(Self {
+            addr: server.addr,
+            _server: server,
+        })
     }
 }
 

@@ -1,10 +1,11 @@
-//! Gateways that are no OpenSSH: dropbear, and servers scripted in Python.
+//! Gateways other than OpenSSH: dropbear, and SSH servers scripted in Python.
 
 use crate::{
+    client_script,
     process::ChildProcess,
-    python,
     setup::AgentSetup,
-    sshd::{fingerprint, free_port, keygen},
+    sshd::{fingerprint, free_addr, keygen},
+    wait::{soon, until_listening},
 };
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -12,16 +13,14 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdin},
-    time::{sleep, timeout},
 };
 
-/// A running one; ended when dropped.
+/// A running gateway; ends when dropped.
 pub struct OtherGateway {
     address: String,
     host_key: String,
@@ -36,15 +35,15 @@ enum GatewayProcess {
 }
 
 impl OtherGateway {
-    /// A script of `clients/python`; `habit` is what it does otherwise than OpenSSH.
+    /// A script of `clients/python`; `habit` selects how it differs from OpenSSH.
     pub async fn script(name: &str, habit: &str) -> Result<Self> {
-        let mut command = python::script(name);
+        let mut command = client_script::python(name);
         command.arg(habit).stdin(Stdio::piped());
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let input = child.stdin.take().context("no standard input")?;
         let output = child.stdout.take().context("no standard output")?;
         let mut lines = BufReader::new(output).lines();
-        let first = timeout(PATIENCE, lines.next_line()).await??;
+        let first = soon(lines.next_line()).await?;
         let first = first.with_context(|| format!("{name} says nothing; `make setup`"))?;
         let (port, host_key) = first.split_once(' ').context("PORT FINGERPRINT")?;
         let gateway = Self {
@@ -53,7 +52,7 @@ impl OtherGateway {
             folder: folder()?,
             _process: GatewayProcess::Script(child, input),
         };
-        // What it says later must be read, or it waits.
+        // Its further output must be read, or it blocks.
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 println!("gateway: {line}");
@@ -62,8 +61,8 @@ impl OtherGateway {
         Ok(gateway)
     }
 
-    /// Debian's dropbear, as whoever runs the test. It reads `~/.ssh` by the user database, so a home of its own lies over
-    /// the real one, for dropbear alone. Needs root.
+    /// Debian's dropbear, as the user who runs the test. It finds `~/.ssh` by the user database, so a folder is mounted over
+    /// the real home, visible to dropbear alone. Needs root.
     pub async fn dropbear() -> Result<Self> {
         let folder = folder()?;
         let home = folder.path().join("home");
@@ -81,24 +80,16 @@ impl OtherGateway {
         let line = public.lines().find(|line| line.starts_with("ssh-"));
         let file = folder.path().join("dropbear_host.pub");
         fs::write(&file, line.context("dropbearkey -y")?)?;
-        let port = free_port()?;
+        let address = free_addr()?.to_string();
         let mut command = Command::new("unshare");
         command
             .args(["--mount", "--propagation", "private", "sh", "-c", OVER_HOME])
             .arg(&home)
-            .arg(format!("127.0.0.1:{port}"))
+            .arg(&address)
             .arg(&key);
-        let process = ChildProcess::spawn(command, &folder.path().join("log"))?;
-        let address = format!("127.0.0.1:{port}");
-        let deadline = Instant::now() + PATIENCE;
-        while tokio::net::TcpStream::connect(&address).await.is_err() {
-            ensure!(
-                Instant::now() < deadline,
-                "dropbear does not listen: {}",
-                process.log()
-            );
-            sleep(Duration::from_millis(20)).await;
-        }
+        let mut process = ChildProcess::spawn(command, &folder.path().join("log"))?;
+        let listening = until_listening(&address, || process.is_running()).await;
+        listening.with_context(|| format!("dropbear: {}", process.log()))?;
         Ok(Self {
             address,
             host_key: fingerprint(&file)?,
@@ -142,4 +133,3 @@ fn run(command: &mut Command) -> Result<String> {
 /// `$0` is the home, `$1` where to listen, `$2` the host key.
 const OVER_HOME: &str =
     "mount --bind \"$0\" \"$HOME\" && exec /usr/sbin/dropbear -F -E -s -p \"$1\" -r \"$2\"";
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! A child process of a test: its output kept, its cost readable, ended by pid when dropped.
+//! A child process of a test: its output is kept, its CPU time and memory can be read, and it ends when dropped.
 
 use std::{
     fs::File,
@@ -34,7 +34,7 @@ impl ChildProcess {
         self.child.id()
     }
 
-    /// What it has printed so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -85,25 +85,30 @@ impl ChildProcess {
         Ok((ticks(11) + ticks(12)) / CLOCK_TICKS)
     }
 
-    /// Resident memory now, in bytes.
+    /// Resident memory in bytes.
     pub fn resident(&self) -> io::Result<u64> {
-        self.memory("VmRSS:")
+        resident(self.pid())
     }
 
-    /// The most resident memory it ever had, bytes.
+    /// Largest resident memory so far, in bytes.
     pub fn peak_resident(&self) -> io::Result<u64> {
-        self.memory("VmHWM:")
+        memory(self.pid(), "VmHWM:")
     }
+}
 
-    fn memory(&self, name: &str) -> io::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .and_then(|rest| rest.split_whitespace().next())
-            .and_then(|n| n.parse::<u64>().ok());
-        Ok(kib.unwrap_or(0) << 10)
-    }
+/// Resident memory of a process, in bytes.
+pub fn resident(pid: u32) -> io::Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, name: &str) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|n| n.parse::<u64>().ok());
+    Ok(kib.unwrap_or(0) << 10)
 }
 
 impl Drop for ChildProcess {

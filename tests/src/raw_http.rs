@@ -1,23 +1,23 @@
-//! HTTP by hand over a TCP connection, for requests that no well-behaved client sends.
+//! HTTP written by hand over TCP, for requests that no well-behaved client sends.
 
-use anyhow::{Context, Result};
-use std::{net::SocketAddr, time::Duration};
+use crate::wait::soon;
+use anyhow::Result;
+use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
 };
 
-/// One answer, taken apart.
+/// One parsed answer.
 #[derive(Debug, Clone)]
 pub struct RawResponse {
     /// HTTP status of the response.
     pub status: u16,
-    /// Names in lower case.
+    /// Names, in lower case, and values.
     pub headers: Vec<(String, String)>,
-    /// As far as it came.
+    /// The body as far as it arrived.
     pub body: Vec<u8>,
-    /// Whether the body came to its end.
+    /// Whether the whole body arrived.
     pub complete: bool,
 }
 
@@ -38,49 +38,47 @@ impl RawResponse {
     }
 }
 
-/// One request as a client sent it.
+/// One parsed request, as a client sent it.
 #[derive(Debug, Clone)]
 pub struct RawRequest {
     /// HTTP method of the request.
     pub method: String,
     /// Request target as sent, not decoded.
     pub target: String,
-    /// Names in lower case.
+    /// Names, in lower case, and values.
     pub headers: Vec<(String, String)>,
-    /// Without the framing of chunks.
+    /// The body without chunk framing.
     pub body: Vec<u8>,
 }
 
-/// Sends `bytes` over a connection of its own and reads until the other side ends it. The request, or the last of
-/// several, must make it do so: by `Connection: close`, or because it is refused for its framing.
+/// Sends `bytes` over a new connection and reads until the other side closes it. The last request must make it do so, by
+/// `Connection: close` or by bad framing.
 pub async fn exchange(addr: SocketAddr, bytes: &[u8]) -> Result<Vec<RawResponse>> {
     let mut stream = TcpStream::connect(addr).await?;
     let mut received = Vec::new();
     let both = async {
-        // What is refused at its first bytes may not be read to the end.
+        // A request refused at its first bytes may not be read to its end.
         let _ = stream.write_all(bytes).await;
         let mut buffer = [0; 16 << 10];
         while let Ok(n @ 1..) = stream.read(&mut buffer).await {
             received.extend_from_slice(&buffer[..n]);
         }
     };
-    timeout(PATIENCE, both)
-        .await
-        .with_context(|| format!("not ended within {PATIENCE:?}"))?;
+    soon(both).await;
     Ok(answers(&received))
 }
 
-/// A plain GET that ends the connection, its target as it stands.
+/// A GET with `Connection: close`; the target is sent as it is.
 pub fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: vendor\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// Takes answers apart that came one after the other; none of them may be to a HEAD.
+/// Parses consecutive answers; none of them may be to a HEAD.
 pub fn answers(mut bytes: &[u8]) -> Vec<RawResponse> {
     let mut found = Vec::new();
     while let Some((answer, rest)) = first(bytes) {
         bytes = rest;
-        // An interim answer is none.
+        // Interim answers (1xx) do not count.
         if answer.status >= 200 {
             found.push(answer);
         }
@@ -88,7 +86,7 @@ pub fn answers(mut bytes: &[u8]) -> Vec<RawResponse> {
     found
 }
 
-/// Takes requests apart that one client sent one after the other.
+/// Parses consecutive requests of one client.
 pub fn requests(mut bytes: &[u8]) -> Vec<RawRequest> {
     let mut found = Vec::new();
     while let Some((message, rest)) = RawMessage::first(bytes) {
@@ -115,7 +113,7 @@ fn first(bytes: &[u8]) -> Option<(RawResponse, &[u8])> {
     Some((answer, rest))
 }
 
-/// What requests and answers have in common.
+/// The common parts of requests and answers.
 struct RawMessage {
     line: String,
     headers: Vec<(String, String)>,
@@ -180,6 +178,3 @@ fn chunked(mut bytes: &[u8]) -> (Vec<u8>, &[u8], bool) {
         bytes = &bytes[size + 2..];
     }
 }
-
-/// Generous: only a hanging answer waits this long.
-const PATIENCE: Duration = Duration::from_secs(60);

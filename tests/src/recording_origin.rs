@@ -1,22 +1,24 @@
-//! An HTTP origin in the place of Jira that can tell afterwards what happened: each answer names the request that it
-//! belongs to, every POST is counted, and answers can be held back.
+//! An HTTP origin in the place of Jira that records what arrives: each answer names its request, every POST is counted,
+//! and answers can be held back.
 
-use crate::ssh_pair::{hash, pattern};
+use crate::{
+    ssh_pair::{hash, pattern},
+    tcp_server::TcpServer,
+    wait::PATIENCE,
+};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
+use tokio::{sync::watch, time::timeout};
 
-/// A running one; stops when dropped.
+/// A running origin; stops when dropped.
 ///
 /// | request | answer |
 /// |---|---|
@@ -31,7 +33,7 @@ pub struct RecordingOrigin {
     /// Address on which the origin listens.
     pub addr: SocketAddr,
     shared: Arc<RecordingState>,
-    task: JoinHandle<()>,
+    _server: TcpServer,
 }
 
 #[derive(Default)]
@@ -46,11 +48,14 @@ type RecordingBody = BoxBody<Bytes, Infallible>;
 impl RecordingOrigin {
     /// Listens on a free port of 127.0.0.1.
     pub async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let addr = listener.local_addr()?;
         let shared = Arc::new(RecordingState::default());
-        let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Ok(Self { addr, shared, task })
+        let state = Arc::clone(&shared);
+        let server = TcpServer::http(move |request| Arc::clone(&state).answer(request)).await?;
+        Ok(Self {
+            addr: server.addr,
+            shared,
+            _server: server,
+        })
     }
 
     /// URL to write as an `upstream`.
@@ -83,12 +88,6 @@ impl RecordingOrigin {
     /// How often a comment has arrived, by issue.
     pub fn comments(&self) -> HashMap<String, u32> {
         self.shared.comments().clone()
-    }
-}
-
-impl Drop for RecordingOrigin {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -160,15 +159,6 @@ impl Drop for HeldGuard<'_> {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<RecordingState>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let _ = stream.set_nodelay(true);
-        let shared = Arc::clone(&shared);
-        let answer = service_fn(move |request| Arc::clone(&shared).answer(request));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
-    }
-}
-
 fn json(text: String) -> Response<RecordingBody> {
     let mut response = Response::new(self::text(text));
     let kind = header::HeaderValue::from_static("application/json");
@@ -179,6 +169,3 @@ fn json(text: String) -> Response<RecordingBody> {
 fn text(text: String) -> RecordingBody {
     Full::new(Bytes::from(text)).boxed()
 }
-
-/// Generous: a loaded machine is no reason to fail.
-const PATIENCE: Duration = Duration::from_secs(60);

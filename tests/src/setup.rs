@@ -1,8 +1,11 @@
 //! The real agent from a configuration put together key by key, in a temporary folder of its own.
 
-use crate::{agent::AgentProcess, sshd::Sshd};
-use ::agent::status::{OverallState, StatusReport};
-use anyhow::{Context, Result};
+use crate::{
+    agent::AgentProcess,
+    recording_origin::RecordingOrigin,
+    sshd::{Sshd, free_addr},
+};
+use anyhow::Result;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -12,7 +15,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A configuration to be.
+/// The agent's configuration, built key by key.
 #[derive(Clone)]
 pub struct AgentSetup {
     tunnel: BTreeMap<String, Value>,
@@ -59,12 +62,12 @@ impl AgentSetup {
         self
     }
 
-    /// Adds a forward for ticketing with the vendor's own login.
+    /// Adds a forward for ticketing that passes the vendor's credential through.
     pub fn forward(self, name: &str, bind: &str, upstream: &str) -> Self {
         self.forward_with(name, bind, upstream, &[])
     }
 
-    /// The same with further keys of `[[forward]]`.
+    /// As [`forward`](Self::forward), with further keys of `[[forward]]`.
     pub fn forward_with(
         mut self,
         name: &str,
@@ -82,17 +85,17 @@ impl AgentSetup {
         self
     }
 
-    /// Starts an agent with it.
+    /// Starts an agent with this configuration.
     pub fn start(&self) -> Result<RunningAgent> {
         self.start_with(&[])
     }
 
-    /// The same with these variables in the agent's environment.
+    /// As [`start`](Self::start), with these variables in the agent's environment.
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Result<RunningAgent> {
         let folder = tempfile::Builder::new().prefix("agent-").tempdir()?;
         let mut text = "[log]\nformat = \"human\"\n[audit]\nsink = \"off\"\n[tunnel]\n".to_owned();
         for (key, value) in &self.tunnel {
-            // What stands here is written alike in JSON and TOML.
+            // These values have the same syntax in JSON and TOML.
             text += &format!("{key} = {value}\n");
         }
         let agent = AgentProcess::start_with(folder.path(), &(text + &self.forwards), variables)?;
@@ -100,32 +103,6 @@ impl AgentSetup {
             agent,
             _folder: folder,
         })
-    }
-}
-
-impl RunningAgent {
-    /// Waits until every layer is proven.
-    pub async fn until_proven(&self) -> Result<StatusReport> {
-        self.until_status("every layer to be proven", |r| {
-            r.overall == OverallState::Proven
-        })
-        .await
-    }
-
-    /// Waits until the gateway listens for the first forward; returns where.
-    pub async fn until_bound(&self) -> Result<SocketAddr> {
-        let bound = |r: &StatusReport| Some(r.forwards.first()?.bound.first()?.clone());
-        let report = self
-            .until_status("the first forward to be bound", |r| bound(r).is_some())
-            .await?;
-        Ok(bound(&report).context("not bound")?.parse()?)
-    }
-
-    /// What `agent status` prints, and its exit code.
-    pub fn status_output(&self) -> Result<(String, i32)> {
-        let done = self.run(&["status"])?;
-        let text = String::from_utf8(done.stdout)?;
-        Ok((text, done.status.code().context("ended by a signal")?))
     }
 }
 
@@ -148,5 +125,51 @@ impl Drop for RunningAgent {
         if std::thread::panicking() {
             eprintln!("---- the agent's log ----\n{}", self.agent.log());
         }
+    }
+}
+
+/// A gateway, a recording Jira, and an agent between them with one forward `jira`; every layer is proven.
+pub struct RecordedTunnel {
+    /// Stock sshd as the gateway.
+    pub sshd: Sshd,
+    /// Upstream of the forward.
+    pub jira: RecordingOrigin,
+    /// The running agent.
+    pub agent: RunningAgent,
+    /// Where the forward is bound.
+    pub addr: SocketAddr,
+}
+
+impl RecordedTunnel {
+    /// Starts all of it with the settings of [`AgentSetup::for_sshd`].
+    pub async fn start() -> Result<Self> {
+        Self::start_with(|setup, _| setup).await
+    }
+
+    /// As [`start`](Self::start), with a changed configuration; `change` also gets the Jira.
+    pub async fn start_with(
+        change: impl FnOnce(AgentSetup, &RecordingOrigin) -> AgentSetup,
+    ) -> Result<Self> {
+        Self::start_at(Sshd::start()?, &[], change).await
+    }
+
+    /// As [`start_with`](Self::start_with), on this gateway and with further keys of `[[forward]]`.
+    pub async fn start_at(
+        sshd: Sshd,
+        forward: &[(&str, Value)],
+        change: impl FnOnce(AgentSetup, &RecordingOrigin) -> AgentSetup,
+    ) -> Result<Self> {
+        let jira = RecordingOrigin::start().await?;
+        let addr = free_addr()?;
+        let setup = AgentSetup::for_sshd(&sshd)?;
+        let setup = setup.forward_with("jira", &addr.to_string(), &jira.url(), forward);
+        let agent = change(setup, &jira).start()?;
+        agent.until_proven().await?;
+        Ok(Self {
+            sshd,
+            jira,
+            agent,
+            addr,
+        })
     }
 }

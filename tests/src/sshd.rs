@@ -1,12 +1,13 @@
 //! A stock OpenSSH sshd as the gateway: its own keys, configuration and log in a temporary folder, on
 //! a free port of 127.0.0.1, with all its processes ended on drop. Needs /usr/sbin/sshd and ssh-keygen.
 
+use crate::wait::until_true;
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
     hash::{BuildHasher, RandomState},
     io::Read,
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -22,8 +23,7 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts one that lets the key at [`identity`](Self::identity) forward ports, with nothing else
-    /// configured.
+    /// Starts one that lets the key at [`identity`](Self::identity) forward ports, without further configuration.
     pub fn start() -> Result<Self> {
         Self::with(&[])
     }
@@ -34,7 +34,7 @@ impl Sshd {
         Self::prepare(|_| Ok(()), lines)
     }
 
-    /// As [`with`](Self::with); `prepare` may put certificates and keys into the folder first.
+    /// As [`with`](Self::with); `prepare` may first put certificates and keys into the folder.
     pub fn prepare(prepare: impl FnOnce(&Path) -> Result<()>, lines: &[&str]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sshd-").tempdir()?;
         let dir = folder.path();
@@ -101,19 +101,15 @@ impl Sshd {
         Ok(())
     }
 
-    /// What it has logged so far.
+    /// Text of sshd's log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder().join("log")).unwrap_or_default()
     }
 
-    /// Waits until it has logged `text`; it writes when it gets to it.
+    /// Waits until it has logged `text`.
     pub async fn logged(&self, text: &str) -> Result<()> {
-        let deadline = Instant::now() + START;
-        while !self.log().contains(text) {
-            ensure!(Instant::now() < deadline, "sshd has not logged {text:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
+        let what = format!("sshd to log {text:?}");
+        until_true(&what, || self.log().contains(text)).await
     }
 
     /// Process id of the listener.
@@ -121,28 +117,9 @@ impl Sshd {
         self.child.as_ref().map(Child::id)
     }
 
-    /// An `ssh` client command that trusts this server and uses its key; add options and the host `127.0.0.1`.
+    /// OpenSSH's client, logged in with the key of this server; add options and the host `127.0.0.1`.
     pub fn ssh(&self) -> Command {
-        let mut command = Command::new("ssh");
-        let known_hosts = self.folder().join("known_hosts");
-        command
-            .args([
-                "-F",
-                "none",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "StrictHostKeyChecking=accept-new",
-            ])
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
-            .arg("-p")
-            .arg(self.port.to_string())
-            .arg("-l")
-            .arg(self.user())
-            .arg("-i")
-            .arg(self.identity());
-        command
+        ssh_client(self.port, &self.user(), &self.identity())
     }
 
     /// Sends a signal (`TERM`, `KILL`, `STOP`, `CONT`) to the listener and all its sessions.
@@ -189,7 +166,7 @@ impl Sshd {
         Ok(())
     }
 
-    /// Whether it listens in the end.
+    /// Starts the process; false if it does not listen.
     #[expect(
         clippy::disallowed_methods,
         reason = "waits for a process before any runtime is involved"
@@ -270,7 +247,23 @@ pub fn fingerprint(public_key: &Path) -> Result<String> {
     Ok(print.to_owned())
 }
 
-/// A process and all that descend from it. sshd gives each of its sessions a process group of its own.
+/// OpenSSH's client without the user's configuration, which trusts any host key; add options and the host `127.0.0.1`.
+pub fn ssh_client(port: u16, user: &str, key: &Path) -> Command {
+    let mut command = Command::new("ssh");
+    command.args(["-F", "none", "-p", &port.to_string(), "-l", user]);
+    command.arg("-i").arg(key);
+    for option in [
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+    ] {
+        command.args(["-o", option]);
+    }
+    command
+}
+
+/// A process and all its descendants. sshd gives each of its sessions a process group of its own.
 fn family(pid: u32) -> Result<Vec<u32>> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -305,8 +298,8 @@ fn family(pid: u32) -> Result<Vec<u32>> {
     Ok(family)
 }
 
-/// A port of 127.0.0.1 that was free a moment ago, and that the kernel gives to nobody by itself: of those it would, other
-/// tests take one each time they connect, perhaps this one before whoever it is for.
+/// A port of 127.0.0.1 that was free a moment ago, outside the kernel's range of ephemeral ports: every connection of
+/// another test takes one of those.
 pub fn free_port() -> Result<u16> {
     for _ in 0..100 {
         let random = RandomState::new().hash_one("port") % u64::from(PORTS);
@@ -316,6 +309,11 @@ pub fn free_port() -> Result<u16> {
         }
     }
     bail!("no port is free")
+}
+
+/// An address on 127.0.0.1 with a [`free_port`].
+pub fn free_addr() -> Result<SocketAddr> {
+    Ok(SocketAddr::from(([127, 0, 0, 1], free_port()?)))
 }
 
 /// Ends or stops one process by its id: `KILL`, `STOP`, `CONT`.
@@ -365,7 +363,7 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
-/// Below those that Linux gives (`net.ipv4.ip_local_port_range`), above those of most services.
+/// Below Linux's ephemeral ports (`net.ipv4.ip_local_port_range`), above those of most services.
 const LOWEST_PORT: u16 = 12_000;
 const PORTS: u16 = 20_000;
 /// Generous: only a broken start waits this long.

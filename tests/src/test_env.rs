@@ -1,32 +1,39 @@
-//! A customer's site for tests: an imitation Jira inside, a stock sshd outside, the real agent between them.
+//! A customer's network for tests: an imitation Jira inside, a stock sshd outside, the real agent between them.
 
 use crate::{
     agent::{AgentProcess, write_secret},
+    login::private_pem,
     sshd::Sshd,
+    wait::until,
 };
-use ::agent::status::{OverallState, StatusReport};
+use ::agent::{
+    auth::oauth1::SigningKey,
+    status::{LayerState, StatusReport},
+};
 use anyhow::{Context, Result};
-use serde_json::Value;
-use server_stub::jira::{HttpsSettings, JiraStub, ReceivedRequest, RunningJira, Settings};
+use reqwest::Response;
+use serde_json::{Value, json};
+use server_stub::jira::{
+    HttpsSettings, JiraStub, OAuth1Consumer, OAuth2Client, ReceivedRequest, RunningJira, Settings,
+};
 use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
-/// What is to be built. Without further words: https with Jira's own CA, context path `/jira`, one connection,
-/// `pass-through`, the preset `ticketing`.
+/// Describes the environment. By default: https with Jira's own CA, context path `/jira`, one connection, `pass-through`,
+/// the preset `ticketing`.
 pub struct TestEnvPlan {
     jira: Settings,
     upstream: Option<String>,
     ca_pem: Option<String>,
-    login: AuthSection,
+    auth: AuthSection,
     presets: Vec<String>,
     allow: Vec<String>,
     deny: Vec<String>,
-    /// Section and line.
+    /// Further lines, each with its section.
     extra: Vec<(&'static str, String)>,
     sshd: Vec<&'static str>,
 }
@@ -39,7 +46,7 @@ enum AuthSection {
     Other { lines: String, secret: String },
 }
 
-/// A running site. All of it ends when dropped.
+/// A running environment; all of it ends when dropped.
 pub struct TestEnv {
     /// The agent's real binary, running.
     pub agent: AgentProcess,
@@ -61,7 +68,7 @@ impl Default for TestEnvPlan {
             },
             upstream: None,
             ca_pem: None,
-            login: AuthSection::PassThrough,
+            auth: AuthSection::PassThrough,
             presets: vec!["ticketing".into()],
             allow: Vec::new(),
             deny: Vec::new(),
@@ -72,30 +79,49 @@ impl Default for TestEnvPlan {
 }
 
 impl TestEnvPlan {
-    /// The agent logs in with a password.
+    /// The agent authenticates with a password.
     pub fn basic(mut self, username: &str, password: &str) -> Self {
-        self.login = AuthSection::Basic {
+        self.auth = AuthSection::Basic {
             username: username.into(),
             password: password.into(),
         };
         self
     }
 
-    /// The agent logs in with a personal access token.
+    /// The agent authenticates with a personal access token.
     pub fn pat(mut self, token: &str) -> Self {
-        self.login = AuthSection::Pat {
+        self.auth = AuthSection::Pat {
             token: token.into(),
         };
         self
     }
 
-    /// The agent logs in as these lines of `[forward.auth]` say; the file that they call `secret` holds `secret`.
+    /// The agent authenticates by these lines of `[forward.auth]`; the file that they call `secret` holds `secret`.
     pub fn auth(mut self, lines: &str, secret: &str) -> Self {
-        self.login = AuthSection::Other {
+        self.auth = AuthSection::Other {
             lines: lines.into(),
             secret: secret.into(),
         };
         self
+    }
+
+    /// The agent is the OAuth 2.0 client `acme`, which Jira knows; `more` are further lines of `[forward.auth]`.
+    pub fn oauth2(self, secret: &str, more: &str) -> Self {
+        self.auth(&format!("{OAUTH2}\n{more}"), secret)
+            .jira(|jira| jira.oauth2.clients = vec![OAuth2Client::new("acme", secret, REDIRECT)])
+    }
+
+    /// As [`oauth2`](Self::oauth2), by the client's own grant, as the user [`BOT`].
+    pub fn oauth2_service(self, secret: &str) -> Self {
+        let plan = self.oauth2(secret, "grant = \"client_credentials\"");
+        plan.jira(|jira| jira.oauth2.clients[0].service_account = Some(BOT.into()))
+    }
+
+    /// The agent signs with this key as the OAuth 1.0a consumer `acme`, which Jira knows.
+    pub fn oauth1(self, key: &SigningKey) -> Result<Self> {
+        let consumer = OAuth1Consumer::new("acme", &key.public_pem()?);
+        let plan = self.auth(OAUTH1, &private_pem(key)?);
+        Ok(plan.jira(|jira| jira.oauth1.consumers = vec![consumer]))
     }
 
     /// Replaces the default policy presets.
@@ -128,7 +154,7 @@ impl TestEnvPlan {
         self
     }
 
-    /// Changes how the imitation Jira is.
+    /// Changes the settings of the imitation Jira.
     pub fn jira(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.jira);
         self
@@ -140,7 +166,7 @@ impl TestEnvPlan {
         self
     }
 
-    /// The agent's upstream is this instead of the imitation Jira.
+    /// Sets an upstream other than the imitation Jira.
     pub fn upstream(mut self, url: &str) -> Self {
         self.upstream = Some(url.to_owned());
         self
@@ -148,21 +174,21 @@ impl TestEnvPlan {
 
     /// Starts all of it and waits until every layer is proven.
     pub async fn start(self) -> Result<TestEnv> {
-        let mut site = self.build().await?;
-        site.until_proven().await?;
-        Ok(site)
+        let mut env = self.build().await?;
+        env.until_proven().await?;
+        Ok(env)
     }
 
-    /// Starts all of it and waits until the gateway listens for the vendor, whatever the other layers say.
+    /// Starts all of it and waits until the gateway listens for the vendor, whatever the state of the other layers.
     pub async fn start_unproven(self) -> Result<TestEnv> {
-        let mut site = self.build().await?;
-        site.until_bound().await?;
-        Ok(site)
+        let mut env = self.build().await?;
+        env.until_bound().await?;
+        Ok(env)
     }
 
     async fn build(mut self) -> Result<TestEnv> {
         let folder = tempfile::Builder::new().prefix("site-").tempdir()?;
-        // A folder of its own, so that a Jira that is started again shows a certificate of the same CA.
+        // In its own folder, so that a restarted Jira keeps its CA.
         self.jira.directory = Some(folder.path().join("jira"));
         fs::create_dir(folder.path().join("jira"))?;
         let jira = JiraStub::start(self.jira.clone()).await?;
@@ -170,7 +196,7 @@ impl TestEnvPlan {
         let sshd = Sshd::with(&self.sshd)?;
         let dir = folder.path().join("agent");
         fs::create_dir(&dir)?;
-        match &self.login {
+        match &self.auth {
             AuthSection::PassThrough => {}
             AuthSection::Basic { password: s, .. }
             | AuthSection::Pat { token: s }
@@ -204,7 +230,7 @@ impl TestEnvPlan {
         if ca {
             forward.push("roots = \"none\"\nca_file = \"ca.pem\"".to_owned());
         }
-        let auth = match &self.login {
+        let auth = match &self.auth {
             AuthSection::PassThrough => "mode = \"pass-through\"".to_owned(),
             AuthSection::Basic { username, .. } => {
                 format!("mode = \"basic\"\nusername = {username:?}\npassword_file = {SECRET:?}")
@@ -265,12 +291,17 @@ impl TestEnv {
         TestEnvPlan::default()
     }
 
-    /// Where the vendor's services call: Jira's context path at the gateway, no slash at the end.
+    /// Starts the default environment, with the token of [`BOT`].
+    pub async fn start() -> Result<Self> {
+        Self::builder().pat(BOT_TOKEN).start().await
+    }
+
+    /// Base URL for the vendor's services: Jira's context path at the gateway, without a trailing slash.
     pub fn vendor_url(&self) -> String {
         format!("http://{}{}", self.addr, self.settings.context_path)
     }
 
-    /// The gateway's side of the forward.
+    /// Address at which the gateway listens for the forward.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -278,21 +309,21 @@ impl TestEnv {
     /// The imitation Jira.
     ///
     /// # Panics
-    /// While it is stopped.
+    /// If it is stopped.
     pub fn jira(&self) -> &RunningJira {
         self.jira
             .as_ref()
             .unwrap_or_else(|| panic!("Jira is stopped"))
     }
 
-    /// Jira goes away, with all its connections.
+    /// Stops Jira and closes all its connections.
     pub async fn stop_jira(&mut self) {
         if let Some(jira) = self.jira.take() {
             jira.stop().await;
         }
     }
 
-    /// Jira comes back at the same address, with nothing in it but the defaults.
+    /// Starts Jira again at the same address, with its default content.
     pub async fn start_jira(&mut self) -> Result<()> {
         self.stop_jira().await;
         self.jira = Some(JiraStub::start(self.settings.clone()).await?);
@@ -301,17 +332,12 @@ impl TestEnv {
 
     /// Waits until every layer is proven.
     pub async fn until_proven(&mut self) -> Result<StatusReport> {
-        let report = self
-            .agent
-            .until_status("every layer to be proven", |r| {
-                r.overall == OverallState::Proven
-            })
-            .await?;
+        let report = self.agent.until_proven().await?;
         self.bound_at(&report)?;
         Ok(report)
     }
 
-    /// Waits until the gateway listens; it may have chosen another port than before.
+    /// Waits until the gateway listens; its port may have changed.
     pub async fn until_bound(&mut self) -> Result<StatusReport> {
         let report = self
             .agent
@@ -328,14 +354,12 @@ impl TestEnv {
         self.folder.path().join("agent")
     }
 
-    /// Replaces the password or token in the file that the agent reads, as an administrator would.
+    /// Replaces the credential in the file that the agent reads, as an administrator would.
     pub fn change_secret(&self, secret: &str) -> Result<()> {
-        let new = self.dir().join("secret.new");
-        write_secret(&new, secret)?;
-        Ok(fs::rename(new, self.dir().join(SECRET))?)
+        write_secret(&self.dir().join(SECRET), secret)
     }
 
-    /// What has reached Jira, without the agent's own probes.
+    /// Requests that have reached Jira, without the agent's own probes.
     pub fn received(&self) -> Vec<ReceivedRequest> {
         let mut received = self.jira().requests();
         received.retain(|request| !is_probe(request));
@@ -344,18 +368,52 @@ impl TestEnv {
 
     /// The audit record of one request, once it is written.
     pub async fn audit_of(&self, request_id: &str) -> Result<Value> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let records = self.agent.audit();
-            if let Some(record) = records.iter().find(|r| r["request_id"] == request_id) {
-                return Ok(record.clone());
-            }
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "no audit record of {request_id} within {PATIENCE:?}: {records:#?}"
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let record = async || {
+            let mut records = self.agent.audit().into_iter();
+            records.find(|record| record["request_id"] == request_id)
+        };
+        let found = until("the audit record", record).await;
+        found.with_context(|| format!("no {request_id} in {:#?}", self.agent.audit()))
+    }
+
+    /// The vendor's GET of a path below the context path.
+    pub async fn get(&self, path: &str) -> Result<Response> {
+        Ok(vendor().get(self.vendor_url() + path).send().await?)
+    }
+
+    /// The vendor's POST of a JSON document.
+    pub async fn post(&self, path: &str, document: &Value) -> Result<Response> {
+        let request = vendor().post(self.vendor_url() + path);
+        Ok(request.json(document).send().await?)
+    }
+
+    /// Repeats a GET until Jira's answer is 200.
+    pub async fn until_answered(&self, path: &str) -> Result<()> {
+        let answered = async || {
+            let answer = self.get(path).await.ok()?;
+            (answer.status() == 200).then_some(())
+        };
+        until("an answer of Jira", answered).await
+    }
+
+    /// Repeats a GET until the agent no longer forwards it; traffic notices a dead credential before the next probe.
+    pub async fn until_login_fails(&self, path: &str) -> Result<StatusReport> {
+        let refused = async || {
+            let answer = self.get(path).await.ok()?;
+            (answer.status() != 200).then_some(())
+        };
+        until("a refusal", refused).await?;
+        self.agent.until_login(LayerState::Failed).await
+    }
+
+    /// Path of the file with the stored tokens.
+    pub fn token_file(&self) -> PathBuf {
+        self.dir().join("state/tokens/jira.json")
+    }
+
+    /// Content of the token file.
+    pub fn stored_tokens(&self) -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(self.token_file())?)?)
     }
 
     fn bound_at(&mut self, report: &StatusReport) -> Result<()> {
@@ -373,7 +431,7 @@ impl Drop for TestEnv {
     }
 }
 
-/// An HTTP client as a vendor's service would have it: no proxy, no redirects followed, no cookies kept.
+/// An HTTP client like a vendor's service: it uses no proxy, follows no redirects and keeps no cookies.
 pub fn vendor() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
@@ -383,15 +441,49 @@ pub fn vendor() -> reqwest::Client {
         .unwrap_or_default()
 }
 
-/// The agent's own probes carry its name; what it forwards has the vendor's.
+/// Status and document of an answer; the document is null if it is not JSON.
+pub async fn json_of(answer: Response) -> (u16, Value) {
+    let status = answer.status().as_u16();
+    (status, answer.json().await.unwrap_or_default())
+}
+
+/// The document that creates an issue in the project DEMO.
+pub fn new_issue(summary: &str) -> Value {
+    json!({ "fields": {
+        "project": { "key": "DEMO" }, "issuetype": { "name": "Bug" }, "summary": summary,
+    } })
+}
+
+/// The agent's own probes carry its name; forwarded requests carry the vendor's.
 fn is_probe(request: &ReceivedRequest) -> bool {
     request
         .header("user-agent")
         .is_some_and(|agent| agent.starts_with("jira-tunnel-agent"))
 }
 
-/// Where the imitation Jira lives, as many real ones do.
+/// Context path of the imitation Jira, as many real ones have it.
 pub const CONTEXT_PATH: &str = "/jira";
+/// A user of the imitation Jira.
+pub const BOT: &str = "acme-bot";
+/// Password of [`BOT`].
+pub const BOT_PASSWORD: &str = "acme-password";
+/// Personal access token of [`BOT`].
+pub const BOT_TOKEN: &str = "acme-bot-token";
+/// The agent's default redirect URI of OAuth 2.0.
+pub const REDIRECT: &str = "https://localhost/jira-tunnel-agent";
+/// REST resource of the user who is logged in.
+pub const MYSELF: &str = "/rest/api/2/myself";
+/// REST resource of issues.
+pub const ISSUE: &str = "/rest/api/2/issue";
+/// REST resource of searches.
+pub const SEARCH: &str = "/rest/api/2/search";
+/// Problem type of a credential that Jira rejected.
+pub const LOGIN_FAILED: &str = "urn:jira-tunnel-agent:problem:login-failed";
+/// Problem type of a request held back because Jira rejected the credential.
+pub const LOGIN_UNAVAILABLE: &str = "urn:jira-tunnel-agent:problem:login-unavailable";
+/// Lines of `[forward.auth]` for the OAuth 2.0 client `acme`.
+pub const OAUTH2: &str = "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"";
+/// Lines of `[forward.auth]` for the OAuth 1.0a consumer `acme`.
+pub const OAUTH1: &str =
+    "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"";
 const SECRET: &str = "secret";
-/// Generous: a loaded machine is no reason to fail.
-const PATIENCE: Duration = Duration::from_secs(60);

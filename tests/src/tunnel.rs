@@ -1,8 +1,10 @@
-//! The agent's tunnel without its HTTP side: every forwarded channel echoes.
+//! The agent's tunnel without its HTTP side: every forwarded channel sends back what it receives.
 
 use crate::sshd::Sshd;
 use agent::{
     secret::SecretFile,
+    status::ConnectionView,
+    supervisor::{Supervisor, SupervisorHandle},
     tunnel::{
         ChannelAcceptor, InboundChannel, RemoteForward, Settings, channel,
         session::{HostKeys, SshIdentity},
@@ -20,8 +22,9 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
-/// Sends back what comes, and remembers by which forward and connection each channel came.
+/// Sends back what it receives, and records the forward and connection of each channel.
 #[derive(Default)]
 pub struct EchoForwards {
     seen: Mutex<Vec<(String, usize, String)>>,
@@ -56,7 +59,7 @@ impl ChannelAcceptor for EchoForwards {
     }
 }
 
-/// Settings for one connection to this sshd, with its own key pinned and patience for a busy machine.
+/// Settings for one connection to this sshd, with its host key pinned and timeouts for a busy machine.
 pub fn settings(sshd: &Sshd, binds: &[&str]) -> Result<Settings> {
     let key = identity(&sshd.identity())?;
     settings_for(
@@ -68,7 +71,7 @@ pub fn settings(sshd: &Sshd, binds: &[&str]) -> Result<Settings> {
     )
 }
 
-/// The same to any gateway.
+/// As [`settings`], for any gateway.
 pub fn settings_for(
     gateway: &str,
     user: &str,
@@ -104,12 +107,12 @@ pub fn settings_for(
     })
 }
 
-/// A key file as an identity.
+/// Loads a key file as an identity.
 pub fn identity(path: &Path) -> Result<Arc<SshIdentity>> {
     Ok(Arc::new(SshIdentity::load(&SecretFile::new(path), None)?))
 }
 
-/// Sends `text` through a forward that echoes, half-closes, and wants it back.
+/// Sends `text` through an echoing forward, half-closes, and expects it back.
 pub async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> Result<()> {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut back = String::new();
@@ -129,5 +132,33 @@ pub async fn echo_at(address: &str, text: &str) -> Result<()> {
     echo(TcpStream::connect(address).await?, text).await
 }
 
-/// For everything that happens at once on a machine with nothing else to do.
+/// Starts a supervisor whose forwards echo.
+pub fn supervise(settings: Settings) -> SupervisorHandle {
+    let accept = Arc::new(EchoForwards::default());
+    Supervisor::spawn(Arc::new(settings), accept, CancellationToken::new())
+}
+
+/// Waits until the supervisor's connections are as wanted.
+///
+/// # Panics
+/// If that takes longer than [`PATIENCE`].
+pub async fn until_connections(
+    handle: &SupervisorHandle,
+    wanted: impl Fn(&[ConnectionView]) -> bool,
+) {
+    let mut changes = handle.changes();
+    let watched = async {
+        while !wanted(&handle.connections()) {
+            if changes.changed().await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    if !timeout(PATIENCE, watched).await.unwrap_or(false) {
+        panic!("not as wanted: {:#?}", handle.connections());
+    }
+}
+
+/// Limit for what is immediate on an idle machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);

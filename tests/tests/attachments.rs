@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use e2e::{
     raw_http,
-    test_env::{TestEnv, vendor},
+    test_env::{ISSUE, TestEnv, new_issue, vendor},
 };
 use futures_util::{StreamExt, stream};
 use rand::Rng;
 use reqwest::{Body, multipart};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
     convert::Infallible,
@@ -28,18 +28,8 @@ async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
         .await
         .unwrap();
     let url = site.vendor_url();
-    let ticket = json!({ "fields": {
-        "project": { "key": "DEMO" }, "summary": "Core dump attached", "issuetype": { "name": "Bug" },
-    } });
-    let issue: Value = vendor()
-        .post(format!("{url}/rest/api/2/issue"))
-        .json(&ticket)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let issue = site.post(ISSUE, &new_issue("Core dump attached")).await;
+    let issue: Value = issue.unwrap().json().await.unwrap();
     let key = issue["key"].as_str().unwrap();
     let idle = site.agent.process().resident().unwrap();
 
@@ -65,11 +55,8 @@ async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
     assert_eq!(stored, sent, "what Jira stored is not what was sent");
     let after_upload = site.agent.process().peak_resident().unwrap();
 
-    let answer = vendor()
-        .get(format!("{url}/secure/attachment/{id}/core.bin"))
-        .send()
-        .await
-        .unwrap();
+    let path = format!("/secure/attachment/{id}/core.bin");
+    let answer = site.get(&path).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.content_length(), Some(SIZE));
     let (mut received, mut length) = (Sha256::new(), 0);
@@ -109,19 +96,10 @@ async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
 /// Jira makes the link, the vendor calls it: names that need encoding, even twice, come down as they went up.
 #[tokio::test(flavor = "multi_thread")]
 async fn attachments_of_any_name_come_down_by_jiras_own_links() {
-    let site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let site = TestEnv::start().await.unwrap();
     let url = site.vendor_url();
-    let ticket = json!({ "fields": {
-        "project": { "key": "DEMO" }, "summary": "Names", "issuetype": { "name": "Bug" },
-    } });
-    let created = vendor()
-        .post(format!("{url}/rest/api/2/issue"))
-        .json(&ticket);
-    let issue: Value = created.send().await.unwrap().json().await.unwrap();
+    let issue = site.post(ISSUE, &new_issue("Names")).await.unwrap();
+    let issue: Value = issue.json().await.unwrap();
     let key = issue["key"].as_str().unwrap();
     for name in [
         "a;b.png",

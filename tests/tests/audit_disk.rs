@@ -4,12 +4,13 @@
 
 use agent::{
     secret::Secret,
-    status::{LayerState, OverallState},
+    status::{LayerState, OverallState, StatusReport},
     tokens::{TokenOwner, TokenRecord, TokenSet, TokenStore},
 };
 use e2e::{
     agent::records,
-    test_env::{TestEnv, vendor},
+    test_env::{BOT_TOKEN, TestEnv, vendor},
+    wait::until_true,
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ struct SmallDisk {
 
 impl SmallDisk {
     async fn start(lines: &[&str]) -> Self {
-        let mut plan = TestEnv::builder().pat("acme-bot-token");
+        let mut plan = TestEnv::builder().pat(BOT_TOKEN);
         for line in lines {
             plan = plan.line("audit", *line);
         }
@@ -103,22 +104,18 @@ impl SmallDisk {
     }
 
     async fn until_recorded(&mut self, name: &str, wanted: usize) {
-        for _ in 0..600 {
-            if self.recorded(name) == wanted {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{} of {wanted} are in the audit", self.recorded(name));
+        let what = format!("{wanted} audit records of {name}");
+        let all = || self.recorded(name) == wanted;
+        until_true(&what, all).await.unwrap();
     }
 
-    /// Exit code and text of `agent status`.
-    fn status(&self) -> (Option<i32>, String) {
-        let status = self.site.agent.run(&["status"]).unwrap();
-        (
-            status.status.code(),
-            String::from_utf8_lossy(&status.stdout).into_owned(),
-        )
+    async fn until(&self, what: &str, wanted: impl Fn(&StatusReport) -> bool) -> StatusReport {
+        self.site.agent.until_status(what, wanted).await.unwrap()
+    }
+
+    /// Text and exit code of `agent status`.
+    fn status(&self) -> (String, i32) {
+        self.site.agent.status_output().unwrap()
     }
 }
 
@@ -145,13 +142,8 @@ async fn a_vendor_that_fills_the_disk_silences_nothing() {
     disk.until_recorded("FIRST", 100).await;
 
     disk.fill(0);
-    let failed = |report: &agent::status::StatusReport| report.audit.state == LayerState::Failed;
-    let report = disk
-        .site
-        .agent
-        .until_status("a failed audit", failed)
-        .await
-        .unwrap();
+    let failed = |report: &StatusReport| report.audit.state == LayerState::Failed;
+    let report = disk.until("a failed audit", failed).await;
     assert_eq!(report.overall, OverallState::Down);
     for (status, problem) in disk.write("SECOND").await {
         assert_eq!(status, 503);
@@ -162,8 +154,8 @@ async fn a_vendor_that_fills_the_disk_silences_nothing() {
         assert_eq!(problem["delivery"], "not_sent");
     }
     assert_eq!(disk.seen_by_jira("SECOND"), 0);
-    let (code, text) = disk.status();
-    assert_eq!(code, Some(2), "{text}");
+    let (text, code) = disk.status();
+    assert_eq!(code, 2, "{text}");
     assert!(text.contains("audit.log takes no lines: only "), "{text}");
     assert!(text.contains("remedy: make room on its disk"), "{text}");
 
@@ -180,54 +172,35 @@ async fn a_vendor_that_fills_the_disk_silences_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
     let mut disk = SmallDisk::start(&["queue = 50"]).await;
-    assert_eq!(disk.status().0, Some(0));
+    assert_eq!(disk.status().1, 0);
     disk.fill(0);
     let writes = disk.write("SECOND").await;
     assert!(writes.iter().all(|(status, _)| status.as_u16() != 503));
     assert_eq!(disk.seen_by_jira("SECOND"), 100);
-    let lost = |report: &agent::status::StatusReport| report.audit.dropped > 0;
-    let report = disk
-        .site
-        .agent
-        .until_status("lost records", lost)
-        .await
-        .unwrap();
+    let lost = |report: &StatusReport| report.audit.dropped > 0;
+    let report = disk.until("lost records", lost).await;
     assert_eq!(report.overall, OverallState::Degraded);
-    let (code, text) = disk.status();
-    assert_eq!(code, Some(1), "{text}");
+    let (text, code) = disk.status();
+    assert_eq!(code, 1, "{text}");
     assert!(text.contains("DROPPED"), "{text}");
     assert!(text.contains("remedy: make room on its disk"), "{text}");
 
     // The administrator can still stop the vendor for good.
-    let paused = disk
-        .site
-        .agent
-        .run(&["pause", "--reason", "CHG-7"])
-        .unwrap();
-    let said = String::from_utf8_lossy(&paused.stderr).into_owned();
-    assert!(paused.status.success(), "{said}");
+    let pause = ["pause", "--reason", "CHG-7"];
+    disk.site.agent.succeed(&pause).unwrap();
     let kept = fs::read_to_string(disk.site.agent.path("state/pause.json")).unwrap();
     assert!(kept.contains("CHG-7"), "{kept}");
-    let resumed = disk.site.agent.run(&["resume"]).unwrap();
-    assert!(resumed.status.success(), "{resumed:?}");
+    disk.site.agent.succeed(&["resume"]).unwrap();
 
     // What was queued is written once there is room, and the loss stays visible.
     disk.make_room();
-    let written = |report: &agent::status::StatusReport| {
-        report
-            .audit
-            .cause
-            .as_deref()
-            .is_some_and(|c| c.contains("were lost"))
+    let written = |report: &StatusReport| {
+        let cause = report.audit.cause.as_deref();
+        cause.is_some_and(|cause| cause.contains("were lost"))
     };
-    let report = disk
-        .site
-        .agent
-        .until_status("a written audit", written)
-        .await
-        .unwrap();
+    let report = disk.until("a written audit", written).await;
     assert_eq!(report.overall, OverallState::Degraded);
-    assert_eq!(disk.status().0, Some(1));
+    assert_eq!(disk.status().1, 1);
     let kept = 100 - report.audit.dropped as usize;
     disk.until_recorded("SECOND", kept).await;
     let file = fs::read_to_string(disk.site.agent.path("state/audit.log")).unwrap();
@@ -243,13 +216,8 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do() {
     let mut disk = SmallDisk::start(&[]).await;
-    let is =
-        |wanted| move |report: &agent::status::StatusReport| report.state_folder.state == wanted;
-    let proven = disk
-        .site
-        .agent
-        .until_status("a first look", is(LayerState::Proven));
-    proven.await.unwrap();
+    let is = |wanted| move |report: &StatusReport| report.state_folder.state == wanted;
+    disk.until("a first look", is(LayerState::Proven)).await;
     disk.fill(0);
     let (reserve, more) = (
         disk.site.agent.path("state/.reserve"),
@@ -268,16 +236,12 @@ async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do()
             break;
         }
     }
-    let degraded = disk
-        .site
-        .agent
-        .until_status("no room", is(LayerState::Degraded));
-    let report = degraded.await.unwrap();
+    let report = disk.until("no room", is(LayerState::Degraded)).await;
     assert_eq!(report.overall, OverallState::Degraded);
     let cause = report.state_folder.cause.unwrap();
     assert!(cause.contains("No space left on device"), "{cause}");
-    let (code, text) = disk.status();
-    assert_eq!(code, Some(1), "{text}");
+    let (text, code) = disk.status();
+    assert_eq!(code, 1, "{text}");
     assert!(
         text.contains("state folder\n  DEGRADED  nothing can be saved in "),
         "{text}"
@@ -289,12 +253,8 @@ async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do()
 
     fs::remove_file(&more).unwrap();
     disk.make_room();
-    let proven = disk
-        .site
-        .agent
-        .until_status("room again", is(LayerState::Proven));
-    proven.await.unwrap();
-    assert!(disk.site.agent.run(&["pause"]).unwrap().status.success());
+    disk.until("room again", is(LayerState::Proven)).await;
+    disk.site.agent.succeed(&["pause"]).unwrap();
 }
 
 /// Uploads that Jira does not read fill the disk as far as the spool may, a tenth of it. What that leaves is enough for the
@@ -318,18 +278,15 @@ async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
     disk.write("SECOND").await;
     disk.until_recorded("SECOND", 100).await;
     // Audited and answered; only what would be spooled has no room.
-    let report = disk.site.agent.until_status("the spool to be told", |r| {
-        r.spool.state == LayerState::Degraded
-    });
-    let report = report.await.unwrap();
+    let degraded = |r: &StatusReport| r.spool.state == LayerState::Degraded;
+    let report = disk.until("the spool to be degraded", degraded).await;
     let cause = report.spool.cause.unwrap_or_default();
     // The last bytes above the floor may be too few for what was to be written.
     let words = ["must stay free", "no room left for what was sent"];
     assert!(words.iter().any(|part| cause.contains(part)), "{cause}");
     assert_eq!(report.audit.state, LayerState::Proven);
-    assert_eq!(disk.status().0, Some(1));
-    let paused = disk.site.agent.run(&["pause"]).unwrap();
-    assert!(paused.status.success(), "{paused:?}");
+    assert_eq!(disk.status().1, 1);
+    disk.site.agent.succeed(&["pause"]).unwrap();
 }
 
 /// 16 MiB of an upload that is not at its end; none where it is broken off before they are taken.

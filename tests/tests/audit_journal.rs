@@ -2,7 +2,7 @@
 //! systemd's journald and journalctl; all of it is in a mount namespace of the agent's.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::test_env::{TestEnv, vendor};
+use e2e::test_env::{BOT_TOKEN, MYSELF, TestEnv, json_of, vendor};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::{fs, process::Command, time::Duration};
@@ -27,14 +27,15 @@ async fn site(unit: Unit, sink: &str) -> TestEnv {
 
 /// `audit`: the lines of `[audit]`.
 async fn prepared(unit: Unit, audit: &str) -> TestEnv {
-    let plan = TestEnv::builder().pat("acme-bot-token");
+    let plan = TestEnv::builder().pat(BOT_TOKEN);
     let plan = plan.line("forward.http", "refusals_per_minute = 1000000");
     let mut site = plan.start().await.unwrap();
-    let file = site.agent.dir().join("agent.toml");
-    let text = fs::read_to_string(&file).unwrap();
-    let (before, after) = text.split_once("[audit]\n").unwrap();
-    let (_, after) = after.split_once("\n\n").unwrap();
-    fs::write(&file, format!("{before}[audit]\n{audit}\n\n{after}")).unwrap();
+    let with_audit = |text: String| {
+        let (before, after) = text.split_once("[audit]\n").unwrap();
+        let (_, after) = after.split_once("\n\n").unwrap();
+        format!("{before}[audit]\n{audit}\n\n{after}")
+    };
+    site.agent.edit_config(with_audit).unwrap();
     let unlimited = unit == Unit::Packaged;
     if unit != Unit::Foreign {
         assert_eq!(
@@ -119,8 +120,7 @@ async fn under_the_packaged_unit_a_flood_takes_no_line_out_of_a_real_journal() {
     let audit = site.agent.status().await.unwrap().audit;
     assert_eq!(audit.sink, "the journal");
     // What "auto" has become is not in any file.
-    let shown = site.agent.run(&["config", "show"]).unwrap();
-    let shown = String::from_utf8(shown.stdout).unwrap();
+    let shown = site.agent.succeed(&["config", "show"]).unwrap();
     let why =
         "# The running agent writes its audit to the journal: the unit lets journald drop nothing";
     assert!(shown.contains(why), "{shown}");
@@ -155,10 +155,8 @@ async fn a_journal_that_was_asked_for_without_it_loses_lines_and_their_numbers_s
 async fn a_required_audit_takes_no_journal_that_may_drop_lines() {
     let mut site = prepared(Unit::Foreign, "sink = \"journal\"\nrequired = true").await;
     site.until_bound().await.unwrap();
-    let url = format!("{}/rest/api/2/myself", site.vendor_url());
-    let answer = vendor().get(url).send().await.unwrap();
-    assert_eq!(answer.status(), 503);
-    let problem: Value = answer.json().await.unwrap();
+    let (status, problem) = json_of(site.get(MYSELF).await.unwrap()).await;
+    assert_eq!(status, 503);
     assert_eq!(
         problem["type"],
         "urn:jira-tunnel-agent:problem:audit-unavailable"

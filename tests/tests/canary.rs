@@ -7,13 +7,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e::{
     agent::write_secret,
     login,
-    test_env::{TestEnv, TestEnvPlan, vendor},
+    test_env::{BOT, BOT_PASSWORD, MYSELF, OAUTH1, OAUTH2, SEARCH, TestEnv, TestEnvPlan, vendor},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use server_stub::{
     certificate_authority::CertificateAuthority,
     cloud::{self, CloudStub},
-    jira::{AuthKind, OAuth1Consumer, OAuth2Client, ReceivedRequest},
+    jira::{AuthKind, ReceivedRequest},
 };
 use std::{
     collections::BTreeSet,
@@ -48,10 +48,9 @@ async fn no_secret_is_written_anywhere_while_requests_pass_and_fail() {
 /// What Jira refuses, what cannot be a header, what others may read.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_written_anywhere_while_the_login_fails() {
-    let oauth2 = "mode = \"oauth2\"\nclient_id = \"agent\"\nclient_secret_file = \"secret\"";
-    let service = format!("{oauth2}\ngrant = \"client_credentials\"");
+    let service = format!("{OAUTH2}\ngrant = \"client_credentials\"");
     let first =
-        format!("{oauth2}\ngrant = \"authorization_code\"\nrefresh_token_file = \"secret\"");
+        format!("{OAUTH2}\ngrant = \"authorization_code\"\nrefresh_token_file = \"secret\"");
     let api_token = "mode = \"api-token\"\nemail = \"bot@corp.example\"\ntoken_file = \"secret\"";
     for plan in [
         TestEnv::builder().basic(BOT, OURS),
@@ -69,7 +68,7 @@ async fn no_secret_is_written_anywhere_while_the_login_fails() {
             format!("{OURS}ä"),
         ] {
             site.change_secret(&spoiled).unwrap();
-            assert!(site.agent.run(&["login-retry"]).unwrap().status.success());
+            site.agent.succeed(&["login-retry"]).unwrap();
             answers += &requests(&site).await;
         }
         search(&mut site, &answers);
@@ -104,10 +103,11 @@ async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
         .unwrap();
     assert!(encrypted.success());
     write_secret(&site.dir().join("secret"), OURS).unwrap();
-    let config = site.dir().join("agent.toml");
-    let text = fs::read_to_string(&config).unwrap();
     let with = "[tunnel]\nidentity_passphrase_file = \"secret\"\n";
-    fs::write(&config, text.replace("[tunnel]\n", with)).unwrap();
+    let edited = site
+        .agent
+        .edit_config(|text| text.replace("[tunnel]\n", with));
+    edited.unwrap();
     site.agent.restart().unwrap();
     site.until_proven().await.unwrap();
     let answers = requests(&site).await;
@@ -133,13 +133,11 @@ async fn the_keys_that_sign_and_that_prove_a_client_are_written_nowhere() {
     fs::write(file("client.pem"), &client.certificate_pem).unwrap();
     write_secret(&file("client.key"), &client.key_pem).unwrap();
     let key = SigningKey::generate(2048).unwrap();
-    let pem = String::from_utf8(key.private_pem().unwrap().expose().to_vec()).unwrap();
-    let lines = "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"\ntwo_legged = true";
-    let plan = TestEnv::builder().auth(lines, &pem).jira(|jira| {
-        let mut consumer = OAuth1Consumer::new("acme", &key.public_pem().unwrap());
-        consumer.two_legged_user = Some(BOT.into());
-        jira.oauth1.consumers = vec![consumer];
-    });
+    let pem = login::private_pem(&key).unwrap();
+    let plan = TestEnv::builder().oauth1(&key).unwrap();
+    let plan = plan
+        .auth(&format!("{OAUTH1}\ntwo_legged = true"), &pem)
+        .jira(|jira| jira.oauth1.consumers[0].two_legged_user = Some(BOT.into()));
     let certificate = format!("client_certificate_file = {:?}", file("client.pem"));
     let plan = plan
         .line("log", "level = \"trace\"")
@@ -169,20 +167,15 @@ async fn the_keys_that_sign_and_that_prove_a_client_are_written_nowhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_client_secret_nor_tokens_are_written_anywhere_but_in_the_store() {
     for grant in ["client_credentials", "authorization_code"] {
-        let lines = format!(
-            "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\ngrant = \"{grant}\""
-        );
-        let plan = TestEnv::builder().auth(&lines, OURS).jira(|jira| {
-            jira.oauth2.clients = vec![OAuth2Client {
-                service_account: Some(BOT.into()),
-                ..OAuth2Client::new("acme", OURS, "https://localhost/jira-tunnel-agent")
-            }];
-        });
+        let plan = match grant {
+            "client_credentials" => TestEnv::builder().oauth2_service(OURS),
+            _ => TestEnv::builder().oauth2(OURS, ""),
+        };
         let plan = plan.line("log", "level = \"trace\"");
         let mut site = plan.start_unproven().await.unwrap();
         let mut told = String::new();
         if grant == "authorization_code" {
-            let done = login::log_in(site.agent.dir(), BOT, "acme-password").await;
+            let done = login::log_in(site.agent.dir(), BOT, BOT_PASSWORD).await;
             told = format!("{:?}", done.unwrap());
         }
         site.until_proven().await.unwrap();
@@ -204,14 +197,10 @@ async fn neither_client_secret_nor_tokens_are_written_anywhere_but_in_the_store(
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_token_nor_session_of_an_application_link_is_written_anywhere_but_in_the_store() {
     let key = SigningKey::generate(2048).unwrap();
-    let pem = String::from_utf8(key.private_pem().unwrap().expose().to_vec()).unwrap();
-    let lines = "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"";
-    let plan = TestEnv::builder().auth(lines, &pem).jira(|jira| {
-        jira.oauth1.consumers = vec![OAuth1Consumer::new("acme", &key.public_pem().unwrap())];
-    });
+    let plan = TestEnv::builder().oauth1(&key).unwrap();
     let plan = plan.line("log", "level = \"trace\"");
     let mut site = plan.start_unproven().await.unwrap();
-    let done = login::log_in_by_code(site.agent.dir(), BOT, "acme-password").await;
+    let done = login::log_in_by_code(site.agent.dir(), BOT, BOT_PASSWORD).await;
     let mut answers = format!("{:?}", done.unwrap());
     site.until_proven().await.unwrap();
     answers += &requests(&site).await;
@@ -279,8 +268,7 @@ fn tokens(site: &TestEnv) -> Vec<String> {
             tokens.extend(secret.map(|(_, value)| value.to_owned()));
         }
     }
-    let stored = fs::read(site.dir().join("state/tokens/jira.json")).unwrap_or_default();
-    let stored: Value = serde_json::from_slice(&stored).unwrap_or_default();
+    let stored = site.stored_tokens().unwrap_or_default();
     for kind in ["access", "access_secret", "refresh"] {
         tokens.extend(stored["tokens"][kind].as_str().map(str::to_owned));
     }
@@ -421,8 +409,5 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-const BOT: &str = "acme-bot";
 const OURS: &str = "canary-of-the-agent";
 const THEIRS: &str = "canary-of-the-vendor";
-const MYSELF: &str = "/rest/api/2/myself";
-const SEARCH: &str = "/rest/api/2/search";

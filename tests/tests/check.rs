@@ -7,9 +7,9 @@ use agent::{
     status::LayerState,
 };
 use e2e::{
-    egress::TestAuthority,
+    egress::TestCa,
     sshd::free_port,
-    test_env::{TestEnv, vendor},
+    test_env::{BOT, BOT_PASSWORD, BOT_TOKEN, MYSELF, TestEnv},
 };
 use server_stub::jira::{AuthKind, ReceivedRequest};
 
@@ -17,7 +17,7 @@ use server_stub::jira::{AuthKind, ReceivedRequest};
 async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
     // This gateway lets the agent call its own forward, so that a request can go the vendor's way.
     let open = TestEnv::builder().sshd("AllowTcpForwarding yes");
-    let mut site = open.pat(TOKEN).start().await.unwrap();
+    let mut site = open.pat(BOT_TOKEN).start().await.unwrap();
     let (report, code) = check(&site, &[]);
     assert_eq!(code, Some(0), "{report:#?}");
     assert_eq!(taken(&report), [HOST, LIVE, JIRA].concat());
@@ -30,7 +30,7 @@ async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
     let told = tunnel(&report, "round-trip").detail.clone().unwrap();
     assert!(told.contains("came back with Jira's 200"), "{told}");
 
-    let table = text(&site, &[]);
+    let table = text(&site);
     assert!(table.contains("login          ok"), "{table}");
     let sum = format!("{} ok, 0 warnings, 0 failed", report.steps.len());
     assert!(table.contains(&sum), "{table}");
@@ -95,7 +95,7 @@ async fn another_base_url_foretells_signature_invalid_where_somebody_signs() {
     }
     assert_eq!(find(&report, "login").verdict, StepVerdict::Skipped);
 
-    let site = plan().pat(TOKEN).start().await.unwrap();
+    let site = plan().pat(BOT_TOKEN).start().await.unwrap();
     let (report, code) = check(&site, &[]);
     assert_eq!(code, Some(0), "{report:#?}");
     let detail = find(&report, "server-info").detail.clone().unwrap();
@@ -151,7 +151,7 @@ async fn captcha_basic_off_and_anonymous_are_one_sentence_and_one_remedy() {
     plan = plan.jira(|jira| jira.captcha_after = 1);
     let mut site = plan.start().await.unwrap();
     site.agent.process().kill();
-    let url = format!("{}/rest/api/2/myself", site.jira().url);
+    let url = site.jira().url.clone() + MYSELF;
     let direct = reqwest::Client::builder()
         .tls_danger_accept_invalid_certs(true)
         .build()
@@ -173,13 +173,10 @@ async fn captcha_basic_off_and_anonymous_are_one_sentence_and_one_remedy() {
     );
     assert!(remedy.contains("pat"), "{remedy}");
 
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
-    site.jira().expire_token(TOKEN);
-    let search = format!(
-        "{}/rest/api/2/search?jql=project%20%3D%20DEMO",
-        site.vendor_url()
-    );
-    assert_eq!(vendor().get(search).send().await.unwrap().status(), 502);
+    let site = TestEnv::start().await.unwrap();
+    site.jira().expire_token(BOT_TOKEN);
+    let search = "/rest/api/2/search?jql=project%20%3D%20DEMO";
+    assert_eq!(site.get(search).await.unwrap().status(), 502);
     let (cause, remedy) = failed(&check(&site, &[]).0, "login");
     // As the agent's own probe found it.
     assert!(cause.contains("(401)"), "{cause}");
@@ -212,7 +209,7 @@ async fn too_few_and_too_many_permissions_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_that_ends_soon_is_warned_of_everywhere() {
     for (days, layer, code) in [(20, LayerState::Proven, 0), (5, LayerState::Degraded, 1)] {
-        let plan = TestEnv::builder().pat(TOKEN).jira(|jira| {
+        let plan = TestEnv::builder().pat(BOT_TOKEN).jira(|jira| {
             jira.tokens[0].expires_in = Some(days * 86_400 + 3600);
         });
         let site = plan.start_unproven().await.unwrap();
@@ -226,12 +223,11 @@ async fn a_credential_that_ends_soon_is_warned_of_everywhere() {
         assert_eq!(told.layers.login.state, layer);
         let sentence = format!("the personal access token ends in {days} days");
         assert!(told.credentials[0].summary.starts_with(&sentence));
-        let status = site.agent.run(&["status"]).unwrap();
-        assert_eq!(status.status.code(), Some(code));
-        assert!(String::from_utf8_lossy(&status.stdout).contains(&sentence));
+        let (status, exit) = site.agent.status_output().unwrap();
+        assert_eq!(exit, code);
+        assert!(status.contains(&sentence));
 
-        let metrics = site.agent.run(&["metrics"]).unwrap();
-        let metrics = String::from_utf8_lossy(&metrics.stdout).into_owned();
+        let metrics = site.agent.succeed(&["metrics"]).unwrap();
         let warning = |within: &str, is: u8| {
             format!(
                 "jira_tunnel_agent_credential_expiry_warning{{credential=\"personal_access_token\",forward=\"jira\",within=\"{within}\"}} {is}\n"
@@ -249,10 +245,9 @@ async fn a_credential_that_ends_soon_is_warned_of_everywhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_cannot_be_used_is_a_step_like_any_other() {
-    let mut site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
-    let path = site.dir().join("agent.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("mode = \"pat\"", "mode = \"pta\"")).unwrap();
+    let mut site = TestEnv::start().await.unwrap();
+    let slip = |text: String| text.replace("mode = \"pat\"", "mode = \"pta\"");
+    site.agent.edit_config(slip).unwrap();
     // One that runs goes on by what it has read before, and is checked by that (`members`).
     site.agent.process().kill();
     let (report, code) = check(&site, &[]);
@@ -267,9 +262,9 @@ async fn a_configuration_that_cannot_be_used_is_a_step_like_any_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jira_that_is_not_trusted_shows_its_chain_and_which_certificate_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let other = TestAuthority::new("Some other CA").unwrap();
+    let other = TestCa::new("Some other CA").unwrap();
     let pem = std::fs::read_to_string(other.write(folder.path()).unwrap()).unwrap();
-    let plan = TestEnv::builder().pat(TOKEN).trusted_ca(&pem);
+    let plan = TestEnv::builder().pat(BOT_TOKEN).trusted_ca(&pem);
     let site = plan.start_unproven().await.unwrap();
     let (report, code) = check(&site, &[]);
     assert_eq!(code, Some(2));
@@ -287,7 +282,7 @@ async fn a_jira_that_is_not_trusted_shows_its_chain_and_which_certificate_it_is(
         "{chain:?}"
     );
     assert_eq!(find(&report, "http").verdict, StepVerdict::Skipped);
-    let table = text(&site, &[]);
+    let table = text(&site);
     let row = format!(
         "chain {}: {:?}, issued by {:?}",
         chain.len(),
@@ -298,15 +293,11 @@ async fn a_jira_that_is_not_trusted_shows_its_chain_and_which_certificate_it_is(
 }
 
 fn check(site: &TestEnv, more: &[&str]) -> (CheckReport, Option<i32>) {
-    let arguments: Vec<_> = ["check", "--json"].iter().chain(more).copied().collect();
-    let done = site.agent.run(&arguments).unwrap();
-    let report = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"));
-    (report, done.status.code())
+    site.agent.check(more).unwrap()
 }
 
-fn text(site: &TestEnv, more: &[&str]) -> String {
-    let arguments: Vec<_> = ["check"].iter().chain(more).copied().collect();
-    String::from_utf8(site.agent.run(&arguments).unwrap().stdout).unwrap()
+fn text(site: &TestEnv) -> String {
+    String::from_utf8(site.agent.run(&["check"]).unwrap().stdout).unwrap()
 }
 
 /// Of Jira's side, or of this host.
@@ -349,10 +340,6 @@ fn logins(site: &TestEnv) -> usize {
     };
     site.jira().requests().iter().filter(has_password).count()
 }
-
-const BOT: &str = "acme-bot";
-const BOT_PASSWORD: &str = "acme-password";
-const TOKEN: &str = "acme-bot-token";
 
 /// In this order: state, spool, audit.
 const HOST: &[&str] = &[

@@ -4,20 +4,18 @@
 
 use agent::{
     check::{CheckReport, CheckStep, StepVerdict},
-    status::OverallState,
+    status::{OverallState, StatusReport},
     tunnel::Hop,
 };
 use e2e::{
-    egress::{TestAuthority, USER, password, squid, stunnel},
+    egress::{TestCa, USER, password, squid, stunnel},
     setup::{AgentSetup, RunningAgent},
-    sshd::{Sshd, free_port, keygen},
+    sshd::{Sshd, free_addr, free_port, keygen, ssh_client},
+    tcp_server::TcpServer,
 };
 use server_stub::jira::{JiraStub, Settings};
-use std::{
-    io::{Read, Write},
-    net::TcpListener,
-    process::Command,
-};
+use std::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Nobody listens there: these are about the tunnel.
 const NO_JIRA: &str = "http://127.0.0.1:9";
@@ -28,8 +26,7 @@ fn setup(sshd: &Sshd) -> AgentSetup {
 }
 
 fn check(agent: &RunningAgent) -> CheckReport {
-    let done = agent.run(&["check", "--json"]).unwrap();
-    serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {done:?}"))
+    agent.check(&[]).unwrap().0
 }
 
 /// The steps to the gateways.
@@ -59,7 +56,7 @@ fn fails_at(report: &CheckReport, hop: Hop, cause: &[&str]) -> CheckStep {
 /// The same hop in status and log, in a check of the running agent, and in one without it.
 async fn everywhere(mut agent: RunningAgent, hop: Hop, cause: &[&str]) -> CheckStep {
     let line = format!("(hop {hop})");
-    let failed = |r: &agent::status::StatusReport| {
+    let failed = |r: &StatusReport| {
         // The status comes first.
         r.connections[0].failed_hop.is_some() && agent.log().contains("(hop ")
     };
@@ -82,7 +79,7 @@ async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_
     };
     let jira = JiraStub::start(jira).await.unwrap();
     let port = free_port().unwrap();
-    let other = free_port().unwrap();
+    let other = free_addr().unwrap();
     let sshd = Sshd::with(&["AllowTcpForwarding yes"]).unwrap();
     let key = sshd.folder().join("acme");
     keygen(&key, &["-t", "ed25519"], "").unwrap();
@@ -118,25 +115,8 @@ async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_
     drop(TcpListener::bind(&bind).unwrap());
 
     // The same key may go nowhere else.
-    let mut ssh = Command::new("ssh");
-    ssh.args([
-        "-F",
-        "none",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "IdentitiesOnly=yes",
-    ])
-    .args([
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-    ])
-    .arg("-i")
-    .arg(&key)
-    .args(["-p", &sshd.port().to_string(), "-l", &sshd.user()])
-    .args(["-W", &format!("127.0.0.1:{other}"), "127.0.0.1"]);
+    let mut ssh = ssh_client(sshd.port(), &sshd.user(), &key);
+    ssh.args(["-W", &other.to_string(), "127.0.0.1"]);
     let refused = ssh.output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("administratively prohibited"), "{said}");
@@ -163,7 +143,7 @@ async fn what_was_only_asked_for_is_said_to_be_asked_for() {
         .unwrap()
         .tunnel("connections", 2);
     let agent = setup.forward("jira", &bind, NO_JIRA).start().unwrap();
-    let standby = |r: &agent::status::StatusReport| {
+    let standby = |r: &StatusReport| {
         let mut views = r.connections.iter().flat_map(|c| &c.forwards);
         views.any(|v| v.state == agent::status::ForwardState::Standby)
     };
@@ -212,14 +192,19 @@ async fn each_hop_that_fails_is_named_the_same_in_status_log_and_check() {
     };
     let cause = ["cannot resolve", "gateway.invalid"];
     everywhere(to("gateway.invalid:443"), Hop::Dns, &cause).await;
-    let free = format!("127.0.0.1:{}", free_port().unwrap());
+    let free = free_addr().unwrap().to_string();
     everywhere(to(&free), Hop::Tcp, &[&free, "refused"]).await;
-    let web = serve(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    everywhere(to(&web), Hop::Banner, &["HTTP/1.1 400"]).await;
-    let mute = serve(b"");
-    everywhere(to(&mute), Hop::Banner, &["SSH banner"]).await;
-    let cut = serve(b"SSH-2.0-x\r\n");
-    everywhere(to(&cut), Hop::KeyExchange, &["key exchange"]).await;
+    let web = serve(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    everywhere(to(&web.addr.to_string()), Hop::Banner, &["HTTP/1.1 400"]).await;
+    let mute = serve(b"").await;
+    everywhere(to(&mute.addr.to_string()), Hop::Banner, &["SSH banner"]).await;
+    let cut = serve(b"SSH-2.0-x\r\n").await;
+    everywhere(
+        to(&cut.addr.to_string()),
+        Hop::KeyExchange,
+        &["key exchange"],
+    )
+    .await;
 
     let another = format!("SHA256:{}", "A".repeat(43));
     let wrong = setup(&sshd).tunnel("host_keys", vec![another.clone()]);
@@ -228,17 +213,12 @@ async fn each_hop_that_fails_is_named_the_same_in_status_log_and_check() {
 }
 
 /// Answers each connection with this, reads what comes for a moment, and closes.
-fn serve(answer: &'static [u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let _ = stream.write_all(answer);
-            let _ = stream.read(&mut [0; 256]);
-        }
+async fn serve(answer: &'static [u8]) -> TcpServer {
+    let server = TcpServer::start(move |mut stream| async move {
+        let _ = stream.write_all(answer).await;
+        let _ = stream.read(&mut [0; 256]).await;
     });
-    address.to_string()
+    server.await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,7 +236,7 @@ async fn a_refused_key_is_tried_by_the_agent_alone_and_by_a_check_once_over_all_
         );
     let mut agent = setup.start().unwrap();
     // After both have refused, the next attempt is a minute away.
-    let failed = |r: &agent::status::StatusReport| r.connections[0].attempt >= 2;
+    let failed = |r: &StatusReport| r.connections[0].attempt >= 2;
     agent.until_status("both to refuse", failed).await.unwrap();
     let tries = || logins(&sshd) + logins(&second);
     let before = tries();
@@ -303,7 +283,7 @@ async fn a_forward_that_is_refused_fails_beside_a_login_that_works() {
     let bind = taken.local_addr().unwrap().to_string();
     let setup = AgentSetup::for_sshd(&sshd).unwrap();
     let mut agent = setup.forward("jira", &bind, NO_JIRA).start().unwrap();
-    let refused = |r: &agent::status::StatusReport| {
+    let refused = |r: &StatusReport| {
         let views = &r.connections[0].forwards;
         views.iter().any(|v| v.cause.is_some())
     };
@@ -329,7 +309,7 @@ async fn a_proxys_refused_login_is_told_and_not_tried_again() {
         .tunnel("proxy_password_file", file)
         .tunnel("gateways", vec![sshd.address(), second]);
     let mut agent = setup.start().unwrap();
-    let failed = |r: &agent::status::StatusReport| r.connections[0].attempt >= 2;
+    let failed = |r: &StatusReport| r.connections[0].attempt >= 2;
     agent
         .until_status("the proxy to refuse", failed)
         .await
@@ -363,9 +343,9 @@ async fn a_proxys_refused_login_is_told_and_not_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn intercepted_tls_shows_the_chain_and_who_made_it() {
     let sshd = Sshd::start().unwrap();
-    let inspecting = TestAuthority::new("Corp Inspection CA").unwrap();
+    let inspecting = TestCa::new("Corp Inspection CA").unwrap();
     let tls = stunnel(sshd.port(), &inspecting).await.unwrap();
-    let trusted = TestAuthority::new("Vendor CA").unwrap();
+    let trusted = TestCa::new("Vendor CA").unwrap();
     let ca_file = trusted.write(sshd.folder()).unwrap();
     let setup = setup(&sshd)
         .tunnel("gateways", vec![format!("tls://{}", tls.address())])
@@ -392,9 +372,7 @@ async fn the_line_for_the_firewall_is_given_when_the_network_fails_and_when_aske
     let table = agent.run(&["check"]).unwrap();
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.contains(&line), "{table}");
-    let sheet = agent.run(&["check", "--firewall"]).unwrap();
-    assert_eq!(sheet.status.code(), Some(0));
-    let sheet = String::from_utf8(sheet.stdout).unwrap();
+    let sheet = agent.succeed(&["check", "--firewall"]).unwrap();
     assert!(sheet.contains(&line), "{sheet}");
     assert!(
         sheet.contains("to 127.0.0.1 port 9"),

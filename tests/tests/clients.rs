@@ -5,13 +5,9 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e::{
     capture::CapturingProxy,
-    test_env::{TestEnv, TestEnvPlan},
+    client_script,
+    test_env::{BOT, BOT_PASSWORD, BOT_TOKEN, TestEnv, TestEnvPlan},
 };
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
-use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_library_jira_works_through_the_tunnel() {
@@ -82,7 +78,7 @@ async fn works_through_the_tunnel(client: Client) {
         client
             .run(&base_url, &login, user)
             .await
-            .unwrap_or_else(|told| panic!("{name}: {told}"));
+            .unwrap_or_else(|error| panic!("{name}: {error:#}"));
 
         let received = site.received();
         assert!(received.len() > 20, "{name}: {} requests", received.len());
@@ -139,23 +135,10 @@ async fn works_through_the_tunnel(client: Client) {
 }
 
 impl Client {
-    async fn run(self, base_url: &str, login: &Login, user: &str) -> Result<(), String> {
-        let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+    async fn run(self, base_url: &str, login: &Login, user: &str) -> anyhow::Result<()> {
         let mut command = match self {
-            Self::Python(script) => {
-                let python = from_env(
-                    "E2E_PYTHON",
-                    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python"),
-                );
-                let mut command = Command::new(python);
-                command.arg(clients.join("python").join(script));
-                command
-            }
-            Self::Node(script) => {
-                let mut command = Command::new("node");
-                command.arg(from_env("E2E_NODE_DIR", clients.join("node")).join(script));
-                command
-            }
+            Self::Python(name) => client_script::python(name),
+            Self::Node(name) => client_script::node(name),
         };
         command.arg(base_url);
         match login {
@@ -166,30 +149,9 @@ impl Client {
             Self::Python(_) => command.args(["--expect-user", user]),
             Self::Node(_) => command.arg(user),
         };
-        for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
-            command.env_remove(proxy).env_remove(proxy.to_uppercase());
-        }
-        let done = command.kill_on_drop(true).output().await;
-        let done =
-            done.map_err(|error| format!("{command:?}: {error}; `make setup` installs it"))?;
-        if done.status.success() {
-            return Ok(());
-        }
-        Err(format!(
-            "{command:?} ended with {}:\n{}{}",
-            done.status,
-            String::from_utf8_lossy(&done.stdout),
-            String::from_utf8_lossy(&done.stderr)
-        ))
+        client_script::run(command, b"").await.map(drop)
     }
 }
 
-fn from_env(name: &str, otherwise: PathBuf) -> PathBuf {
-    env::var_os(name).map_or(otherwise, PathBuf::from)
-}
-
-const BOT: &str = "acme-bot";
-const BOT_PASSWORD: &str = "acme-password";
-const BOT_TOKEN: &str = "acme-bot-token";
 /// What the imitation Jira keeps of a body.
 const BODY_HEAD: usize = 64 << 10;

@@ -4,6 +4,7 @@
 use e2e::{
     cluster::JiraCluster,
     test_env::{TestEnv, TestEnvPlan, vendor},
+    wait::PATIENCE,
 };
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -105,7 +106,7 @@ async fn a_renewed_access_token_leaves_the_agent_on_its_node_of_a_cluster() {
                 assert!(finds(&url, &label).await, "with token {before}");
             }
         };
-        let renewed = tokio::time::timeout(Duration::from_secs(60), renewed).await;
+        let renewed = tokio::time::timeout(PATIENCE, renewed).await;
         renewed.expect("renewed in time");
         assert!(finds(&url, &label).await, "after token {before}");
         if cluster.tokens() >= first + 2 {

@@ -1,8 +1,8 @@
 //! The demo as a user meets it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::agent::binary;
-use std::{path::Path, process::Stdio, time::Duration};
+use e2e::{agent::binary, wait::soon};
+use std::{path::Path, process::Stdio};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -48,10 +48,7 @@ async fn a_reader_that_leaves_ends_nothing() {
     assert!(lines.next_line().await.unwrap().is_some());
     drop(lines);
     let output = running.wait_with_output();
-    let output = tokio::time::timeout(LIVENESS, output)
-        .await
-        .unwrap()
-        .unwrap();
+    let output = soon(output).await.unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
     assert!(!complaint.contains("panicked"), "{complaint}");
@@ -86,16 +83,12 @@ async fn left_running_it_stops_all_of_it_at_an_interrupt() {
         }
         panic!("the demo ended");
     };
-    tokio::time::timeout(LIVENESS, ready).await.unwrap();
+    soon(ready).await;
     let folder = folder.unwrap();
     assert!(folder.join("run/agent.sock").exists());
     let id = demo.id().unwrap().to_string();
     let told = Command::new("kill").args(["-INT", &id]).status().await;
     assert!(told.unwrap().success());
-    let ended = tokio::time::timeout(LIVENESS, demo.wait()).await.unwrap();
-    assert!(ended.unwrap().success());
+    assert!(soon(demo.wait()).await.unwrap().success());
     assert!(!folder.exists());
 }
-
-/// Everything is on loopback: what takes longer hangs.
-const LIVENESS: Duration = Duration::from_secs(90);

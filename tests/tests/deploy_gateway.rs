@@ -3,10 +3,10 @@
 
 use agent::{
     enroll::EnrollmentToken,
-    status::{ForwardState, OverallState},
+    status::{ForwardState, LayerState, StatusReport},
 };
 use e2e::{
-    enrollment::{ANSWERS, CustomerHost, jira},
+    enrollment::{CustomerHost, answers, jira},
     gateway::{DOMAIN, InstalledGateway, SOCKET},
     login::output_text,
     process::ChildProcess,
@@ -15,6 +15,7 @@ use e2e::{
     setup::RunningAgent,
     sshd::signal,
     test_env::vendor,
+    wait::{until, until_true},
 };
 use std::{
     fs,
@@ -42,10 +43,8 @@ struct Two {
 impl Two {
     async fn start() -> Self {
         let gateway = InstalledGateway::start().unwrap();
-        let (jira_of_acme, jira_of_bolt) = (
-            RecordingOrigin::start().await.unwrap(),
-            RecordingOrigin::start().await.unwrap(),
-        );
+        let jira_of_acme = RecordingOrigin::start().await.unwrap();
+        let jira_of_bolt = RecordingOrigin::start().await.unwrap();
         let (acme, _) = gateway.add("acme").unwrap();
         let (bolt, _) = gateway.add("bolt").unwrap();
         let acme = gateway
@@ -174,9 +173,7 @@ async fn a_request_passes_as_the_service_sent_it() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let _ssh = ChildProcess::spawn(ssh, log.path()).unwrap();
     let socket = gateway.path("/srv/jira-gateway/acme/s/jira.sock");
-    while !socket.exists() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_true("the socket", || socket.exists()).await.unwrap();
 
     let head = format!(
         "POST /jira/rest/api/2/search?jql=a%2Fb+c&x=%7e&y=//..;z HTTP/1.1\r\nHost: {}:8080\r\n\
@@ -283,7 +280,7 @@ async fn refused_or_bound(
     wanted: ForwardState,
 ) {
     let agent = gateway.agent_with_bind("acme", key, bind).start().unwrap();
-    let settled = |r: &agent::status::StatusReport| {
+    let settled = |r: &StatusReport| {
         matches!(
             r.connections[0].forwards[0].state,
             ForwardState::Bound | ForwardState::Refused
@@ -421,27 +418,21 @@ async fn a_customer_that_is_removed_is_cut_off_and_leaves_nothing() {
 
     gateway.customer(&["remove", "acme"]).unwrap();
     // HAProxy takes the new list a moment later; until then nobody is behind the name.
-    let forgotten = async {
-        loop {
-            let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
-            match told(&answer) {
-                (421, kind, sent) => break (kind, sent),
-                told => assert_eq!(told, (503, "agent-offline".into(), "not_sent".into())),
+    let forgotten = async || {
+        let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
+        match told(&answer) {
+            (421, kind, delivery) => Some((kind, delivery)),
+            told => {
+                assert_eq!(told, (503, "agent-offline".into(), "not_sent".into()));
+                None
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let forgotten = tokio::time::timeout(Duration::from_secs(10), forgotten).await;
-    assert_eq!(
-        forgotten.unwrap(),
-        ("unknown-host".into(), "not_sent".into())
-    );
-    two.acme
-        .until_status("the login to be refused", |r| {
-            r.layers.tunnel.state == agent::status::LayerState::Failed
-        })
-        .await
-        .unwrap();
+    let forgotten = until("the new list", forgotten).await.unwrap();
+    assert_eq!(forgotten, ("unknown-host".into(), "not_sent".into()));
+    let refused = |r: &StatusReport| r.layers.tunnel.state == LayerState::Failed;
+    let refused = two.acme.until_status("the login to be refused", refused);
+    refused.await.unwrap();
     assert!(!before.await.unwrap(), "what was under way has ended");
     for path in [
         "/srv/jira-gateway/acme",
@@ -509,12 +500,8 @@ async fn the_documented_enrollment_works_from_token_to_request() {
     let (gateway, jira) = (InstalledGateway::start().unwrap(), jira().await.unwrap());
     let address = gateway.ssh_address();
     let token = gateway.customer(&["token", "hosp", &address]).unwrap();
-    let mut flags = ANSWERS.to_vec();
-    flags.extend(["--upstream", &jira.url]);
     let customer = CustomerHost::new().unwrap();
-    let done = customer.enroll(token.trim(), &flags).unwrap();
-    let text = output_text(&done);
-    assert!(done.status.success(), "{text}");
+    let text = customer.enroll_ok(token.trim(), &answers(&jira)).unwrap();
     let line = text.lines().find(|line| line.starts_with("restrict,"));
     let line = line.unwrap_or_else(|| panic!("no line for the vendor: {text}"));
     // As a mail program on Windows may hand it on, too.
@@ -523,11 +510,7 @@ async fn the_documented_enrollment_works_from_token_to_request() {
     gateway.add("never").unwrap();
 
     let agent = customer.run().unwrap();
-    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
-    let report = agent
-        .until_status("every layer to be proven", proven)
-        .await
-        .unwrap();
+    let report = agent.until_proven().await.unwrap();
     assert_eq!(report.connections.len(), 1, "one session for one socket");
     let answer = ask(
         gateway.services(),
@@ -546,14 +529,11 @@ async fn the_documented_enrollment_works_from_token_to_request() {
     assert_eq!(trip.unwrap()["verdict"], "skipped", "{checked:#}");
 
     // Whether somebody is there is what the metrics are for.
-    let told = async {
-        while (up(&gateway, "hosp").await, up(&gateway, "never").await) != (Some(true), Some(false))
-        {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    let shown = async || {
+        let both = (up(&gateway, "hosp").await, up(&gateway, "never").await);
+        (both == (Some(true), Some(false))).then_some(())
     };
-    let told = tokio::time::timeout(Duration::from_secs(30), told).await;
-    told.expect("the metrics do not tell who is connected");
+    until("metrics of who is connected", shown).await.unwrap();
 }
 
 /// What the metrics say of a customer.

@@ -5,145 +5,120 @@
 
 use e2e::{
     agent::AgentProcess,
-    recording_origin::{RecordingOrigin, issue},
-    setup::{AgentSetup, RunningAgent},
-    sshd::{Sshd, free_port, signal},
+    recording_origin::issue,
+    setup::RecordedTunnel,
+    sshd::{free_addr, signal},
+    wait::{PATIENCE, soon, until},
 };
-use std::{fs, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{sleep, timeout},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_an_agent_that_stops() {
-    let mut site = Site::start().await;
-    let pid = site.agent.process().pid();
-    let vendor = site
-        .vendor_meanwhile(|_| signal(pid, "TERM").unwrap(), Seen::Draining)
-        .await;
+    let mut env = start().await;
+    let pid = env.agent.process().pid();
+    let stop = |_: &AgentProcess| signal(pid, "TERM").unwrap();
+    let vendor = vendor_meanwhile(&env, stop, Seen::Draining).await;
     vendor.gets_both_answers().await;
-    let ended = site.agent.process().wait(PATIENCE).await.unwrap();
+    let ended = env.agent.process().wait(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_says_nothing_does_not_hold_up_the_stop_of_an_idle_agent() {
-    let mut site = Site::start().await;
-    site.sshd.signal("STOP").unwrap();
-    signal(site.agent.process().pid(), "TERM").unwrap();
-    let ended = site.agent.process().wait(PATIENCE).await.unwrap();
+    let mut env = start().await;
+    env.sshd.signal("STOP").unwrap();
+    signal(env.agent.process().pid(), "TERM").unwrap();
+    let ended = env.agent.process().wait(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(0));
     // Which ends a session that owes an answer for long enough.
-    assert!(!site.agent.log().contains("session lost"));
+    assert!(!env.agent.log().contains("session lost"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_says_nothing_of_a_removed_forward_is_told_of_in_the_log() {
-    let mut site = Site::start().await;
-    site.sshd.signal("STOP").unwrap();
-    change(&site.agent, |text| text.replace("\"jira\"", "\"tickets\""));
-    signal(site.agent.process().pid(), "HUP").unwrap();
+    let mut env = start().await;
+    env.sshd.signal("STOP").unwrap();
+    rename(&env.agent);
+    signal(env.agent.process().pid(), "HUP").unwrap();
     let told = "gateway did not confirm cancelling a removed forward within 5 s";
-    site.agent.logged(told).await.unwrap();
+    env.agent.logged(told).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_forward_that_is_taken_out() {
-    let mut site = Site::start().await;
-    let pid = site.agent.process().pid();
-    let without = |agent: &AgentProcess| {
-        change(agent, |text| {
-            let (kept, _) = text.split_once("[[forward]]\nname = \"jira\"").unwrap();
-            kept.to_owned()
-        });
+    let mut env = start().await;
+    let pid = env.agent.process().pid();
+    let remove = |agent: &AgentProcess| {
+        let without = |text: String| {
+            let (before, jira) = text.split_once("[[forward]]\nname = \"jira\"").unwrap();
+            let (_, other) = jira.split_once("[[forward]]").unwrap();
+            format!("{before}[[forward]]{other}")
+        };
+        agent.edit_config(without).unwrap();
         signal(pid, "HUP").unwrap();
     };
-    let vendor = site
-        .vendor_meanwhile(without, Seen::Forwards(&["other"]))
-        .await;
+    let vendor = vendor_meanwhile(&env, remove, Seen::Forwards(&["other"])).await;
     vendor.gets_both_answers().await;
-    site.agent
+    env.agent
         .until_status("it to be over", |r| r.connections[0].channels == 0)
         .await
         .unwrap();
-    assert!(TcpStream::connect(site.addr).await.is_err(), "still bound");
+    assert!(TcpStream::connect(env.addr).await.is_err(), "still bound");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_forward_that_has_another_name_now() {
-    let mut site = Site::start().await;
-    let pid = site.agent.process().pid();
+    let mut env = start().await;
+    let pid = env.agent.process().pid();
     let renamed = |agent: &AgentProcess| {
-        change(agent, |text| text.replace("\"jira\"", "\"tickets\""));
+        rename(agent);
         signal(pid, "HUP").unwrap();
     };
-    let vendor = site
-        .vendor_meanwhile(renamed, Seen::Forwards(&["other", "tickets"]))
-        .await;
+    let vendor = vendor_meanwhile(&env, renamed, Seen::Forwards(&["other", "tickets"])).await;
     vendor.gets_both_answers().await;
-    site.agent.until_proven().await.unwrap();
-    let mut anew = TcpStream::connect(site.addr).await.unwrap();
-    ask(&mut anew, "DEMO-3").await;
-    is_told(&mut anew, "DEMO-3").await;
+    env.agent.until_proven().await.unwrap();
+    let mut new = TcpStream::connect(env.addr).await.unwrap();
+    ask(&mut new, "DEMO-3").await;
+    is_told(&mut new, "DEMO-3").await;
 }
 
-/// An agent with the forwards "other" and "jira".
-struct Site {
-    sshd: Sshd,
-    agent: RunningAgent,
-    /// Where "jira" is bound.
-    addr: SocketAddr,
-    _jira: RecordingOrigin,
-}
-
-impl Site {
-    async fn start() -> Self {
-        let sshd = Sshd::start().unwrap();
-        let jira = RecordingOrigin::start().await.unwrap();
-        let place = || SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-        let (other, addr) = (place(), place());
-        let agent = AgentSetup::for_sshd(&sshd)
-            .unwrap()
+/// A tunnel with the forwards "jira" and "other".
+async fn start() -> RecordedTunnel {
+    let other = free_addr().unwrap().to_string();
+    let env = RecordedTunnel::start_with(|setup, jira| {
+        setup
             // Far longer than the test waits.
             .tunnel("drain_limit", "10m")
             .tunnel("keepalive_interval", "5m")
             .tunnel("stall_timeout", "10m")
-            .forward("other", &other.to_string(), &jira.url())
-            .forward("jira", &addr.to_string(), &jira.url())
-            .start()
-            .unwrap();
-        agent.until_proven().await.unwrap();
-        Self {
-            sshd,
-            agent,
-            addr,
-            _jira: jira,
-        }
-    }
+            .forward("other", &other, &jira.url())
+    });
+    env.await.unwrap()
+}
 
-    /// A vendor who asks by a new and by a kept connection after `what` has been done and the gateway has been told,
-    /// and before it has read so.
-    async fn vendor_meanwhile(&mut self, what: impl FnOnce(&AgentProcess), until: Seen) -> Vendor {
-        let mut kept = TcpStream::connect(self.addr).await.unwrap();
-        ask(&mut kept, "DEMO-0").await;
-        is_told(&mut kept, "DEMO-0").await;
-        self.sshd.signal("STOP").unwrap();
-        what(&self.agent);
-        let waiting = async {
-            while !until.is(&self.agent).await {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(PATIENCE, waiting).await.expect("it is not told");
-        // The kernel keeps both for sshd, which looks at its sockets before it reads what we have told it.
-        ask(&mut kept, "DEMO-1").await;
-        let mut new = TcpStream::connect(self.addr).await.unwrap();
-        ask(&mut new, "DEMO-2").await;
-        self.sshd.signal("CONT").unwrap();
-        Vendor { kept, new }
-    }
+/// A vendor that sends on a new and on a kept-alive connection after `change` was made and the agent has notified the
+/// gateway, and before the gateway has read the notification.
+async fn vendor_meanwhile(
+    env: &RecordedTunnel,
+    change: impl FnOnce(&AgentProcess),
+    notified: Seen,
+) -> Vendor {
+    let mut kept = TcpStream::connect(env.addr).await.unwrap();
+    ask(&mut kept, "DEMO-0").await;
+    is_told(&mut kept, "DEMO-0").await;
+    env.sshd.signal("STOP").unwrap();
+    change(&env.agent);
+    let seen = async || notified.is(&env.agent).await.then_some(());
+    until("the notification", seen).await.unwrap();
+    // The kernel queues both for sshd, which polls its sockets before it reads the notification.
+    ask(&mut kept, "DEMO-1").await;
+    let mut new = TcpStream::connect(env.addr).await.unwrap();
+    ask(&mut new, "DEMO-2").await;
+    env.sshd.signal("CONT").unwrap();
+    Vendor { kept, new }
 }
 
 struct Vendor {
@@ -172,17 +147,17 @@ impl Seen {
             Self::Forwards(names) => {
                 let report = agent.status().await.unwrap();
                 let forwards = &report.connections[0].forwards;
-                let known = forwards.iter().map(|forward| &*forward.name);
-                known.eq(names.iter().copied())
+                let mut known: Vec<_> = forwards.iter().map(|f| &*f.name).collect();
+                known.sort_unstable();
+                known == *names
             }
         }
     }
 }
 
-fn change(agent: &AgentProcess, change: impl FnOnce(String) -> String) {
-    let file = agent.dir().join("agent.toml");
-    let changed = change(fs::read_to_string(&file).unwrap());
-    fs::write(file, changed).unwrap();
+fn rename(agent: &AgentProcess) {
+    let renamed = |text: String| text.replace("\"jira\"", "\"tickets\"");
+    agent.edit_config(renamed).unwrap();
 }
 
 /// Returns when the request is in the kernel's hands.
@@ -202,8 +177,5 @@ async fn is_told(stream: &mut TcpStream, key: &str) {
             }
         }
     };
-    timeout(PATIENCE, reading).await.expect("no answer");
+    soon(reading).await;
 }
-
-/// Generous: a loaded machine is no reason to fail.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,11 +7,11 @@ use agent::{
 };
 use e2e::{
     egress::{
-        NetworkPart, PASSWORD, TestAuthority, USER, dante, haproxy, microsocks, password, squid,
-        stunnel,
+        NetworkPart, PASSWORD, TestCa, USER, dante, haproxy, microsocks, password, squid, stunnel,
     },
     setup::{AgentSetup, RunningAgent},
     sshd::Sshd,
+    test_env::vendor,
 };
 use std::path::Path;
 
@@ -54,8 +54,7 @@ async fn carries(agent: &RunningAgent) -> StatusReport {
         .await
         .unwrap();
     let url = format!("http://{bound}/rest/api/2/serverInfo");
-    let answer = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = answer.get(url).send().await.unwrap();
+    let answer = vendor().get(url).send().await.unwrap();
     assert!(answer.headers().contains_key("proxy-status"), "{answer:?}");
     report
 }
@@ -206,7 +205,7 @@ async fn microsocks_takes_the_login_and_without_it_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ssh_goes_inside_tls_with_the_vendors_ca_alone_or_through_a_proxy_too() {
     let sshd = Sshd::start().unwrap();
-    let vendor = TestAuthority::new("Vendor CA").unwrap();
+    let vendor = TestCa::new("Vendor CA").unwrap();
     let tls = stunnel(sshd.port(), &vendor).await.unwrap();
     let ca_file = vendor.write(sshd.folder()).unwrap();
     let agent = inside_tls(setup(&sshd), &tls, Some(&ca_file))
@@ -229,8 +228,8 @@ async fn ssh_goes_inside_tls_with_the_vendors_ca_alone_or_through_a_proxy_too() 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_that_is_intercepted_names_the_issuer() {
     let sshd = Sshd::start().unwrap();
-    let vendor = TestAuthority::new("Vendor CA").unwrap();
-    let inspecting = TestAuthority::new("Corp Inspection CA").unwrap();
+    let vendor = TestCa::new("Vendor CA").unwrap();
+    let inspecting = TestCa::new("Corp Inspection CA").unwrap();
     let tls = stunnel(sshd.port(), &inspecting).await.unwrap();
     let ca_file = vendor.write(sshd.folder()).unwrap();
     // Many companies put their inspecting proxy's CA into the system's store; the vendor's file alone counts.
@@ -289,7 +288,7 @@ async fn plain_ssh_to_a_port_that_speaks_tls_and_tls_to_plain_ssh_are_told() {
     )
     .await;
     drop(agent);
-    let tls = stunnel(sshd.port(), &TestAuthority::new("CA").unwrap())
+    let tls = stunnel(sshd.port(), &TestCa::new("CA").unwrap())
         .await
         .unwrap();
     let mute = setup(&sshd).tunnel("gateways", vec![tls.address()]);

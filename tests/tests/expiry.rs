@@ -11,7 +11,7 @@ use e2e::{
     agent::write_secret,
     login::output_text,
     sshd::{certify, keygen},
-    test_env::{TestEnv, vendor},
+    test_env::{BOT_TOKEN, MYSELF, TestEnv},
 };
 use server_stub::{certificate_authority::CertificateAuthority, jira::HttpsSettings};
 use std::{
@@ -32,7 +32,7 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
         &key,
     );
     let plan = TestEnv::builder()
-        .pat("acme-bot-token")
+        .pat(BOT_TOKEN)
         .jira(|jira| {
             jira.https = Some(HttpsSettings {
                 client_certificate: true,
@@ -71,8 +71,7 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
         });
         let told = told.await.unwrap();
         site.until_bound().await.unwrap();
-        let answer = vendor().get(site.vendor_url() + "/rest/api/2/myself");
-        assert_eq!(answer.send().await.unwrap().status(), 200);
+        assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
         for (kind, forward) in [
             (CredentialKind::SshCertificate, None),
             (CredentialKind::ClientCertificate, Some("jira")),
@@ -85,8 +84,7 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
             let logged = site.agent.log().contains(&sentence);
             assert_eq!(logged, urgency > ExpiryUrgency::None, "{sentence}");
         }
-        let checked = site.agent.run(&["check", "--json"]).unwrap();
-        let checked: check::CheckReport = serde_json::from_slice(&checked.stdout).unwrap();
+        let (checked, _) = site.agent.check(&[]).unwrap();
         for kind in [
             CredentialKind::SshCertificate,
             CredentialKind::ClientCertificate,
@@ -102,13 +100,9 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
             let found = step.map(|step| step.verdict);
             assert_eq!(found, Some(verdict), "{sentence}: {checked:#?}");
         }
-        let text = site.agent.run(&["status"]).unwrap();
-        let exit = if overall == OverallState::Proven {
-            0
-        } else {
-            1
-        };
-        assert_eq!(text.status.code(), Some(exit), "{}", output_text(&text));
+        let (text, code) = site.agent.status_output().unwrap();
+        let exit = i32::from(overall != OverallState::Proven);
+        assert_eq!(code, exit, "{text}");
     }
     let accepted = site.sshd.logged("Accepted certificate ID \"test\"");
     accepted.await.unwrap();
@@ -117,9 +111,9 @@ async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
 /// Jira itself says when a personal access token ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_agent_warns_of_a_token_whose_end_jira_tells() {
-    let plan = TestEnv::builder().pat("acme-bot-token").jira(|jira| {
+    let plan = TestEnv::builder().pat(BOT_TOKEN).jira(|jira| {
         let mut tokens = jira.tokens.iter_mut();
-        let token = tokens.find(|token| token.token == "acme-bot-token");
+        let token = tokens.find(|token| token.token == BOT_TOKEN);
         token.unwrap().expires_in = Some(9 * 86_400 + 43_200);
     });
     let site = plan.start().await.unwrap();
@@ -154,7 +148,7 @@ fn told_of(
     assert_eq!(told.remedy.is_some(), pressing, "{told:?}");
 
     let sentence = format!("the {} ends in {days} days", kind.name());
-    let shown = output_text(&site.agent.run(&["status"]).unwrap());
+    let (shown, _) = site.agent.status_output().unwrap();
     let holder = forward.unwrap_or("tunnel");
     let mut lines = shown.lines().map(str::trim_start);
     let line = lines.find(|line| line.starts_with(holder) && line.contains(&sentence));
@@ -164,7 +158,7 @@ fn told_of(
     let json: StatusReport = serde_json::from_str(&json).unwrap();
     assert!(json.credentials.iter().any(|c| c.expires == told.expires));
 
-    let page = output_text(&site.agent.run(&["metrics"]).unwrap());
+    let page = site.agent.succeed(&["metrics"]).unwrap();
     let labels = format!(
         "credential=\"{}\",forward=\"{}\"",
         kind.code(),

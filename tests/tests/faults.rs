@@ -7,31 +7,28 @@ use e2e::{
     background_load::BackgroundLoad,
     caller::HttpCaller,
     load,
-    recording_origin::{RecordingOrigin, issue},
-    setup::AgentSetup,
+    recording_origin::issue,
+    setup::{AgentSetup, RecordedTunnel},
     ssh_pair::{digest, vendor::finish_download},
-    sshd::{Sshd, free_port, signal},
+    sshd::{Sshd, signal},
+    wait::until,
 };
 use serde_json::json;
 use std::{
     future::Future,
-    net::SocketAddr,
     time::{Duration, Instant},
 };
 use tokio::{net::TcpStream, task::JoinSet, time::timeout};
 
-fn free_addr() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()))
+async fn start() -> RecordedTunnel {
+    start_at(Sshd::start().unwrap(), |setup| setup).await
 }
 
-/// An agent's configuration with one forward that listens at `addr`.
-fn setup(sshd: &Sshd, addr: SocketAddr, jira: &RecordingOrigin) -> AgentSetup {
-    AgentSetup::for_sshd(sshd).unwrap().forward_with(
-        "jira",
-        &addr.to_string(),
-        &jira.url(),
-        &[("max_connections", json!(256))],
-    )
+/// A tunnel with more connections to Jira than any of these loads needs.
+async fn start_at(sshd: Sshd, change: impl FnOnce(AgentSetup) -> AgentSetup) -> RecordedTunnel {
+    let forward = [("max_connections", json!(256))];
+    let env = RecordedTunnel::start_at(sshd, &forward, |setup, _| change(setup));
+    env.await.unwrap()
 }
 
 async fn within<T>(seconds: u64, what: impl Future<Output = T>) -> T {
@@ -49,55 +46,48 @@ fn is_lost(report: &StatusReport) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_killed_and_started_again_under_load_is_served_again_and_nothing_is_done_twice() {
-    let mut sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let agent = setup(&sshd, addr, &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
-    let load = BackgroundLoad::start(addr, 8);
+    let mut env = start().await;
+    let load = BackgroundLoad::start(env.addr, 8);
     load.until_answered(200).await.unwrap();
     for round in 1..=2 {
-        sshd.kill();
+        env.sshd.kill();
         load.until_failed(20).await.unwrap();
-        agent
+        env.agent
             .until_status("the loss to be seen", is_lost)
             .await
             .unwrap();
-        assert_eq!(agent.status_output().unwrap().1, 2);
-        sshd.restart().unwrap();
+        assert_eq!(env.agent.status_output().unwrap().1, 2);
+        env.sshd.restart().unwrap();
         load.until_answered(200).await.unwrap();
-        let report = agent.until_proven().await.unwrap();
+        let report = env.agent.until_proven().await.unwrap();
         assert!(generation(&report) > round);
     }
     let account = load.stop().await;
     println!("{} answered, {} failed", account.answered, account.failed);
-    account.verify_against(&jira.comments()).unwrap();
+    account.verify_against(&env.jira.comments()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_stops_answering_under_load_is_noticed_and_left() {
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let agent = setup(&sshd, addr, &jira)
-        .tunnel("keepalive_interval", "1s")
-        .tunnel("keepalive_max", 2)
-        .tunnel("stall_timeout", "4s")
-        .tunnel("login_timeout", "2s")
-        .start()
-        .unwrap();
-    agent.until_proven().await.unwrap();
-    let load = BackgroundLoad::start(addr, 8);
+    let env = start_at(Sshd::start().unwrap(), |setup| {
+        setup
+            .tunnel("keepalive_interval", "1s")
+            .tunnel("keepalive_max", 2)
+            .tunnel("stall_timeout", "4s")
+            .tunnel("login_timeout", "2s")
+    })
+    .await;
+    let load = BackgroundLoad::start(env.addr, 8);
     load.until_answered(200).await.unwrap();
 
-    sshd.signal("STOP").unwrap();
+    env.sshd.signal("STOP").unwrap();
     let stopped = Instant::now();
-    agent
+    env.agent
         .until_status("the silence to be noticed", is_lost)
         .await
         .unwrap();
     let noticed = stopped.elapsed();
-    let report = agent.status().await.unwrap();
+    let report = env.agent.status().await.unwrap();
     println!(
         "noticed after {noticed:?}: {:?}",
         report.connections[0].tunnel
@@ -106,23 +96,24 @@ async fn a_gateway_that_stops_answering_under_load_is_noticed_and_left() {
     assert!(noticed < Duration::from_secs(20), "{noticed:?}");
     load.until_failed(8).await.unwrap();
 
-    sshd.signal("CONT").unwrap();
+    env.sshd.signal("CONT").unwrap();
     load.until_answered(200).await.unwrap();
-    let report = agent.until_proven().await.unwrap();
+    let report = env.agent.until_proven().await.unwrap();
     assert!(generation(&report) > 1, "a new session");
     let account = load.stop().await;
     println!("{} answered, {} failed", account.answered, account.failed);
-    account.verify_against(&jira.comments()).unwrap();
+    account.verify_against(&env.jira.comments()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_exchanged_anew_in_the_middle_of_transfers_change_no_byte() {
     const LENGTH: u64 = 104 << 20;
-    let sshd = Sshd::with(&["RekeyLimit 8M", "LogLevel DEBUG1"]).unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let agent = setup(&sshd, addr, &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
+    let env = start_at(
+        Sshd::with(&["RekeyLimit 8M", "LogLevel DEBUG1"]).unwrap(),
+        |setup| setup,
+    )
+    .await;
+    let addr = env.addr;
     let mut up = HttpCaller::connect(addr).await.unwrap();
     let mut down = HttpCaller::connect(addr).await.unwrap();
     let both = async { tokio::join!(up.upload("DEMO-1", LENGTH), down.download(LENGTH)) };
@@ -131,21 +122,18 @@ async fn keys_exchanged_anew_in_the_middle_of_transfers_change_no_byte() {
     assert_eq!(uploaded.unwrap(), expected);
     assert_eq!(downloaded.unwrap(), expected);
     // One line each time that keys come into use which are not the first.
-    let rekeys = sshd.log().matches("rekeying in, input").count();
+    let rekeys = env.sshd.log().matches("rekeying in, input").count();
     println!("{rekeys} rekeys");
     assert!(rekeys >= 10, "{rekeys} rekeys");
-    let report = agent.status().await.unwrap();
+    let report = env.agent.status().await.unwrap();
     assert_eq!(generation(&report), 1, "the same session");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_channels_at_once_are_all_answered() {
     const CHANNELS: usize = 200;
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let agent = setup(&sshd, addr, &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
+    let env = start().await;
+    let addr = env.addr;
     let mut requests = JoinSet::new();
     for number in 1..=CHANNELS {
         requests.spawn(async move {
@@ -156,8 +144,8 @@ async fn two_hundred_channels_at_once_are_all_answered() {
             anyhow::Ok(())
         });
     }
-    jira.wait_until_held(CHANNELS).await.unwrap();
-    let report = agent.status().await.unwrap();
+    env.jira.wait_until_held(CHANNELS).await.unwrap();
+    let report = env.agent.status().await.unwrap();
     assert_eq!(report.connections[0].channels, CHANNELS);
     assert_eq!(report.forwards[0].in_flight, CHANNELS as u64);
     // One more finds its place beside them.
@@ -166,7 +154,7 @@ async fn two_hundred_channels_at_once_are_all_answered() {
     assert_eq!(*answer.body(), issue("DEMO-1"));
     drop(beside);
 
-    jira.release();
+    env.jira.release();
     let mut answered = 0;
     while let Some(done) = within(60, requests.join_next()).await {
         done.unwrap().unwrap();
@@ -174,7 +162,8 @@ async fn two_hundred_channels_at_once_are_all_answered() {
     }
     assert_eq!(answered, CHANNELS);
     let closed = |r: &StatusReport| r.connections[0].channels == 0 && r.forwards[0].in_flight == 0;
-    let report = agent
+    let report = env
+        .agent
         .until_status("all channels to be closed", closed)
         .await
         .unwrap();
@@ -183,28 +172,21 @@ async fn two_hundred_channels_at_once_are_all_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_stop_the_agent_finishes_what_is_under_way_takes_nothing_new_and_ends_well() {
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let mut agent = setup(&sshd, addr, &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
+    let mut env = start().await;
+    let addr = env.addr;
     let mut idle = HttpCaller::connect(addr).await.unwrap();
     idle.get("/rest/api/2/issue/DEMO-1").await.unwrap();
     let mut caller = HttpCaller::connect(addr).await.unwrap();
     let slow = tokio::spawn(async move { caller.get("/rest/api/2/issue/HELD-1").await });
-    jira.wait_until_held(1).await.unwrap();
+    env.jira.wait_until_held(1).await.unwrap();
 
-    signal(agent.process().pid(), "TERM").unwrap();
-    let closed = async {
-        while TcpStream::connect(addr).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    within(30, closed).await;
-    let report = agent.status().await.unwrap();
+    signal(env.agent.process().pid(), "TERM").unwrap();
+    let closed = async || TcpStream::connect(addr).await.is_err().then_some(());
+    until("a closed port", closed).await.unwrap();
+    let report = env.agent.status().await.unwrap();
     assert!(report.agent.draining);
     assert_eq!(report.forwards[0].in_flight, 1);
-    assert!(agent.process().is_running(), "a request is under way");
+    assert!(env.agent.process().is_running(), "a request is under way");
     // What was on its way would still be answered, and the client told to come by another connection.
     let mut more = 0;
     while let Ok(answer) = idle.get("/rest/api/2/issue/DEMO-2").await {
@@ -213,30 +195,29 @@ async fn told_to_stop_the_agent_finishes_what_is_under_way_takes_nothing_new_and
     }
     assert!(more <= 1, "{more} requests were taken");
 
-    jira.release();
+    env.jira.release();
     let answer = within(30, slow).await.unwrap().unwrap();
     assert_eq!(*answer.body(), issue("HELD-1"));
     // The limit is 30 s for requests under way, and there are none any more.
     let limit = Duration::from_secs(25);
-    let status = agent.process().wait(limit).await.unwrap();
+    let status = env.agent.process().wait(limit).await.unwrap();
     assert!(status.success(), "{status}");
-    assert_eq!(agent.status_output().unwrap().1, 3, "not running");
+    assert_eq!(env.agent.status_output().unwrap().1, 3, "not running");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stop_cuts_off_is_told_by_its_delivery_state() {
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let setup = setup(&sshd, addr, &jira).tunnel("drain_limit", "1s");
-    let mut agent = setup.start().unwrap();
-    agent.until_proven().await.unwrap();
+    let mut env = start_at(Sshd::start().unwrap(), |setup| {
+        setup.tunnel("drain_limit", "1s")
+    })
+    .await;
+    let addr = env.addr;
     let mut caller = HttpCaller::connect(addr).await.unwrap();
     let path = "/rest/api/2/issue/HELD-1/comment";
     let held = tokio::spawn(async move { caller.post(path, "{}").await });
-    jira.wait_until_held(1).await.unwrap();
+    env.jira.wait_until_held(1).await.unwrap();
 
-    signal(agent.process().pid(), "TERM").unwrap();
+    signal(env.agent.process().pid(), "TERM").unwrap();
     let answer = within(30, held).await.unwrap().unwrap();
     // Not 503: stock clients send that again by themselves, and Jira may have seen this one.
     assert_eq!(answer.status(), 502);
@@ -247,49 +228,43 @@ async fn what_a_stop_cuts_off_is_told_by_its_delivery_state() {
     );
     assert_eq!(problem["delivery"], "maybe_sent", "it had reached Jira");
     let limit = Duration::from_secs(25);
-    assert!(agent.process().wait(limit).await.unwrap().success());
+    assert!(env.agent.process().wait(limit).await.unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_killed_and_started_again_has_its_port_back() {
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let mut agent = setup(&sshd, addr, &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
+    let mut env = start().await;
+    let addr = env.addr;
     let load = BackgroundLoad::start(addr, 4);
     load.until_answered(100).await.unwrap();
     for _ in 0..2 {
         // With SIGKILL: no goodbye, and its runtime socket stays behind.
-        let killed = agent.process().pid();
-        agent.restart().unwrap();
-        assert_ne!(agent.process().pid(), killed);
-        let report = agent.until_proven().await.unwrap();
+        let killed = env.agent.process().pid();
+        env.agent.restart().unwrap();
+        assert_ne!(env.agent.process().pid(), killed);
+        let report = env.agent.until_proven().await.unwrap();
         assert_eq!(report.forwards[0].bound, [addr.to_string()]);
         load.until_answered(100).await.unwrap();
     }
     let account = load.stop().await;
     println!("{} answered, {} failed", account.answered, account.failed);
-    account.verify_against(&jira.comments()).unwrap();
+    account.verify_against(&env.jira.comments()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_stalls_and_an_upload_that_jira_does_not_read_hold_nobody_up() {
     const LENGTH: u64 = 100 << 20;
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let mut agent = setup(&sshd, addr, &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
-    let before = agent.process().resident().unwrap();
+    let mut env = start().await;
+    let addr = env.addr;
+    let before = env.agent.process().resident().unwrap();
 
     let mut up = HttpCaller::connect(addr).await.unwrap();
     let upload = tokio::spawn(async move { up.upload("HELD-1", LENGTH).await });
     let mut down = HttpCaller::connect(addr).await.unwrap();
     let download = within(30, down.begin_download(LENGTH)).await.unwrap();
-    jira.wait_until_held(1).await.unwrap();
+    env.jira.wait_until_held(1).await.unwrap();
     // Nearly all of the upload is in the agent; what the kernel and Jira's socket hold is less.
-    agent
+    env.agent
         .until_status("the upload to have come in", |r| {
             r.connections[0].bytes_received > LENGTH - (16 << 20)
         })
@@ -305,11 +280,11 @@ async fn a_reader_that_stalls_and_an_upload_that_jira_does_not_read_hold_nobody_
         let tunnel = &r.connections[0].tunnel;
         tunnel.state == LayerState::Proven && tunnel.proven_seconds_ago.is_some_and(|s| s < 5.0)
     };
-    agent
+    env.agent
         .until_status("probes to be answered", proven)
         .await
         .unwrap();
-    let peak = agent.process().peak_resident().unwrap();
+    let peak = env.agent.process().peak_resident().unwrap();
     println!(
         "1,000 requests in {took:?}; memory {} KiB, at most {} KiB",
         before >> 10,
@@ -318,13 +293,13 @@ async fn a_reader_that_stalls_and_an_upload_that_jira_does_not_read_hold_nobody_
     assert!(peak < before + GROWTH, "{} KiB more", (peak - before) >> 10);
 
     // What was held went on without a loss.
-    jira.release();
+    env.jira.release();
     let expected = digest(LENGTH);
     let uploaded = within(60, upload).await.unwrap();
     assert_eq!(uploaded.unwrap(), expected);
     let downloaded = within(60, finish_download(download)).await;
     assert_eq!(downloaded.unwrap(), expected);
-    let report = agent.status().await.unwrap();
+    let report = env.agent.status().await.unwrap();
     assert_eq!(generation(&report), 1, "the same session");
 }
 

@@ -4,18 +4,19 @@
 
 use agent::{
     status::{ConnectionPhase, ConnectionView, ForwardState, LayerState},
-    supervisor::{Supervisor, SupervisorHandle},
     tunnel::{
         Settings, ignore,
         session::{HostKeys, Session, has_untried_address},
     },
 };
 use e2e::{
-    sshd::Sshd,
-    tunnel::{EchoForwards, PATIENCE, settings},
+    sshd::{Sshd, free_port},
+    tcp_server::TcpServer,
+    tunnel::{EchoForwards, settings, supervise, until_connections},
 };
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -24,9 +25,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
-    time::timeout,
+    net::TcpStream,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -52,22 +51,21 @@ enum Ending {
 /// The gateway at 127.0.0.2, and how often it was called.
 struct First {
     calls: Arc<AtomicUsize>,
-    _task: JoinHandle<()>,
+    _server: TcpServer,
 }
 
 impl First {
     async fn start(port: u16, behavior: Behavior) -> Self {
-        let listener = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
-        let task = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                counted.fetch_add(1, SeqCst);
-                tokio::spawn(behave(stream, behavior.clone()));
-            }
+        let server = TcpServer::bind(("127.0.0.2", port), move |stream| {
+            counted.fetch_add(1, SeqCst);
+            behave(stream, behavior.clone())
         });
-        Self { calls, _task: task }
+        Self {
+            calls,
+            _server: server.await.unwrap(),
+        }
     }
 
     fn calls(&self) -> usize {
@@ -113,25 +111,17 @@ fn named(sshd: &Sshd, binds: &[&str]) -> Settings {
     settings
 }
 
-fn spawn(settings: Settings) -> SupervisorHandle {
-    let accept = Arc::new(EchoForwards::default());
-    Supervisor::spawn(Arc::new(settings), accept, CancellationToken::new())
-}
-
-async fn until(handle: &SupervisorHandle, wanted: impl Fn(&[ConnectionView]) -> bool) {
-    let mut changes = handle.changes();
-    let watched = async {
-        while !wanted(&handle.connections()) {
-            changes.changed().await.unwrap();
-        }
-    };
-    if timeout(PATIENCE, watched).await.is_err() {
-        panic!("it stays like this: {:#?}", handle.connections());
-    }
+/// For an sshd that refuses every key.
+fn without_keys(dir: &Path) -> anyhow::Result<()> {
+    Ok(std::fs::write(dir.join("authorized_keys"), "")?)
 }
 
 fn serves(views: &[ConnectionView]) -> bool {
     views[0].phase == ConnectionPhase::Serving
+}
+
+fn failed(views: &[ConnectionView]) -> bool {
+    views[0].tunnel.state == LayerState::Failed && views[0].phase == ConnectionPhase::Waiting
 }
 
 #[tokio::test]
@@ -149,8 +139,8 @@ async fn an_address_that_fails_past_tcp_is_followed_by_the_next_one() {
         let first = First::start(sshd.port(), behavior.clone()).await;
         let mut settings = named(&sshd, &["127.0.0.1:0"]);
         settings.login_timeout = Duration::from_secs(4);
-        let handle = spawn(settings);
-        until(&handle, serves).await;
+        let handle = supervise(settings);
+        until_connections(&handle, serves).await;
         // Another host key is asked for once more, by another type.
         let calls = 1 + usize::from(matches!(behavior, Behavior::Leads(_)));
         assert_eq!(first.calls(), calls, "{behavior:?}");
@@ -169,8 +159,8 @@ async fn an_address_that_falls_silent_after_the_login_is_followed_by_the_next_on
     let mut settings = named(&sshd, &["127.0.0.1:0"]);
     settings.probe_interval = Duration::from_millis(300);
     settings.probe_timeout = Duration::from_millis(300);
-    let handle = spawn(settings);
-    until(&handle, serves).await;
+    let handle = supervise(settings);
+    until_connections(&handle, serves).await;
     assert_eq!(
         handle.connections()[0].address.as_deref(),
         Some("127.0.0.2")
@@ -179,7 +169,7 @@ async fn an_address_that_falls_silent_after_the_login_is_followed_by_the_next_on
     let at_the_other = |views: &[ConnectionView]| {
         serves(views) && views[0].address.as_deref() == Some("127.0.0.1")
     };
-    until(&handle, at_the_other).await;
+    until_connections(&handle, at_the_other).await;
     assert_eq!(first.calls(), 1);
     handle.drain(Duration::ZERO).await;
 }
@@ -191,13 +181,13 @@ async fn an_address_that_cuts_sessions_before_they_serve_is_followed_by_the_next
     let cut = CancellationToken::new();
     let leads = Behavior::LeadsUntil(sshd.address(), cut.clone(), Ending::Cut);
     let first = First::start(sshd.port(), leads).await;
-    let handle = spawn(named(&sshd, &["127.0.0.1:0"]));
+    let handle = supervise(named(&sshd, &["127.0.0.1:0"]));
     let is_at = |address: &'static str| {
         move |views: &[ConnectionView]| views[0].address.as_deref() == Some(address)
     };
-    until(&handle, is_at("127.0.0.2")).await;
+    until_connections(&handle, is_at("127.0.0.2")).await;
     cut.cancel();
-    until(&handle, is_at("127.0.0.1")).await;
+    until_connections(&handle, is_at("127.0.0.1")).await;
     assert_eq!(first.calls(), 1);
     handle.drain(Duration::ZERO).await;
 }
@@ -205,21 +195,14 @@ async fn an_address_that_cuts_sessions_before_they_serve_is_followed_by_the_next
 #[tokio::test]
 async fn a_key_that_one_address_refuses_bars_that_address_and_not_the_name() {
     let sshd = Sshd::start().unwrap();
-    let refusing = Sshd::prepare(
-        |dir| {
-            std::fs::write(dir.join("authorized_keys"), "")?;
-            Ok(())
-        },
-        &[],
-    )
-    .unwrap();
+    let refusing = Sshd::prepare(without_keys, &[]).unwrap();
     let first = First::start(sshd.port(), Behavior::Leads(refusing.address())).await;
     let mut settings = named(&sshd, &["127.0.0.1:0"]);
     let prints = vec![sshd.fingerprint().unwrap(), refusing.fingerprint().unwrap()];
     settings.host_keys = Arc::new(HostKeys::new(prints, None).unwrap());
     settings.connections = 2;
-    let handle = spawn(settings);
-    until(&handle, |c| c.iter().all(|c| c.address.is_some())).await;
+    let handle = supervise(settings);
+    until_connections(&handle, |c| c.iter().all(|c| c.address.is_some())).await;
     assert_eq!(first.calls(), 1, "the other connection began elsewhere");
     let at = |c: &ConnectionView| c.address.as_deref() == Some("127.0.0.1");
     assert!(handle.connections().iter().all(at));
@@ -231,8 +214,8 @@ async fn connections_to_one_name_spread_over_its_addresses() {
     let _first = First::start(sshd.port(), Behavior::Leads(sshd.address())).await;
     let mut settings = named(&sshd, &["127.0.0.1:0"]);
     settings.connections = 2;
-    let handle = spawn(settings);
-    until(&handle, |c| c.iter().all(|c| c.address.is_some())).await;
+    let handle = supervise(settings);
+    until_connections(&handle, |c| c.iter().all(|c| c.address.is_some())).await;
     let addresses: BTreeSet<_> = handle
         .connections()
         .into_iter()
@@ -249,13 +232,13 @@ async fn a_cause_names_the_address_that_failed() {
     let other = e2e::sshd::fingerprint(&sshd.folder().join("id.pub")).unwrap();
     settings.host_keys = Arc::new(HostKeys::new(vec![other], None).unwrap());
     let place = format!("gw.test:{}", sshd.port());
-    let handle = spawn(settings);
+    let handle = supervise(settings);
     let names = |c: &[ConnectionView], ip: &str| {
         let cause = c[0].tunnel.cause.clone().unwrap_or_default();
         cause.contains(&format!("{place} ({ip})"))
     };
-    until(&handle, |c| names(c, "127.0.0.2")).await;
-    until(&handle, |c| names(c, "127.0.0.1")).await;
+    until_connections(&handle, |c| names(c, "127.0.0.2")).await;
+    until_connections(&handle, |c| names(c, "127.0.0.1")).await;
 }
 
 /// What a gateway says in place of a banner, and what is made of it.
@@ -265,18 +248,13 @@ async fn a_barred_address_and_a_full_gateway_are_told_by_sshds_own_words() {
         ("Not allowed at this time\r\n", "PerSourcePenalties", true),
         ("Exceeded MaxStartups\r\n", "MaxStartups", false),
     ] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = free_port().unwrap();
         let _first = First::start(port, Behavior::Says(text)).await;
         let sshd = Sshd::start().unwrap();
         let mut settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
         settings.gateways = vec![format!("127.0.0.2:{port}").parse().unwrap()];
-        let handle = spawn(settings);
-        until(&handle, |c| {
-            c[0].tunnel.state == LayerState::Failed && c[0].phase == ConnectionPhase::Waiting
-        })
-        .await;
+        let handle = supervise(settings);
+        until_connections(&handle, failed).await;
         let view = handle.connections().remove(0);
         assert!(view.tunnel.cause.unwrap().contains(text.trim()), "{text}");
         assert!(view.tunnel.remedy.unwrap().contains(words), "{text}");
@@ -286,19 +264,9 @@ async fn a_barred_address_and_a_full_gateway_are_told_by_sshds_own_words() {
 
 #[tokio::test]
 async fn one_login_a_minute_is_tried_where_max_auth_tries_ends_the_connection() {
-    let sshd = Sshd::prepare(
-        |dir| {
-            std::fs::write(dir.join("authorized_keys"), "")?;
-            Ok(())
-        },
-        &["MaxAuthTries 1"],
-    )
-    .unwrap();
-    let handle = spawn(settings(&sshd, &["127.0.0.1:0"]).unwrap());
-    until(&handle, |c| {
-        c[0].tunnel.state == LayerState::Failed && c[0].phase == ConnectionPhase::Waiting
-    })
-    .await;
+    let sshd = Sshd::prepare(without_keys, &["MaxAuthTries 1"]).unwrap();
+    let handle = supervise(settings(&sshd, &["127.0.0.1:0"]).unwrap());
+    until_connections(&handle, failed).await;
     let view = handle.connections().remove(0);
     let (cause, remedy) = (view.tunnel.cause.unwrap(), view.tunnel.remedy.unwrap());
     assert!(cause.contains("refused the login"), "{cause}");
@@ -318,8 +286,8 @@ async fn one_login_a_minute_is_tried_where_max_auth_tries_ends_the_connection() 
 #[tokio::test]
 async fn a_gateway_that_cuts_unused_sessions_is_named_and_the_agent_is_back_at_once() {
     let sshd = Sshd::with(&["UnusedConnectionTimeout 2s"]).unwrap();
-    let handle = spawn(settings(&sshd, &["127.0.0.1:0"]).unwrap());
-    until(&handle, |c| {
+    let handle = supervise(settings(&sshd, &["127.0.0.1:0"]).unwrap());
+    until_connections(&handle, |c| {
         let cause = c[0].tunnel.cause.as_deref().unwrap_or_default();
         cause.contains("times in the last hour, each after about")
     })
@@ -333,7 +301,7 @@ async fn a_gateway_that_cuts_unused_sessions_is_named_and_the_agent_is_back_at_o
             .contains("UnusedConnectionTimeout")
     );
     assert!(view.attempt <= 2, "{}", view.attempt);
-    until(&handle, |c| c[0].forwards[0].state == ForwardState::Bound).await;
+    until_connections(&handle, |c| c[0].forwards[0].state == ForwardState::Bound).await;
 }
 
 /// `agent check` without a running agent, and `agent enroll`, ask so whether they go on with the next address.

@@ -2,12 +2,16 @@
 //! its own. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::{agent, process::ChildProcess, test_env::TestEnv};
+use e2e::{
+    agent,
+    process::ChildProcess,
+    test_env::{BOT_TOKEN, TestEnv},
+    wait::until,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 
 /// An agent whose lines go to a journal, and what `journalctl` shows of them.
@@ -20,10 +24,9 @@ impl Journal {
     /// Starts the site's agent again, with a journal.
     fn of(site: &mut TestEnv) -> Self {
         site.agent.process().kill();
-        let file = site.dir().join("agent.toml");
-        let config = fs::read_to_string(&file).unwrap();
-        let config = config.replace("format = \"human\"", "format = \"journald\"");
-        fs::write(&file, config).unwrap();
+        let to_journald =
+            |config: String| config.replace("format = \"human\"", "format = \"journald\"");
+        site.agent.edit_config(to_journald).unwrap();
         let script = site.dir().join("with-journal");
         fs::write(&script, SCRIPT).unwrap();
         let shown = site.dir().join("journal.txt");
@@ -48,22 +51,17 @@ impl Journal {
 
     /// Waits for a line with all these words, and gives it.
     async fn line(&self, words: &[&str]) -> String {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
+        let found = async || {
             let shown = read(&self.shown);
-            let found = shown
-                .lines()
-                .find(|line| words.iter().all(|word| line.contains(word)));
-            if let Some(line) = found {
-                return line.to_owned();
-            }
-            assert!(
-                Instant::now() < deadline,
-                "no line with {words:?} in\n{shown}\n{}",
-                self.process.log()
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            let mut lines = shown.lines();
+            let line = lines.find(|line| words.iter().all(|word| line.contains(word)));
+            line.map(str::to_owned)
+        };
+        let found = until("a line of the journal", found).await;
+        found.unwrap_or_else(|error| {
+            let shown = read(&self.shown);
+            panic!("{error}: {words:?} in\n{shown}\n{}", self.process.log())
+        })
     }
 }
 
@@ -132,7 +130,7 @@ async fn each_line_says_what_where_why_and_what_to_do() {
 async fn a_certificate_that_is_not_trusted_is_not_said_to_be_a_jira_that_does_not_answer() {
     let other = rcgen::generate_simple_self_signed(["jira.example".to_owned()]).unwrap();
     let plan = TestEnv::builder().trusted_ca(&other.cert.pem());
-    let mut site = plan.pat("acme-bot-token").start_unproven().await.unwrap();
+    let mut site = plan.pat(BOT_TOKEN).start_unproven().await.unwrap();
     let journal = Journal::of(&mut site);
     journal
         .line(&[

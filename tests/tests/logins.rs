@@ -4,15 +4,14 @@
 
 use agent::status::{LayerState, OverallState};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use e2e::test_env::{TestEnv, TestEnvPlan, vendor};
+use e2e::test_env::{
+    BOT, BOT_PASSWORD, BOT_TOKEN, LOGIN_FAILED, LOGIN_UNAVAILABLE, MYSELF, SEARCH, TestEnv,
+    TestEnvPlan, json_of, vendor,
+};
 use futures_util::future::join_all;
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 use server_stub::jira::{AuthKind, ReceivedRequest};
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_reaches_jira_once_however_many_requests_come() {
@@ -36,13 +35,10 @@ async fn a_wrong_password_reaches_jira_once_however_many_requests_come() {
     }
     assert_eq!(logins(&site), 1);
 
-    let report = site.agent.until_status("the login to have failed", |r| {
-        r.layers.login.state == LayerState::Failed
-    });
-    let login = report.await.unwrap().layers.login;
-    assert!(login.cause.unwrap().contains("password of acme-bot"));
-    assert!(login.remedy.unwrap().contains("password"));
-    assert_eq!(site.agent.run(&["status"]).unwrap().status.code(), Some(2));
+    let (cause, remedy) = site.agent.login_failure().await.unwrap();
+    assert!(cause.contains("password of acme-bot"), "{cause}");
+    assert!(remedy.contains("password"), "{remedy}");
+    assert_eq!(site.agent.status_output().unwrap().1, 2);
 
     // The account is not locked: a person logs in as ever.
     let person = direct(&site)
@@ -52,21 +48,17 @@ async fn a_wrong_password_reaches_jira_once_however_many_requests_come() {
 
     // Mended, it works without a restart.
     site.change_secret(BOT_PASSWORD).unwrap();
-    until_answered(vendor().get(&url), StatusCode::OK).await;
+    site.until_answered(MYSELF).await.unwrap();
     site.until_proven().await.unwrap();
-    assert_eq!(site.agent.run(&["status"]).unwrap().status.code(), Some(0));
+    assert_eq!(site.agent.status_output().unwrap().1, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
-    let mut site = TestEnv::builder()
-        .basic(BOT, BOT_PASSWORD)
-        .start()
-        .await
-        .unwrap();
-    let url = site.vendor_url() + MYSELF;
+    let plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
+    let mut site = plan.start().await.unwrap();
     site.jira().set_password(BOT, "changed in Jira");
-    let (status, problem) = problem_of(vendor().get(&url).send().await.unwrap()).await;
+    let (status, problem) = problem_of(site.get(MYSELF).await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
     let remedy = problem["remedy"].as_str().unwrap();
     assert!(remedy.contains("quote request_id"), "{problem}");
@@ -77,43 +69,32 @@ async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
     assert!(cause.contains("password of acme-bot"), "{record}");
 
     // The agent's own probe confirms it.
-    let confirmed = site.agent.until_status("the login to have failed", |r| {
-        r.layers.login.state == LayerState::Failed
-    });
-    confirmed.await.unwrap();
+    site.agent.login_failure().await.unwrap();
 
     // Changed back in Jira: the agent cannot know, and does not try.
     site.jira().set_password(BOT, BOT_PASSWORD);
     site.jira().clear_requests();
-    let (status, problem) = problem_of(vendor().get(&url).send().await.unwrap()).await;
+    let (status, problem) = problem_of(site.get(MYSELF).await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (503, &json!(LOGIN_UNAVAILABLE)));
     assert_eq!(logins(&site), 0);
 
-    let retried = site.agent.run(&["login-retry"]).unwrap();
-    assert!(retried.status.success(), "{retried:?}");
-    until_answered(vendor().get(&url), StatusCode::OK).await;
+    site.agent.succeed(&["login-retry"]).unwrap();
+    site.until_answered(MYSELF).await.unwrap();
     site.until_proven().await.unwrap();
 }
 
 /// Jira answers 200 and "nothing found" to a bad token; a vendor would believe it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_token_is_no_empty_search_result() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
-    let url = site.vendor_url() + SEARCH;
-    let search = || {
-        vendor()
-            .post(&url)
-            .json(&json!({ "jql": "project = DEMO" }))
-    };
-    assert_eq!(search().send().await.unwrap().status(), 200);
+    let site = TestEnv::start().await.unwrap();
+    let jql = json!({ "jql": "project = DEMO" });
+    assert_eq!(site.post(SEARCH, &jql).await.unwrap().status(), 200);
 
-    site.jira().expire_token(TOKEN);
-    let (status, problem) = problem_of(search().send().await.unwrap()).await;
+    site.jira().expire_token(BOT_TOKEN);
+    let found = site.post(SEARCH, &jql).await.unwrap();
+    let (status, problem) = problem_of(found).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
-    let report = site.agent.until_status("the login to have failed", |r| {
-        r.layers.login.state == LayerState::Failed
-    });
-    let report = report.await.unwrap();
+    let report = site.agent.until_login(LayerState::Failed).await.unwrap();
     assert_eq!(report.overall, OverallState::Down);
     // As the agent's own probe found it.
     assert!(report.layers.login.cause.unwrap().contains("(401)"));
@@ -128,22 +109,17 @@ async fn a_token_that_never_was_good_is_refused_and_a_good_one_taken_up() {
         .start_unproven()
         .await
         .unwrap();
-    let url = site.vendor_url();
-    for request in [
-        vendor()
-            .post(url.clone() + SEARCH)
-            .json(&json!({ "jql": "project = DEMO" })),
-        vendor().get(url.clone() + MYSELF),
-    ] {
-        let (_, problem) = problem_of(request.send().await.unwrap()).await;
+    let jql = json!({ "jql": "project = DEMO" });
+    for answer in [site.post(SEARCH, &jql).await, site.get(MYSELF).await] {
+        let (_, problem) = problem_of(answer.unwrap()).await;
         let kind = problem["type"].as_str().unwrap();
         assert!(
             [LOGIN_FAILED, LOGIN_UNAVAILABLE].contains(&kind),
             "{problem}"
         );
     }
-    site.change_secret(TOKEN).unwrap();
-    until_answered(vendor().get(url + MYSELF), StatusCode::OK).await;
+    site.change_secret(BOT_TOKEN).unwrap();
+    site.until_answered(MYSELF).await.unwrap();
     site.until_proven().await.unwrap();
 }
 
@@ -164,23 +140,19 @@ async fn basic_is_switched_off(running: bool) {
         true => plan.start().await.unwrap(),
     };
     site.jira().set_basic(false);
-    let url = site.vendor_url() + MYSELF;
-    let (_, problem) = problem_of(vendor().get(url).send().await.unwrap()).await;
+    let (_, problem) = problem_of(site.get(MYSELF).await.unwrap()).await;
     let kind = problem["type"].as_str().unwrap();
     assert!([LOGIN_FAILED, LOGIN_UNAVAILABLE].contains(&kind), "{kind}");
-    let report = site.agent.until_status("the login to have failed", |r| {
-        r.layers.login.state == LayerState::Failed
-    });
-    let login = report.await.unwrap().layers.login;
-    assert!(login.cause.unwrap().contains("switched off"));
-    assert!(login.remedy.unwrap().contains("pat"));
+    let (cause, remedy) = site.agent.login_failure().await.unwrap();
+    assert!(cause.contains("switched off"), "{cause}");
+    assert!(remedy.contains("pat"), "{remedy}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_vendors_identity_stays_outside_where_the_agent_has_its_own() {
     for plan in [
         TestEnv::builder().basic(BOT, BOT_PASSWORD),
-        TestEnv::builder().pat(TOKEN),
+        TestEnv::builder().pat(BOT_TOKEN),
     ] {
         stays_outside(plan).await;
     }
@@ -323,7 +295,12 @@ async fn passed_through_the_vendors_login_is_jiras_affair() {
         assert_eq!(answer.status(), 401);
         assert!(!answer.headers().contains_key("proxy-status"));
     }
-    let answer = vendor().get(&url).bearer_auth(TOKEN).send().await.unwrap();
+    let answer = vendor()
+        .get(&url)
+        .bearer_auth(BOT_TOKEN)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     let received = site.received();
     let kinds: Vec<_> = received
@@ -347,7 +324,7 @@ async fn passed_through_the_vendors_login_is_jiras_affair() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_of_the_vendors_reaches_jira_once_the_customer_names_it() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let send = async || {
         let request = vendor().get(site.vendor_url() + MYSELF);
         let request = request.header("x-vendor-tenant", "7");
@@ -367,18 +344,17 @@ async fn a_header_of_the_vendors_reaches_jira_once_the_customer_names_it() {
         let named = log.lines().filter(|line| line.contains(name)).count();
         assert_eq!(named, 1, "{name} in {log}");
     }
-    let metrics = site.agent.run(&["metrics"]).unwrap().stdout;
-    let metrics = String::from_utf8(metrics).unwrap();
+    let metrics = site.agent.succeed(&["metrics"]).unwrap();
     let counted = "request_headers_removed_total{class=\"forwarding\",forward=\"jira\"} 2";
     assert!(metrics.contains(counted), "{metrics}");
 
-    let file = site.dir().join("agent.toml");
-    let text = fs::read_to_string(&file).unwrap();
     let named = "[forward.headers]\npass = [\"X-Vendor-Tenant\"]\n\n[forward.policy]\n";
-    fs::write(&file, text.replace("[forward.policy]\n", named)).unwrap();
-    let reloaded = site.agent.run(&["reload"]).unwrap();
-    let told = String::from_utf8_lossy(&reloaded.stdout).into_owned();
-    assert!(told.contains("forward jira: headers"), "{reloaded:?}");
+    let edited = site
+        .agent
+        .edit_config(|text| text.replace("[forward.policy]\n", named));
+    edited.unwrap();
+    let reloaded = site.agent.succeed(&["reload"]).unwrap();
+    assert!(reloaded.contains("forward jira: headers"), "{reloaded}");
     assert_eq!(send().await.as_deref(), Some("7"));
 }
 
@@ -412,20 +388,7 @@ async fn problem_of(answer: Response) -> (u16, Value) {
         "{status} is not the agent's own answer"
     );
     assert!(answer.headers().contains_key("x-request-id"));
-    (status, answer.json().await.unwrap())
-}
-
-async fn until_answered(request: RequestBuilder, wanted: StatusCode) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let answer = request.try_clone().unwrap().send().await.unwrap();
-        if answer.status() == wanted {
-            return;
-        }
-        let text = answer.text().await.unwrap_or_default();
-        assert!(Instant::now() < deadline, "never {wanted}; last: {text}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    json_of(answer).await
 }
 
 /// Somebody inside the customer's network.
@@ -440,12 +403,5 @@ fn direct(site: &TestEnv) -> reqwest::Client {
         .unwrap()
 }
 
-const BOT: &str = "acme-bot";
-const BOT_PASSWORD: &str = "acme-password";
-const TOKEN: &str = "acme-bot-token";
-const MYSELF: &str = "/rest/api/2/myself";
-const SEARCH: &str = "/rest/api/2/search";
-const LOGIN_FAILED: &str = "urn:jira-tunnel-agent:problem:login-failed";
-const LOGIN_UNAVAILABLE: &str = "urn:jira-tunnel-agent:problem:login-unavailable";
 const FOREIGN_IDENTITY: &str = "urn:jira-tunnel-agent:problem:foreign-identity";
 const FORM_BODY: &str = "urn:jira-tunnel-agent:problem:form-body";

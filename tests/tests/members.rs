@@ -2,7 +2,11 @@
 //! Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::{agent, login::output_text, test_env::TestEnv};
+use e2e::{
+    agent,
+    login::output_text,
+    test_env::{BOT_TOKEN, TestEnv},
+};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
@@ -10,7 +14,6 @@ use std::{
     process::{Command, Output},
 };
 
-const TOKEN: &str = "acme-bot-token";
 /// The agent's group, and another one.
 const GROUP: u32 = 65_530;
 const OTHERS: u32 = 65_531;
@@ -32,7 +35,7 @@ fn open(path: &Path, mode: u32) {
 
 /// As the unit and the package leave it.
 async fn site() -> TestEnv {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let dir = site.dir();
     open(dir.parent().unwrap(), 0o755);
     open(&dir, 0o755);
@@ -71,7 +74,7 @@ async fn a_member_of_the_group_checks_and_explains_without_reading_a_secret() {
     let sheet = run(&dir, GROUP, &["check", "--firewall"]);
     assert_eq!(sheet.status.code(), Some(0), "{}", output_text(&sheet));
     for output in [&checked, &shown, &explained, &sheet] {
-        assert!(!output_text(output).contains(TOKEN));
+        assert!(!output_text(output).contains(BOT_TOKEN));
     }
 
     // Without an agent the check needs the secrets, and nobody is told to loosen their mode.

@@ -1,30 +1,26 @@
 //! `agent metrics` of the running agent.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::test_env::{TestEnv, vendor};
-use std::time::{Duration, Instant};
+use e2e::{test_env::TestEnv, wait::until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_counted_by_how_they_ended_and_nothing_of_them_is_told() {
-    let site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
-    let url = site.vendor_url();
+    let site = TestEnv::start().await.unwrap();
     for target in [
         "/rest/api/2/myself",
         "/rest/api/2/myself",
         "/rest/api/2/issue/NOPE-1",
         "/secure/admin/telltale",
     ] {
-        vendor().get(format!("{url}{target}")).send().await.unwrap();
+        site.get(target).await.unwrap();
     }
-    let page = until(
-        &site,
-        "requests_total{class=\"2xx\",forward=\"jira\",outcome=\"complete\"} 2",
-    )
-    .await;
+    // The last bytes of an answer may reach the vendor before it is counted.
+    let counted = "_requests_total{class=\"2xx\",forward=\"jira\",outcome=\"complete\"} 2\n";
+    let page = async || {
+        let page = site.agent.succeed(&["metrics"]).ok()?;
+        page.contains(counted).then_some(page)
+    };
+    let page = until(counted, page).await.unwrap();
     for line in [
         "requests_total{class=\"4xx\",forward=\"jira\",outcome=\"complete\"} 1",
         "requests_total{class=\"4xx\",forward=\"jira\",outcome=\"refused\"} 1",
@@ -54,20 +50,3 @@ async fn without_an_agent_there_is_nothing_to_print() {
     assert_eq!(done.status.code(), Some(3));
     assert!(done.stdout.is_empty());
 }
-
-/// The page, once this line is on it: the last bytes of an answer may reach the vendor before it is counted.
-async fn until(site: &TestEnv, line: &str) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let done = site.agent.run(&["metrics"]).unwrap();
-        let page = String::from_utf8(done.stdout).unwrap();
-        if page.contains(&format!("_{line}\n")) {
-            return page;
-        }
-        assert!(Instant::now() < deadline, "{line} is missing in:\n{page}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Generous: a loaded machine is no reason to fail.
-const PATIENCE: Duration = Duration::from_secs(30);

@@ -2,15 +2,18 @@
 //! what is wrong when it cannot.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, StatusReport};
+use agent::status::LayerState;
 use e2e::{
     agent::write_secret,
     login::{self, CommandFolder, LoginProcess, browser, consent, output_text},
     sshd::free_port,
-    test_env::{TestEnv, TestEnvPlan, vendor},
+    test_env::{
+        BOT, BOT_PASSWORD, ISSUE, LOGIN_FAILED, LOGIN_UNAVAILABLE, MYSELF, REDIRECT, SEARCH,
+        TestEnv, TestEnvPlan, json_of, new_issue, vendor,
+    },
+    wait::until,
 };
 use futures_util::future::join_all;
-use reqwest::Response;
 use serde_json::{Value, json};
 use server_stub::{
     cloud::{self, CloudStub, DeadTokenAnswer},
@@ -27,10 +30,10 @@ use std::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_logs_in_by_pasting_and_the_running_agent_takes_it_up() {
     let mut site = plan("").start_unproven().await.unwrap();
-    let report = until_login(&site, LayerState::Failed).await;
+    let report = site.agent.until_login(LayerState::Failed).await.unwrap();
     let remedy = report.layers.login.remedy.unwrap();
     assert!(remedy.contains("agent login jira"), "{remedy}");
-    let (status, problem) = problem_of(get(&site, MYSELF).await).await;
+    let (status, problem) = json_of(site.get(MYSELF).await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (503, &json!(LOGIN_UNAVAILABLE)));
     assert_eq!(problem["delivery"], "not_sent");
 
@@ -45,19 +48,19 @@ async fn a_person_logs_in_by_pasting_and_the_running_agent_takes_it_up() {
     assert_eq!(report.forwards[0].auth_mode, "oauth2");
     let detail = report.layers.login.detail.unwrap();
     assert!(detail.contains("user acme-bot"), "{detail}");
-    let created = create(&site).await;
+    let created = site.post(ISSUE, &issue()).await.unwrap();
     assert_eq!(created.status(), 201);
     let issue: Value = created.json().await.unwrap();
     let key = issue["key"].as_str().unwrap();
-    let issue = get(&site, &format!("/rest/api/2/issue/{key}")).await;
+    let issue = site.get(&format!("{ISSUE}/{key}")).await.unwrap();
     let issue: Value = issue.json().await.unwrap();
     assert_eq!(issue["fields"]["reporter"]["name"], "acme-bot");
 
     // Nothing of it is anybody else's to see.
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(token_file(&site)), 0o600);
-    assert_eq!(mode(token_file(&site).parent().unwrap().into()), 0o700);
-    let stored = stored(&site);
+    assert_eq!(mode(site.token_file()), 0o600);
+    assert_eq!(mode(site.token_file().parent().unwrap().into()), 0o700);
+    let stored = site.stored_tokens().unwrap();
     for kind in ["access", "refresh"] {
         let token = stored["tokens"][kind].as_str().unwrap();
         assert!(!told.contains(token) && !site.agent.log().contains(token));
@@ -120,7 +123,7 @@ async fn an_answer_to_another_login_is_refused() {
         );
     }
     assert_eq!(site.jira().oauth2_counts().codes, 0);
-    assert!(!token_file(&site).exists());
+    assert!(!site.token_file().exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,10 +133,11 @@ async fn tokens_are_renewed_ahead_of_their_end_and_no_request_notices() {
     assert!(log_in(&site).await.status.success());
     site.until_proven().await.unwrap();
     site.jira().clear_requests();
-    while site.jira().oauth2_counts().refreshes < 2 {
-        assert_eq!(get(&site, MYSELF).await.status(), 200);
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let renewed = async || {
+        assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
+        (site.jira().oauth2_counts().refreshes >= 2).then_some(())
+    };
+    until("two refreshes", renewed).await.unwrap();
     // Ahead of the end: Jira has not refused one of them.
     let refused = site
         .jira()
@@ -145,7 +149,7 @@ async fn tokens_are_renewed_ahead_of_their_end_and_no_request_notices() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_token_is_renewed_once_and_every_request_is_answered() {
-    let site = logged_in("").await;
+    let site = logged_in().await;
     site.jira().expire_oauth2_tokens(false);
     let url = site.vendor_url() + MYSELF;
     let answers = join_all((0..20).map(|_| vendor().get(&url).send())).await;
@@ -158,63 +162,61 @@ async fn an_expired_token_is_renewed_once_and_every_request_is_answered() {
     site.jira().expire_oauth2_tokens(false);
     let before = issues(&site).await;
     site.jira().expire_oauth2_tokens(false);
-    assert_eq!(create(&site).await.status(), 201);
+    assert_eq!(site.post(ISSUE, &issue()).await.unwrap().status(), 201);
     assert_eq!(issues(&site).await, before + 1);
-    until_login(&site, LayerState::Proven).await;
+    site.agent.until_login(LayerState::Proven).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_must_not_be_sent_twice_fails_with_the_right_words_and_the_next_request_passes() {
-    let site = logged_in("").await;
+    let site = logged_in().await;
     // Taken for anonymous, a search is answered 200: whether it did something, nobody knows.
     site.jira().expire_oauth2_tokens(false);
-    let search = vendor()
-        .post(site.vendor_url() + "/rest/api/2/search")
-        .json(&json!({ "jql": "project = DEMO" }));
-    let (status, problem) = problem_of(search.try_clone().unwrap().send().await.unwrap()).await;
+    let jql = json!({ "jql": "project = DEMO" });
+    let (status, problem) = json_of(site.post(SEARCH, &jql).await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
     assert_eq!(problem["delivery"], "answered");
     assert!(
         problem["detail"].as_str().unwrap().contains("renewed"),
         "{problem}"
     );
-    assert_eq!(search.send().await.unwrap().status(), 200);
+    assert_eq!(site.post(SEARCH, &jql).await.unwrap().status(), 200);
 
     // Too large to be kept.
     site.jira().expire_oauth2_tokens(false);
     let large = issue().to_string() + &" ".repeat(100_000);
     let post = vendor().post(site.vendor_url() + ISSUE).body(large);
     let post = post.header("content-type", "application/json");
-    let (status, problem) = problem_of(post.try_clone().unwrap().send().await.unwrap()).await;
+    let (status, problem) = json_of(post.try_clone().unwrap().send().await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
     assert_eq!(post.send().await.unwrap().status(), 201);
-    until_login(&site, LayerState::Proven).await;
+    site.agent.until_login(LayerState::Proven).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rotation_survives_a_restart_and_the_old_tokens_are_dead() {
-    let mut site = logged_in("").await;
-    let old = stored(&site);
+    let mut site = logged_in().await;
+    let old = site.stored_tokens().unwrap();
     site.jira().expire_oauth2_tokens(false);
-    assert_eq!(get(&site, MYSELF).await.status(), 200);
-    let new = stored(&site);
+    assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
+    let new = site.stored_tokens().unwrap();
     assert_ne!(old["tokens"]["refresh"], new["tokens"]["refresh"]);
 
     site.agent.restart().unwrap();
     site.until_proven().await.unwrap();
-    assert_eq!(get(&site, MYSELF).await.status(), 200);
+    assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
     let counts = site.jira().oauth2_counts();
     assert_eq!((counts.codes, counts.refreshes), (1, 1));
 
     // Whoever comes with the old one, as a second agent on a copied state folder does, is told to log in.
-    fs::write(token_file(&site), serde_json::to_vec(&old).unwrap()).unwrap();
-    let report = until_refused(&site).await;
+    fs::write(site.token_file(), serde_json::to_vec(&old).unwrap()).unwrap();
+    let report = site.until_login_fails(MYSELF).await.unwrap();
     let login = report.layers.login;
     let cause = login.cause.unwrap();
     assert!(cause.contains("another agent renewed"), "{cause}");
     assert!(login.remedy.unwrap().contains("agent login jira"));
     assert!(
-        stored(&site)["ended"]
+        site.stored_tokens().unwrap()["ended"]
             .as_str()
             .unwrap()
             .contains("invalid_grant")
@@ -223,14 +225,14 @@ async fn rotation_survives_a_restart_and_the_old_tokens_are_dead() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_jira_ended_says_so_and_a_new_one_is_taken_up() {
-    let mut site = logged_in("").await;
+    let mut site = logged_in().await;
     site.jira().expire_oauth2_tokens(true);
-    let (status, problem) = problem_of(get(&site, MYSELF).await).await;
+    let (status, problem) = json_of(site.get(MYSELF).await.unwrap()).await;
     assert!([502, 503].contains(&status), "{problem}");
-    let report = until_login(&site, LayerState::Failed).await;
+    let report = site.agent.until_login(LayerState::Failed).await.unwrap();
     let cause = report.layers.login.cause.unwrap();
     assert!(cause.contains("invalid_grant"), "{cause}");
-    let (status, problem) = problem_of(get(&site, MYSELF).await).await;
+    let (status, problem) = json_of(site.get(MYSELF).await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (503, &json!(LOGIN_UNAVAILABLE)));
     let remedy = problem["remedy"].as_str().unwrap();
     assert!(remedy.contains("quote request_id"), "{problem}");
@@ -243,39 +245,37 @@ async fn a_login_that_jira_ended_says_so_and_a_new_one_is_taken_up() {
     assert_eq!(site.jira().oauth2_counts().refused, refused);
 
     assert!(log_in(&site).await.status.success());
-    until_answered(&site).await;
+    site.until_answered(MYSELF).await.unwrap();
     site.until_proven().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logging_out_revokes_and_deletes() {
-    let site = logged_in("").await;
-    let old = stored(&site);
-    let done = site.agent.run(&["logout"]).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
-    assert!(!token_file(&site).exists());
+    let site = logged_in().await;
+    let old = site.stored_tokens().unwrap();
+    site.agent.succeed(&["logout"]).unwrap();
+    assert!(!site.token_file().exists());
     let access = old["tokens"]["access"].as_str().unwrap();
     let asked = browser().get(site.jira().url.clone() + MYSELF);
     let asked = asked.bearer_auth(access).send().await.unwrap();
     assert_eq!(asked.status(), 401);
-    let report = until_refused(&site).await;
+    let report = site.until_login_fails(MYSELF).await.unwrap();
     let cause = report.layers.login.cause.unwrap();
     assert!(cause.contains("nobody has logged in"), "{cause}");
-    let again = site.agent.run(&["logout"]).unwrap();
-    assert!(again.status.success(), "{}", output_text(&again));
+    site.agent.succeed(&["logout"]).unwrap();
 }
 
 /// Nobody could revoke them afterwards: they are gone here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logout_that_jira_does_not_hear_says_what_stays_good_and_how_to_end_it() {
-    let mut site = logged_in("").await;
+    let mut site = logged_in().await;
     site.stop_jira().await;
     let done = site.agent.run(&["logout"]).unwrap();
     let told = output_text(&done);
     assert_eq!(done.status.code(), Some(1), "{told}");
     assert!(told.contains("not revoked"), "{told}");
     assert!(told.contains("delete the link in Jira"), "{told}");
-    assert!(!token_file(&site).exists());
+    assert!(!site.token_file().exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -295,47 +295,43 @@ async fn a_service_account_needs_nobody() {
         .unwrap();
     site.until_proven().await.unwrap();
     site.jira().expire_oauth2_tokens(true);
-    assert_eq!(get(&site, MYSELF).await.status(), 200);
+    assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
     assert_eq!(site.jira().oauth2_counts().client_credentials, 2);
-    assert!(!token_file(&site).exists());
-    let login = site.agent.run(&["login"]).unwrap();
-    assert!(login.status.success(), "{}", output_text(&login));
-    assert!(
-        output_text(&login).contains("reader"),
-        "{}",
-        output_text(&login)
-    );
+    assert!(!site.token_file().exists());
+    let login = site.agent.succeed(&["login"]).unwrap();
+    assert!(login.contains("reader"), "{login}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_client_secret_is_picked_up_without_a_restart() {
-    let mut site = logged_in("").await;
+    let mut site = logged_in().await;
     site.jira()
         .register_oauth2_client(client("rotated", REDIRECT));
     site.jira().expire_oauth2_tokens(false);
-    let _ = get(&site, MYSELF).await;
-    let report = until_login(&site, LayerState::Failed).await;
+    let _ = site.get(MYSELF).await.unwrap();
+    let report = site.agent.until_login(LayerState::Failed).await.unwrap();
     let cause = report.layers.login.cause.unwrap();
     assert!(cause.contains("its secret is another"), "{cause}");
     site.change_secret("rotated").unwrap();
-    until_answered(&site).await;
+    site.until_answered(MYSELF).await.unwrap();
     site.until_proven().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_refresh_token_from_a_file_needs_nobody_either() {
-    let seeded = logged_in("").await;
-    let token = stored(&seeded)["tokens"]["refresh"]
+    let seeded = logged_in().await;
+    let token = seeded.stored_tokens().unwrap()["tokens"]["refresh"]
         .as_str()
         .unwrap()
         .to_owned();
     let first = seeded.agent.dir().join("first");
     write_secret(&first, &token).unwrap();
-    fs::remove_file(token_file(&seeded)).unwrap();
-    let config = seeded.agent.dir().join("agent.toml");
-    let text = fs::read_to_string(&config).unwrap();
+    fs::remove_file(seeded.token_file()).unwrap();
     let keys = "client_id = \"acme\"\nrefresh_token_file = \"first\"";
-    fs::write(&config, text.replace("client_id = \"acme\"", keys)).unwrap();
+    let edited = seeded
+        .agent
+        .edit_config(|text| text.replace("client_id = \"acme\"", keys));
+    edited.unwrap();
     let mut site = seeded;
     site.agent.restart().unwrap();
     site.until_proven().await.unwrap();
@@ -344,8 +340,8 @@ async fn a_first_refresh_token_from_a_file_needs_nobody_either() {
     site.agent.restart().unwrap();
     site.until_proven().await.unwrap();
     assert_eq!(site.jira().oauth2_counts().refreshes, 1);
-    assert!(site.agent.run(&["logout"]).unwrap().status.success());
-    until_refused(&site).await;
+    site.agent.succeed(&["logout"]).unwrap();
+    site.until_login_fails(MYSELF).await.unwrap();
     assert_eq!(site.jira().oauth2_counts().refused, 0);
 }
 
@@ -358,13 +354,7 @@ async fn at_cloud_a_person_logs_in_and_both_shapes_of_a_dead_token_say_log_in_ag
     };
     let account = settings.accounts[0].clone();
     let cloud = CloudStub::start(settings).await.unwrap();
-    let auth = format!(
-        "mode = \"oauth2\"\nclient_id = \"app\"\nclient_secret_file = \"secret\"\naudience = \"api.atlassian.com\"\n\
-         authorize_url = \"{0}/authorize\"\ntoken_url = \"{0}/oauth/token\"",
-        cloud.auth_url
-    );
-    let upstream = format!("{}/ex/jira/{}", cloud.api_url, cloud.sites[0].cloud_id);
-    let desk = CommandFolder::new(&upstream, &cloud.ca_pem, &auth, "app-secret").unwrap();
+    let desk = CommandFolder::for_cloud(&cloud).unwrap();
     for shape in [
         DeadTokenAnswer::InvalidGrant,
         DeadTokenAnswer::UnauthorizedClient,
@@ -412,11 +402,11 @@ async fn at_cloud_a_person_logs_in_and_both_shapes_of_a_dead_token_say_log_in_ag
 /// The access token serves for an hour; the secret that cannot renew it any more shows now.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_client_secret_degrades_the_login_while_the_token_serves() {
-    let site = logged_in("").await;
+    let site = logged_in().await;
     for _ in 0..2 {
         site.change_secret("wrong").unwrap();
         let changed = Instant::now();
-        let report = until_login(&site, LayerState::Degraded).await;
+        let report = site.agent.until_login(LayerState::Degraded).await.unwrap();
         assert!(changed.elapsed() < SOON, "{:?}", changed.elapsed());
         let report = match report.layers.login.cause.as_deref() {
             // Asked about, and not answered yet.
@@ -439,18 +429,14 @@ async fn a_wrong_client_secret_degrades_the_login_while_the_token_serves() {
             "{login:?}"
         );
         assert!(login.since_seconds.unwrap() < 5.0, "{login:?}");
-        assert_eq!(get(&site, MYSELF).await.status(), 200);
-        let status = site.agent.run(&["status"]).unwrap();
-        assert_eq!(status.status.code(), Some(1));
-        assert!(
-            output_text(&status).contains("its secret is another"),
-            "{}",
-            output_text(&status)
-        );
+        assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
+        let (status, code) = site.agent.status_output().unwrap();
+        assert_eq!(code, 1, "{status}");
+        assert!(status.contains("its secret is another"), "{status}");
 
         site.change_secret("acme-secret").unwrap();
         let changed = Instant::now();
-        until_login(&site, LayerState::Proven).await;
+        site.agent.until_login(LayerState::Proven).await.unwrap();
         assert!(changed.elapsed() < SOON, "{:?}", changed.elapsed());
     }
 }
@@ -463,10 +449,8 @@ fn plan(keys: &str) -> TestEnvPlan {
 }
 
 fn plan_with(keys: &str, redirect: &str) -> TestEnvPlan {
-    let lines =
-        format!("mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\n{keys}");
     TestEnv::builder()
-        .auth(&lines, "acme-secret")
+        .oauth2("acme-secret", keys)
         .jira(|jira| jira.oauth2.clients = vec![client("acme-secret", redirect)])
 }
 
@@ -477,8 +461,8 @@ fn client(secret: &str, redirect: &str) -> OAuth2Client {
     }
 }
 
-async fn logged_in(keys: &str) -> TestEnv {
-    let mut site = plan(keys).start_unproven().await.unwrap();
+async fn logged_in() -> TestEnv {
+    let mut site = plan("").start_unproven().await.unwrap();
     let done = log_in(&site).await;
     assert!(done.status.success(), "{}", output_text(&done));
     site.until_proven().await.unwrap();
@@ -491,42 +475,8 @@ async fn log_in(site: &TestEnv) -> Output {
         .unwrap()
 }
 
-async fn until_login(site: &TestEnv, state: LayerState) -> StatusReport {
-    let what = format!("the login to be {state:?}");
-    let report = site
-        .agent
-        .until_status(&what, |r| r.layers.login.state == state);
-    report.await.unwrap()
-}
-
-async fn until_answered(site: &TestEnv) {
-    while get(site, MYSELF).await.status() != 200 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-}
-
-/// Traffic notices at once what a probe would within half a minute.
-async fn until_refused(site: &TestEnv) -> StatusReport {
-    while get(site, MYSELF).await.status() == 200 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    until_login(site, LayerState::Failed).await
-}
-
-async fn get(site: &TestEnv, path: &str) -> Response {
-    let url = site.vendor_url() + path;
-    vendor().get(url).send().await.unwrap()
-}
-
 fn issue() -> Value {
-    json!({ "fields": {
-        "project": { "key": "DEMO" }, "issuetype": { "name": "Task" }, "summary": "by token",
-    } })
-}
-
-async fn create(site: &TestEnv) -> Response {
-    let post = vendor().post(site.vendor_url() + ISSUE).json(&issue());
-    post.send().await.unwrap()
+    new_issue("by token")
 }
 
 /// As Jira itself counts them.
@@ -536,24 +486,3 @@ async fn issues(site: &TestEnv) -> u64 {
     let found: Value = found.json().await.unwrap();
     found["total"].as_u64().unwrap()
 }
-
-fn token_file(site: &TestEnv) -> PathBuf {
-    site.agent.dir().join("state/tokens/jira.json")
-}
-
-fn stored(site: &TestEnv) -> Value {
-    serde_json::from_slice(&fs::read(token_file(site)).unwrap()).unwrap()
-}
-
-async fn problem_of(answer: Response) -> (u16, Value) {
-    (answer.status().as_u16(), answer.json().await.unwrap())
-}
-
-const BOT: &str = "acme-bot";
-const BOT_PASSWORD: &str = "acme-password";
-/// The default of the agent.
-const REDIRECT: &str = "https://localhost/jira-tunnel-agent";
-const MYSELF: &str = "/rest/api/2/myself";
-const ISSUE: &str = "/rest/api/2/issue";
-const LOGIN_FAILED: &str = "urn:jira-tunnel-agent:problem:login-failed";
-const LOGIN_UNAVAILABLE: &str = "urn:jira-tunnel-agent:problem:login-unavailable";

@@ -6,11 +6,12 @@ use agent::auth::oauth1::SigningKey;
 use e2e::{
     agent::write_secret,
     capture::CapturingProxy,
-    python,
-    test_env::{TestEnv, TestEnvPlan, vendor},
+    client_script,
+    login::private_pem,
+    test_env::{BOT, BOT_PASSWORD, TestEnv, TestEnvPlan, vendor},
 };
 use server_stub::jira::{AuthKind, OAuth1Consumer, OAuth2Client};
-use std::{env, path::Path, sync::LazyLock};
+use std::sync::LazyLock;
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,14 +29,16 @@ async fn a_vendor_dances_oauth_1_0a_with_authlib_and_three_libraries_sign_with_i
     for script in ["jira_everything.py", "atlassian_everything.py"] {
         let (site, tap) = (&site, &tap);
         site.jira().clear_requests();
-        let mut command = python::script(script);
+        let mut command = client_script::python(script);
         command.arg(tunnel_url(tap)).args(login);
-        command.args(["--jira-url", &site.jira().url, "--expect-user", USER]);
-        python::run(command, b"").await.unwrap();
+        command.args(["--jira-url", &site.jira().url, "--expect-user", BOT]);
+        client_script::run(command, b"").await.unwrap();
         assert_signed_by_the_vendor(site);
     }
     site.jira().clear_requests();
-    python::run(node(&tap, &site, &login), b"").await.unwrap();
+    client_script::run(node(&tap, &site, &login), b"")
+        .await
+        .unwrap();
     assert_signed_by_the_vendor(&site);
     assert_dance_endpoints_alone(&site).await;
 }
@@ -47,12 +50,12 @@ async fn a_vendor_runs_oauth_2_0_with_authlib_and_pkce_and_another_library_uses_
     let tokens = dance(&site, &tap, ["oauth2", CLIENT, CLIENT_SECRET]).await;
     assert_all_went_through(&site, &tap);
     site.jira().clear_requests();
-    let mut command = python::script("atlassian_everything.py");
+    let mut command = client_script::python("atlassian_everything.py");
     command
         .arg(tunnel_url(&tap))
         .args(["oauth2", CLIENT, &tokens[0]]);
-    command.args(["--jira-url", &site.jira().url, "--expect-user", USER]);
-    python::run(command, b"").await.unwrap();
+    command.args(["--jira-url", &site.jira().url, "--expect-user", BOT]);
+    client_script::run(command, b"").await.unwrap();
     for request in site.received() {
         assert!(
             matches!(request.auth, Some(AuthKind::OAuth2(_))),
@@ -63,10 +66,10 @@ async fn a_vendor_runs_oauth_2_0_with_authlib_and_pkce_and_another_library_uses_
 
 /// `Authlib` gets tokens; they are the last line that the script prints.
 async fn dance(site: &TestEnv, tap: &CapturingProxy, login: [&str; 3]) -> Vec<String> {
-    let mut command = python::script("authlib_dances.py");
-    command.args([&tunnel_url(tap), &site.jira().url, USER, PASSWORD]);
+    let mut command = client_script::python("authlib_dances.py");
+    command.args([&tunnel_url(tap), &site.jira().url, BOT, BOT_PASSWORD]);
     command.args(login);
-    let said = python::run(command, b"").await.unwrap();
+    let said = client_script::run(command, b"").await.unwrap();
     serde_json::from_str(said.lines().last().unwrap()).unwrap()
 }
 
@@ -99,7 +102,7 @@ fn assert_signed_by_the_vendor(site: &TestEnv) {
     assert!(received.len() > 20, "{} requests", received.len());
     for request in received {
         assert_eq!(request.auth, Some(AuthKind::OAuth1), "{request:?}");
-        assert_eq!(request.user.as_deref(), Some(USER), "{request:?}");
+        assert_eq!(request.user.as_deref(), Some(BOT), "{request:?}");
     }
 }
 
@@ -165,26 +168,18 @@ fn tunnel_url(tap: &CapturingProxy) -> String {
 
 fn key_file(site: &TestEnv) -> String {
     let path = site.dir().join("vendors-key.pem");
-    let pem = KEY.private_pem().unwrap();
-    write_secret(&path, std::str::from_utf8(pem.expose()).unwrap()).unwrap();
+    write_secret(&path, &private_pem(&KEY).unwrap()).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
 fn node(tap: &CapturingProxy, site: &TestEnv, login: &[&str]) -> Command {
-    let folder = env::var_os("E2E_NODE_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/node"),
-        Into::into,
-    );
-    let mut command = Command::new("node");
-    command.arg(folder.join("jira_client_everything.js"));
-    command.arg(tunnel_url(tap)).args(login).arg(USER);
-    command.env("JIRA_URL", &site.jira().url).kill_on_drop(true);
+    let mut command = client_script::node("jira_client_everything.js");
+    command.arg(tunnel_url(tap)).args(login).arg(BOT);
+    command.env("JIRA_URL", &site.jira().url);
     command
 }
 
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(2048).unwrap());
-const USER: &str = "acme-bot";
-const PASSWORD: &str = "acme-password";
 const CONSUMER: &str = "vendor-consumer";
 const CLIENT: &str = "vendor-client";
 const CLIENT_SECRET: &str = "vendor-client-secret";

@@ -8,7 +8,8 @@ use e2e::{
     caller::HttpCaller,
     recording_origin::{RecordingOrigin, issue},
     setup::{AgentSetup, RunningAgent},
-    sshd::{Sshd, certify, fingerprint, free_port, keygen, listener, signal},
+    sshd::{Sshd, certify, fingerprint, free_addr, keygen, listener, signal},
+    tcp_server::TcpServer,
 };
 use std::{fs, net::SocketAddr, path::Path};
 use tokio::{
@@ -29,8 +30,8 @@ async fn asks_at(addr: impl AsRef<str>) {
     asks(HttpCaller::connect(addr).await.unwrap()).await;
 }
 
-fn local(port: u16) -> String {
-    format!("127.0.0.1:{port}")
+fn free() -> String {
+    free_addr().unwrap().to_string()
 }
 
 fn forward_state(report: &StatusReport, forward: usize) -> ForwardState {
@@ -41,7 +42,7 @@ fn forward_state(report: &StatusReport, forward: usize) -> ForwardState {
 async fn a_port_a_port_of_the_gateways_choice_and_a_socket_lead_to_jira_and_status_says_where() {
     let sshd = Sshd::start().unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
-    let port = local(free_port().unwrap());
+    let port = free();
     let socket = sshd.folder().join("jira.sock");
     let socket = socket.to_str().unwrap();
     let agent = AgentSetup::for_sshd(&sshd)
@@ -71,7 +72,7 @@ async fn a_port_a_port_of_the_gateways_choice_and_a_socket_lead_to_jira_and_stat
 #[tokio::test]
 async fn a_port_that_is_not_permitted_is_refused_and_the_session_goes_on() {
     let jira = RecordingOrigin::start().await.unwrap();
-    let (permitted, other) = (local(free_port().unwrap()), local(free_port().unwrap()));
+    let (permitted, other) = (free(), free());
     let restricted = |dir: &Path| {
         let key = fs::read_to_string(dir.join("id.pub"))?;
         let options = format!("restrict,port-forwarding,permitlisten=\"{permitted}\"");
@@ -250,19 +251,7 @@ async fn a_wrong_host_key_is_shown_with_both_fingerprints_and_no_login_is_tried(
         .forward("jira", "127.0.0.1:0", &jira.url());
     let wrong = setup.clone().tunnel("host_keys", vec![pinned.as_str()]);
     let agent = wrong.start().unwrap();
-    let failed = |r: &StatusReport| {
-        r.connections[0].tunnel.state == LayerState::Failed
-            && r.connections[0].phase == ConnectionPhase::Waiting
-    };
-    let report = agent.until_status("the refusal", failed).await.unwrap();
-    let seen = &report.connections[0];
-    assert_eq!(seen.network.state, LayerState::Proven, "SSH answers there");
-    assert!(
-        seen.next_retry_seconds.is_some_and(|s| s > 30.0),
-        "{seen:?}"
-    );
-    let (shown, code) = agent.status_output().unwrap();
-    assert_eq!(code, 2);
+    let shown = refused_slowly(&agent).await;
     agent.logged(&presented).await.unwrap();
     for text in [&shown, &agent.log()] {
         assert!(
@@ -281,6 +270,22 @@ async fn a_wrong_host_key_is_shown_with_both_fingerprints_and_no_login_is_tried(
     sshd.logged(LOGIN).await.unwrap();
 }
 
+/// The session is refused past SSH's banner, and the next attempt is not soon; returns the text of the status.
+async fn refused_slowly(agent: &RunningAgent) -> String {
+    let refused = |r: &StatusReport| {
+        r.connections[0].tunnel.state == LayerState::Failed
+            && r.connections[0].phase == ConnectionPhase::Waiting
+    };
+    let report = agent.until_status("the refusal", refused).await.unwrap();
+    let seen = &report.connections[0];
+    assert_eq!(seen.network.state, LayerState::Proven, "SSH answers there");
+    let next = seen.next_retry_seconds;
+    assert!(next.is_some_and(|s| s > 30.0), "{seen:?}");
+    let (shown, code) = agent.status_output().unwrap();
+    assert_eq!(code, 2);
+    shown
+}
+
 /// What sshd logs of every attempt to log in.
 const LOGIN: &str = "userauth-request for user";
 
@@ -296,19 +301,7 @@ async fn a_key_that_the_gateway_refuses_is_shown_as_that() {
         .forward("jira", "127.0.0.1:0", &jira.url())
         .start()
         .unwrap();
-    let refused = |r: &StatusReport| {
-        r.connections[0].tunnel.state == LayerState::Failed
-            && r.connections[0].phase == ConnectionPhase::Waiting
-    };
-    let report = agent.until_status("the refusal", refused).await.unwrap();
-    let seen = &report.connections[0];
-    assert_eq!(seen.network.state, LayerState::Proven, "SSH answers there");
-    assert!(
-        seen.next_retry_seconds.is_some_and(|s| s > 30.0),
-        "{seen:?}"
-    );
-    let (shown, code) = agent.status_output().unwrap();
-    assert_eq!(code, 2);
+    let shown = refused_slowly(&agent).await;
     let print = fingerprint(&stranger.with_extension("pub")).unwrap();
     agent.logged("refused the login of user").await.unwrap();
     for text in [&shown, &agent.log()] {
@@ -321,15 +314,12 @@ async fn a_key_that_the_gateway_refuses_is_shown_as_that() {
 #[tokio::test]
 async fn a_gateway_that_is_no_ssh_server_is_told_by_what_it_said() {
     let sshd = Sshd::start().unwrap();
-    let web = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = web.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = web.accept().await {
-            let _ = stream
-                .write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-                .await;
-        }
+    let web = TcpServer::start(|mut stream| async move {
+        let answer = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+        stream.write_all(answer).await
     });
+    let web = web.await.unwrap();
+    let address = web.addr.to_string();
     let agent = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .tunnel("gateways", vec![address.as_str()])
@@ -358,11 +348,11 @@ async fn a_gateway_that_is_no_ssh_server_is_told_by_what_it_said() {
 async fn of_two_connections_the_one_that_stands_by_takes_over_while_requests_go_on() {
     let sshd = Sshd::start().unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
-    let port = free_port().unwrap();
+    let addr = free_addr().unwrap();
     let agent = AgentSetup::for_sshd(&sshd)
         .unwrap()
         .tunnel("connections", 2)
-        .forward("jira", &local(port), &jira.url())
+        .forward("jira", &addr.to_string(), &jira.url())
         .start()
         .unwrap();
     let holder = |r: &StatusReport| {
@@ -386,9 +376,9 @@ async fn of_two_connections_the_one_that_stands_by_takes_over_while_requests_go_
         "one that stands by is no defect"
     );
 
-    let load = BackgroundLoad::start(local(port).parse().unwrap(), 4);
+    let load = BackgroundLoad::start(addr, 4);
     load.until_answered(100).await.unwrap();
-    signal(listener(port).expect("a listener"), "KILL").unwrap();
+    signal(listener(addr.port()).expect("a listener"), "KILL").unwrap();
     let taken = |r: &StatusReport| r.connections[second].forwards[0].state == ForwardState::Bound;
     let report = agent
         .until_status("the other to take over", taken)

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, OverallState};
-use e2e::test_env::{TestEnv, vendor};
+use e2e::test_env::{ISSUE, TestEnv, new_issue, vendor};
 use futures_util::{StreamExt, stream};
 use reqwest::{Body, Response};
 use serde_json::{Value, json};
@@ -10,11 +10,7 @@ use tokio::sync::oneshot;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     // A ticket whose second half waits until after the pause.
     let (go_on, second_half) = oneshot::channel::<()>();
     let text = ticket().to_string();
@@ -36,7 +32,9 @@ async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
     });
     under_way.await.unwrap();
 
-    succeeded(&site, &["pause", "jira", "--reason", "change CHG-7"]);
+    site.agent
+        .succeed(&["pause", "jira", "--reason", "change CHG-7"])
+        .unwrap();
     let refused = post(&site).await;
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.headers()["retry-after"], "60");
@@ -74,9 +72,8 @@ async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
     let paused = report.forwards[0].paused.as_ref().unwrap();
     assert_eq!(paused.reason.as_deref(), Some("change CHG-7"));
     assert!(paused.by_uid.is_some());
-    let shown = site.agent.run(&["status"]).unwrap();
-    assert_eq!(shown.status.code(), Some(1));
-    let text = String::from_utf8(shown.stdout).unwrap();
+    let (text, code) = site.agent.status_output().unwrap();
+    assert_eq!(code, 1);
     assert!(
         text.contains("PAUSED    since ") && text.contains("change CHG-7"),
         "{text}"
@@ -89,18 +86,14 @@ async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
     let report = site.agent.status().await.unwrap();
     assert_eq!(report.forwards[0].paused.as_ref(), Some(paused));
 
-    succeeded(&site, &["resume", "jira"]);
+    site.agent.succeed(&["resume", "jira"]).unwrap();
     assert_eq!(post(&site).await.status(), 201);
     assert_eq!(site.until_proven().await.unwrap().forwards[0].paused, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_forwards_are_paused_without_a_name_and_a_name_that_there_is_not_is_refused() {
-    let site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let site = TestEnv::start().await.unwrap();
     for command in ["pause", "resume", "login-retry"] {
         let refused = site.agent.run(&[command, "jria"]).unwrap();
         assert_eq!(refused.status.code(), Some(64), "{command}");
@@ -108,7 +101,12 @@ async fn all_forwards_are_paused_without_a_name_and_a_name_that_there_is_not_is_
         assert!(told.contains("no forward \"jria\""), "{told}");
     }
     for nothing in [&["resume"][..], &["resume", "jira"]] {
-        assert!(succeeded(&site, nothing).contains("nothing was paused"));
+        assert!(
+            site.agent
+                .succeed(nothing)
+                .unwrap()
+                .contains("nothing was paused")
+        );
     }
     let refused = site
         .agent
@@ -117,22 +115,23 @@ async fn all_forwards_are_paused_without_a_name_and_a_name_that_there_is_not_is_
     assert_eq!(refused.status.code(), Some(64));
     assert_eq!(post(&site).await.status(), 201);
 
-    succeeded(&site, &["pause"]);
+    site.agent.succeed(&["pause"]).unwrap();
     assert_eq!(post(&site).await.status(), 503);
     let refused = site.agent.run(&["resume", "jira"]).unwrap();
     assert!(!refused.status.success());
     assert_eq!(post(&site).await.status(), 503);
-    assert!(succeeded(&site, &["resume"]).contains("resumed all forwards"));
+    assert!(
+        site.agent
+            .succeed(&["resume"])
+            .unwrap()
+            .contains("resumed all forwards")
+    );
     assert_eq!(post(&site).await.status(), 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_file_that_cannot_be_read_means_paused() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     site.agent.process().kill();
     std::fs::write(site.dir().join("state/pause.json"), "{").unwrap();
     site.agent.restart().unwrap();
@@ -140,26 +139,14 @@ async fn a_pause_file_that_cannot_be_read_means_paused() {
     let paused = report.forwards[0].paused.as_ref().unwrap();
     assert!(paused.reason.as_ref().unwrap().contains("pause.json"));
     assert_eq!(post(&site).await.status(), 503);
-    succeeded(&site, &["resume"]);
+    site.agent.succeed(&["resume"]).unwrap();
     assert_eq!(post(&site).await.status(), 201);
 }
 
 async fn post(site: &TestEnv) -> Response {
-    let url = site.vendor_url() + ISSUE;
-    vendor().post(url).json(&ticket()).send().await.unwrap()
-}
-
-fn succeeded(site: &TestEnv, arguments: &[&str]) -> String {
-    let done = site.agent.run(arguments).unwrap();
-    let told = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{arguments:?}: {told}");
-    String::from_utf8(done.stdout).unwrap()
+    site.post(ISSUE, &ticket()).await.unwrap()
 }
 
 fn ticket() -> Value {
-    json!({ "fields": {
-        "project": { "key": "DEMO" }, "issuetype": { "name": "Bug" }, "summary": "made by the vendor",
-    } })
+    new_issue("made by the vendor")
 }
-
-const ISSUE: &str = "/rest/api/2/issue";

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -17,7 +17,7 @@ use tokio::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_requests_share_one_http2_connection() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let stream = TcpStream::connect(site.addr()).await.unwrap();
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
@@ -50,7 +50,7 @@ async fn many_requests_share_one_http2_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipelined_requests_are_answered_in_their_order_refused_ones_too() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let get =
         |target: &str, more: &str| format!("GET {target} HTTP/1.1\r\nHost: vendor\r\n{more}\r\n");
     let pipelined = [
@@ -114,22 +114,13 @@ async fn a_client_that_waits_for_100_continue_gets_it_and_its_trailers_arrive() 
 /// HAProxy's `option httpchk` is HTTP/1.0 without a Host where nothing else is said.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_haproxy_takes_the_forward_for_up_and_passes_requests() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let haproxy = egress::haproxy_http(site.addr(), "/jira/status")
         .await
         .unwrap();
     let addr = SocketAddr::from(([127, 0, 0, 1], haproxy.port()));
-    let checked = async {
-        while !haproxy
-            .log()
-            .contains("Health check for server customer/agent")
-        {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), checked)
-        .await
-        .expect("a health check");
+    let line = "Health check for server customer/agent";
+    haproxy.logged(line).await.unwrap();
     let passed = haproxy.log().contains("Layer7 check passed, code: 200");
     assert!(passed, "{}", haproxy.log());
     let answers = raw_http::exchange(addr, &raw_http::get(MYSELF))
@@ -146,7 +137,7 @@ async fn a_stock_haproxy_takes_the_forward_for_up_and_passes_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn head_tells_the_length_without_the_body() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let head = String::from_utf8(raw_http::get(MYSELF))
         .unwrap()
         .replace("GET", "HEAD");
@@ -158,5 +149,4 @@ async fn head_tells_the_length_without_the_body() {
     assert_eq!(head[0].header(length), get[0].header(length));
 }
 
-const TOKEN: &str = "acme-bot-token";
 const MYSELF: &str = "/jira/rest/api/2/myself";

@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, OverallState, StatusReport};
-use e2e::test_env::{TestEnv, TestEnvPlan, vendor};
+use e2e::test_env::{
+    BOT, BOT_PASSWORD, BOT_TOKEN, ISSUE, LOGIN_FAILED, LOGIN_UNAVAILABLE, MYSELF, TestEnv,
+    TestEnvPlan, json_of, new_issue, vendor,
+};
 use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
-use server_stub::jira::{CannedResponse, FaultKind, InjectedFault, OAuth2Client};
+use server_stub::jira::{CannedResponse, FaultKind, InjectedFault};
 use std::{
     sync::{
         Arc,
@@ -52,7 +55,7 @@ fn refusals() -> Vec<FaultKind> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_path_refuses_fails_that_request_alone_with_a_token() {
-    one_path_alone(TestEnv::builder().pat(TOKEN)).await;
+    one_path_alone(TestEnv::builder().pat(BOT_TOKEN)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,31 +65,19 @@ async fn what_one_path_refuses_fails_that_request_alone_with_a_password() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_path_refuses_renews_no_token() {
-    let plan = TestEnv::builder()
-        .auth(
-            "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\ngrant = \"client_credentials\"",
-            "acme-secret",
-        )
-        .jira(|jira| {
-            let client = OAuth2Client::new("acme", "acme-secret", "https://localhost/callback");
-            jira.oauth2.clients = vec![OAuth2Client {
-                service_account: Some(BOT.into()),
-                ..client
-            }];
-        });
+    let plan = TestEnv::builder().oauth2_service("acme-secret");
     let site = one_path_alone(plan).await;
     assert_eq!(site.jira().oauth2_counts().client_credentials, 1);
 }
 
 async fn one_path_alone(plan: TestEnvPlan) -> TestEnv {
     let site = plan.start().await.unwrap();
-    let url = site.vendor_url();
     for kind in refusals() {
         let told = format!("{kind:?}");
         site.jira()
             .set_faults(vec![InjectedFault::on("/issuetype", kind)]);
         for _ in 0..2 {
-            let answer = vendor().get(url.clone() + "/rest/api/2/issuetype").send();
+            let answer = site.get(ISSUE_TYPES);
             let (status, problem) = problem_of(answer.await.unwrap()).await;
             assert_eq!(
                 (status, &problem["type"]),
@@ -94,7 +85,7 @@ async fn one_path_alone(plan: TestEnvPlan) -> TestEnv {
                 "{told}"
             );
             // At once, and without a word of it.
-            let others = join_all((0..5).map(|_| vendor().get(url.clone() + MYSELF).send()));
+            let others = join_all((0..5).map(|_| site.get(MYSELF)));
             for other in others.await {
                 assert_eq!(other.unwrap().status(), 200, "{told}");
             }
@@ -109,15 +100,14 @@ async fn one_path_alone(plan: TestEnvPlan) -> TestEnv {
 /// A refusal that the vendor may see, and that says nothing of the login.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_firewalls_and_a_rate_limits_answer_reach_the_vendor_as_they_are() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     for (answer, status) in [
         (CannedResponse::firewall(), 403),
         (CannedResponse::rate_limit(), 429),
     ] {
         let fault = InjectedFault::on("/issuetype", FaultKind::Intermediary(answer));
         site.jira().set_faults(vec![fault]);
-        let url = site.vendor_url() + "/rest/api/2/issuetype";
-        let answer = vendor().get(url).send().await.unwrap();
+        let answer = site.get(ISSUE_TYPES).await.unwrap();
         assert_eq!(answer.status(), status);
         assert!(!answer.headers().contains_key("proxy-status"));
     }
@@ -127,17 +117,12 @@ async fn a_firewalls_and_a_rate_limits_answer_reach_the_vendor_as_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_that_wants_a_login_page_leaves_the_forward_open() {
     let plan = TestEnv::builder()
-        .pat(TOKEN)
+        .pat(BOT_TOKEN)
         .jira(|jira| jira.version = "8.14.1".into());
     let site = plan.start().await.unwrap();
     let url = site.vendor_url();
-    let issue = json!({ "fields": {
-        "project": { "key": "DEMO" }, "issuetype": { "name": "Bug" }, "summary": "x",
-    }});
-    let created = vendor()
-        .post(url.clone() + "/rest/api/2/issue")
-        .json(&issue);
-    let created: Value = created.send().await.unwrap().json().await.unwrap();
+    let created = site.post(ISSUE, &new_issue("x")).await.unwrap();
+    let created: Value = created.json().await.unwrap();
     let key = created["key"].as_str().unwrap();
     let part = reqwest::multipart::Part::bytes(b"x".to_vec()).file_name("a.png");
     let form = reqwest::multipart::Form::new().part("file", part);
@@ -168,7 +153,7 @@ async fn a_password_that_was_changed_in_jira_locks_no_account() {
     site.jira().clear_requests();
     site.jira().set_password(BOT, "changed in Jira");
     site.jira().end_sessions();
-    let (status, problem) = problem_of(vendor().get(&url).send().await.unwrap()).await;
+    let (status, problem) = problem_of(site.get(MYSELF).await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
     let answers = join_all((0..30).map(|_| vendor().get(&url).send())).await;
     for answer in answers {
@@ -250,10 +235,10 @@ async fn under_steady_traffic_a_changed_password_is_tried_by_one_request_and_the
     tokio::time::sleep(Duration::from_secs(1)).await;
     site.jira()
         .set_password_and_keep_sessions(BOT, "changed in Jira");
-    let failed = site.agent.until_status("the login to have failed", |r| {
+    until(&site, "the login to have failed", |r| {
         r.layers.login.state == LayerState::Failed && r.forwards[0].circuit_open
-    });
-    failed.await.unwrap();
+    })
+    .await;
     stop.store(true, Ordering::Relaxed);
     let refused: u32 = join_all(workers)
         .await
@@ -268,7 +253,7 @@ async fn under_steady_traffic_a_changed_password_is_tried_by_one_request_and_the
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_secret_is_unproven_until_it_is_proven_either_way() {
     for (plan, good) in [
-        (TestEnv::builder().pat(TOKEN), TOKEN),
+        (TestEnv::builder().pat(BOT_TOKEN), BOT_TOKEN),
         (TestEnv::builder().basic(BOT, BOT_PASSWORD), BOT_PASSWORD),
     ] {
         let site = plan.start().await.unwrap();
@@ -302,41 +287,32 @@ async fn a_changed_secret_is_unproven_until_it_is_proven_either_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_for_another_user_never_reaches_the_vendor() {
-    let mut site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     let json = ("content-type", "application/json");
     let fault = |target: &str, user| {
         let canned = CannedResponse::new(200, &[("x-ausername", user), json], "{\"name\":\"x\"}");
         vec![InjectedFault::on(target, FaultKind::Answer(canned))]
     };
     site.jira().set_faults(fault("/issuetype", "admin"));
-    let url = site.vendor_url();
-    let answer = vendor().get(url.clone() + "/rest/api/2/issuetype").send();
+    let answer = site.get(ISSUE_TYPES);
     let (status, problem) = problem_of(answer.await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
-    assert_eq!(
-        vendor()
-            .get(url.clone() + MYSELF)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
     // In another spelling it is the same user.
     site.jira().set_faults(fault("/issuetype", "ACME%2Dbot"));
-    let answer = vendor().get(url.clone() + "/rest/api/2/issuetype").send();
+    let answer = site.get(ISSUE_TYPES);
     assert_eq!(answer.await.unwrap().status(), 200);
 
     // Renamed: the probe meets the new name, which is taken from then on.
     site.jira().set_faults(fault("/rest/api/2/", "acme-robot"));
-    let answer = vendor().get(url.clone() + "/rest/api/2/issuetype").send();
+    let answer = site.get(ISSUE_TYPES);
     problem_of(answer.await.unwrap()).await;
     until(&site, "the new name", |r| {
         let detail = r.layers.login.detail.as_deref();
         detail.is_some_and(|detail| detail.contains("acme-robot"))
     })
     .await;
-    let answer = vendor().get(url + "/rest/api/2/issuetype").send();
+    let answer = site.get(ISSUE_TYPES);
     assert_eq!(answer.await.unwrap().status(), 200);
     site.jira().set_faults(Vec::new());
     site.until_proven().await.unwrap();
@@ -377,7 +353,7 @@ async fn a_rate_limit_proves_nothing_and_is_named() {
 }
 
 async fn nothing_is_proven_by(answers: &[(CannedResponse, &str)]) {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     for (answer, part) in answers.iter().cloned() {
         site.jira().set_faults(Vec::new());
         until(&site, "Jira to be proven", |r| {
@@ -389,15 +365,11 @@ async fn nothing_is_proven_by(answers: &[(CannedResponse, &str)]) {
             429 => OverallState::Degraded,
             _ => OverallState::Down,
         };
-        let code = Some(i32::from(wanted.exit_code()));
+        let code = i32::from(wanted.exit_code());
         site.jira()
             .set_faults(vec![InjectedFault::on("", FaultKind::Intermediary(answer))]);
         // Traffic has seen it; the probe follows, and no further request proves anything.
-        let get = || {
-            vendor()
-                .get(site.vendor_url() + "/rest/api/2/issuetype")
-                .send()
-        };
+        let get = || site.get(ISSUE_TYPES);
         get().await.unwrap();
         let report = until(&site, "the cause", |r| {
             r.overall == wanted && r.layers.jira.cause.is_some() && r.layers.login.cause.is_some()
@@ -406,7 +378,7 @@ async fn nothing_is_proven_by(answers: &[(CannedResponse, &str)]) {
         get().await.unwrap();
         let after = site.agent.status().await.unwrap();
         assert_eq!(after.overall, wanted, "{told}");
-        assert_eq!(site.agent.run(&["status"]).unwrap().status.code(), code);
+        assert_eq!(site.agent.status_output().unwrap().1, code);
         for layers in [&report.layers, &after.layers] {
             assert_ne!(layers.jira.state, LayerState::Proven, "{told}");
             let cause = layers.jira.cause.as_deref().unwrap();
@@ -416,9 +388,8 @@ async fn nothing_is_proven_by(answers: &[(CannedResponse, &str)]) {
                 "{told}"
             );
         }
-        let check = site.agent.run(&["check", "--json"]).unwrap();
-        let check: Value = serde_json::from_slice(&check.stdout).unwrap();
-        let text = check.to_string();
+        let (check, _) = site.agent.check(&[]).unwrap();
+        let text = serde_json::to_string(&check).unwrap();
         assert!(text.contains(part), "{told}: {text}");
         assert!(!text.contains("came back with Jira's"), "{told}: {text}");
     }
@@ -426,20 +397,16 @@ async fn nothing_is_proven_by(answers: &[(CannedResponse, &str)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_context_path_is_down_and_names_the_line_to_write() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let right = site.jira().url.clone();
     let wrong = right.trim_end_matches("/jira").to_owned() + "/tracker";
-    let file = site.dir().join("agent.toml");
-    let config = std::fs::read_to_string(&file).unwrap();
     let upstream = format!("upstream = {right:?}");
-    assert!(config.contains(&upstream));
-    std::fs::write(
-        &file,
-        config.replace(&upstream, &format!("upstream = {wrong:?}")),
-    )
-    .unwrap();
-    let reloaded = site.agent.run(&["reload"]).unwrap();
-    assert!(reloaded.status.success(), "{reloaded:?}");
+    let slip = |config: String| {
+        assert!(config.contains(&upstream));
+        config.replace(&upstream, &format!("upstream = {wrong:?}"))
+    };
+    site.agent.edit_config(slip).unwrap();
+    site.agent.succeed(&["reload"]).unwrap();
     let report = until(&site, "the wrong path to be seen", |r| {
         r.overall == OverallState::Down
     });
@@ -449,7 +416,7 @@ async fn a_wrong_context_path_is_down_and_names_the_line_to_write() {
     let url = site.vendor_url().trim_end_matches("/jira").to_owned();
     let answer = vendor().get(url + "/tracker/rest/api/2/myself").send();
     assert_eq!(answer.await.unwrap().status(), 404);
-    assert_eq!(site.agent.run(&["status"]).unwrap().status.code(), Some(2));
+    assert_eq!(site.agent.status_output().unwrap().1, 2);
     let check = site.agent.run(&["check"]).unwrap();
     let check = String::from_utf8_lossy(&check.stdout).into_owned();
     assert!(check.contains(&remedy), "{check}");
@@ -465,12 +432,7 @@ async fn problem_of(answer: Response) -> (u16, Value) {
         answer.headers().contains_key("proxy-status"),
         "{status} is not the agent's own answer"
     );
-    (status, answer.json().await.unwrap())
+    json_of(answer).await
 }
 
-const BOT: &str = "acme-bot";
-const BOT_PASSWORD: &str = "acme-password";
-const TOKEN: &str = "acme-bot-token";
-const MYSELF: &str = "/rest/api/2/myself";
-const LOGIN_FAILED: &str = "urn:jira-tunnel-agent:problem:login-failed";
-const LOGIN_UNAVAILABLE: &str = "urn:jira-tunnel-agent:problem:login-unavailable";
+const ISSUE_TYPES: &str = "/rest/api/2/issuetype";

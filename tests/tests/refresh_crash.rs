@@ -4,35 +4,72 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::auth::oauth1::SigningKey;
+use anyhow::{Context, ensure};
 use e2e::{
-    crash::{CONNECTED, RestartCounts, SAVED, kill_refresh_at_every_step, refresh_steps},
-    login::{CommandFolder, output_text},
+    agent::command,
+    login::{CommandFolder, output_text, private_pem},
+    strace::{
+        CallFilter::{self, All, Files},
+        KillPoint, completed, kill_at_every_call, trace,
+    },
+    test_env::{BOT, BOT_PASSWORD, CONTEXT_PATH, OAUTH1, OAUTH2, REDIRECT},
 };
 use server_stub::jira::{
     HttpsSettings, JiraStub, OAuth1Consumer, OAuth2Client, RunningJira, Settings,
 };
+use std::{fs, process::Output};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_renewal_of_oauth_2_0_works_at_the_next_start_or_says_why_to_log_in_again() {
-    let (jira, desk) = oauth2().await;
-    let told = kill_refresh_at_every_step(&desk, async || desk.log_in(BOT, PASSWORD).await);
-    both_happened(&told.await.unwrap());
+    let (jira, folder) = oauth2().await;
+    kill_at_every_step(&folder, async || folder.log_in(BOT, BOT_PASSWORD).await).await;
     assert!(jira.oauth2_counts().refreshes > 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_renewal_of_oauth_1_0a_works_at_the_next_start_or_says_why_to_log_in_again() {
-    let (_jira, desk) = oauth1().await;
-    let log_in = async || desk.log_in_by_code(BOT, PASSWORD).await;
-    let told = kill_refresh_at_every_step(&desk, log_in);
-    both_happened(&told.await.unwrap());
+    let (_jira, folder) = oauth1().await;
+    let log_in = async || folder.log_in_by_code(BOT, BOT_PASSWORD).await;
+    kill_at_every_step(&folder, log_in).await;
 }
 
-/// Killed before Jira has rotated it works, killed before the answer is saved it cannot.
-fn both_happened(told: &RestartCounts) {
-    println!("{told:?}");
-    assert!(told.refreshed > 20, "{told:?}");
-    assert!(told.log_in_again > 5, "{told:?}");
+/// Kills `agent login --renew` at every step; each time the next start must work, or say "log in again" and why, as it
+/// knows from the mark on the disk. `log_in` lets a person do that.
+async fn kill_at_every_step(
+    folder: &CommandFolder,
+    log_in: impl AsyncFn() -> anyhow::Result<Output>,
+) {
+    let tokens = folder.dir().join("state/tokens");
+    let mut files = vec![tokens.clone()];
+    files.extend(["jira.json", "jira.json.new", "jira.lock"].map(|name| tokens.join(name)));
+    let mut log_ins = 0;
+    let kills = kill_at_every_call(&CALLS, async |point: &KillPoint| {
+        let killed = command(point.strace(&files), folder.dir(), REFRESH).output();
+        if completed(&killed.context("strace (tools/setup installs it)")?)? {
+            return Ok(true);
+        }
+        // A killed process leaves an old or a new file, never none or half of one.
+        let before = folder.stored_tokens().context("the token file")?;
+        let next = folder.run(REFRESH)?;
+        if next.status.success() {
+            return Ok(false);
+        }
+        let text = output_text(&next);
+        ensure!(
+            text.contains("was interrupted before the new tokens were saved")
+                && text.contains("log in again: agent login jira"),
+            "{text}"
+        );
+        ensure!(before["pending"].is_string(), "{before:?}");
+        ensure!(folder.stored_tokens()?["ended"].is_string(), "{text}");
+        log_ins += 1;
+        ensure!(completed(&log_in().await?)?);
+        Ok(false)
+    });
+    let kills = kills.await.unwrap();
+    println!("{kills} kills, {log_ins} log-ins");
+    // Killed before Jira has rotated it works, killed before the answer is saved it cannot.
+    assert!(kills - log_ins > 20 && log_ins > 5, "{kills}, {log_ins}");
 }
 
 /// What a kill cannot show, because the kernel lives on: that each step is on the disk before the next one begins.
@@ -40,28 +77,43 @@ fn both_happened(told: &RestartCounts) {
 async fn the_mark_is_durable_before_the_token_is_sent_and_the_answer_before_it_is_used() {
     // One connection for the old token, one for the question whose the new one is.
     let expected = [&SAVED[..], &[CONNECTED], &SAVED, &[CONNECTED]].concat();
-    let (_jira, desk) = oauth2().await;
-    assert_eq!(refresh_steps(&desk).unwrap(), expected);
-    let (_jira, desk) = oauth1().await;
-    assert_eq!(refresh_steps(&desk).unwrap(), expected);
+    let (_jira, folder) = oauth2().await;
+    assert_eq!(refresh_steps(&folder), expected);
+    let (_jira, folder) = oauth1().await;
+    assert_eq!(refresh_steps(&folder), expected);
 }
 
-/// A Jira, and a folder that the agent's commands are run on, where somebody has logged in.
+/// The ordered steps of one refresh, as the kernel saw them: files synced and renamed, connections.
+fn refresh_steps(folder: &CommandFolder) -> Vec<&'static str> {
+    let file = folder.dir().join("trace");
+    let strace = trace(&["-y", "-e", "trace=fsync,connect,/^rename"], &file);
+    let done = command(strace, folder.dir(), REFRESH).output().unwrap();
+    assert!(completed(&done).unwrap(), "killed");
+    let text = fs::read_to_string(file).unwrap();
+    text.lines().filter_map(step).collect()
+}
+
+fn step(line: &str) -> Option<&'static str> {
+    let call = line.split_whitespace().nth(1)?;
+    match call.split('(').next()? {
+        "fsync" if line.contains("jira.json.new>") => Some(SAVED[0]),
+        "fsync" if line.contains("/tokens>") => Some(SAVED[2]),
+        name if name.starts_with("rename") && line.contains("jira.json.new") => Some(SAVED[1]),
+        "connect" if line.contains("AF_INET") => Some(CONNECTED),
+        _ => None,
+    }
+}
+
+/// A Jira, and a folder for the agent's commands, where somebody has logged in.
 async fn oauth2() -> (RunningJira, CommandFolder) {
     let mut settings = settings();
     settings.oauth2.clients = vec![OAuth2Client::new("acme", "acme-secret", REDIRECT)];
     let jira = JiraStub::start(settings).await.unwrap();
-    let auth = "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"";
-    let desk = CommandFolder::new(
-        &jira.url,
-        jira.ca_pem.as_ref().unwrap(),
-        auth,
-        "acme-secret",
-    )
-    .unwrap();
-    let done = desk.log_in(BOT, PASSWORD).await.unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
-    (jira, desk)
+    let ca_pem = jira.ca_pem.as_ref().unwrap();
+    let folder = CommandFolder::new(&jira.url, ca_pem, OAUTH2, "acme-secret").unwrap();
+    let done = folder.log_in(BOT, BOT_PASSWORD).await.unwrap();
+    assert!(completed(&done).unwrap());
+    (jira, folder)
 }
 
 /// The same by an application link.
@@ -70,23 +122,40 @@ async fn oauth1() -> (RunningJira, CommandFolder) {
     let mut settings = settings();
     settings.oauth1.consumers = vec![OAuth1Consumer::new("acme", &key.public_pem().unwrap())];
     let jira = JiraStub::start(settings).await.unwrap();
-    let auth = "mode = \"oauth1\"\nconsumer_key = \"acme\"\nprivate_key_file = \"secret\"";
-    let pem = key.private_pem().unwrap();
-    let pem = std::str::from_utf8(pem.expose()).unwrap();
-    let desk = CommandFolder::new(&jira.url, jira.ca_pem.as_ref().unwrap(), auth, pem).unwrap();
-    let done = desk.log_in_by_code(BOT, PASSWORD).await.unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
-    (jira, desk)
+    let (ca_pem, pem) = (jira.ca_pem.as_ref().unwrap(), private_pem(&key).unwrap());
+    let folder = CommandFolder::new(&jira.url, ca_pem, OAUTH1, &pem).unwrap();
+    let done = folder.log_in_by_code(BOT, BOT_PASSWORD).await.unwrap();
+    assert!(completed(&done).unwrap());
+    (jira, folder)
 }
 
 fn settings() -> Settings {
     Settings {
         https: Some(HttpsSettings::default()),
-        context_path: "/jira".into(),
+        context_path: CONTEXT_PATH.into(),
         ..Settings::default()
     }
 }
 
-const BOT: &str = "acme-bot";
-const PASSWORD: &str = "acme-password";
-const REDIRECT: &str = "https://localhost/jira-tunnel-agent";
+const REFRESH: &[&str] = &["login", "--renew"];
+/// A record saved durably, then a connection that may use it.
+const SAVED: [&str; 3] = ["file synced", "renamed", "folder synced"];
+const CONNECTED: &str = "connected";
+/// The calls that change or read token files, and those on sockets; only the exchange with Jira uses sockets.
+const CALLS: [(&str, CallFilter); 15] = [
+    ("openat", Files),
+    ("read", Files),
+    ("write", Files),
+    ("fsync", Files),
+    ("close", Files),
+    ("flock", Files),
+    ("/^rename", Files),
+    ("/^unlink", Files),
+    ("/stat", Files),
+    ("socket", All),
+    ("connect", All),
+    ("sendto", All),
+    ("writev", All),
+    ("recvfrom", All),
+    ("shutdown", All),
+];

@@ -3,16 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::{
-    python,
-    test_env::{TestEnv, vendor},
+    client_script,
+    test_env::{BOT, MYSELF, TestEnv, json_of, vendor},
 };
-use serde_json::Value;
-use std::{collections::BTreeMap, env, path::Path};
-use tokio::process::Command;
+use std::collections::BTreeMap;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_libraries_show_why_the_policy_refused_and_what_to_do() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     for (library, text) in shown(&site, "rest/api/2/user/search?username=x").await {
         for part in [
             "no rule of the customer's policy allows GET /rest/api/2/user/search",
@@ -43,7 +41,7 @@ async fn client_libraries_show_a_failed_login_without_the_customers_details() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_libraries_show_an_unreachable_jira_without_its_address() {
-    let mut site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     let address = site.jira().addr.to_string();
     site.stop_jira().await;
     for (library, text) in shown(&site, "rest/api/2/myself").await {
@@ -52,9 +50,7 @@ async fn client_libraries_show_an_unreachable_jira_without_its_address() {
         assert_holds_nothing_of_the_customers(&site, &library, &text);
     }
     // The administrator finds the whole of it by the request's id.
-    let url = site.vendor_url() + "/rest/api/2/myself";
-    let answer = vendor().get(url).send().await.unwrap();
-    let problem: Value = answer.json().await.unwrap();
+    let (_, problem) = json_of(site.get(MYSELF).await.unwrap()).await;
     let id = problem["request_id"].as_str().unwrap();
     let record = site.audit_of(id).await.unwrap();
     let cause = record["cause"].as_str().unwrap();
@@ -64,7 +60,7 @@ async fn client_libraries_show_an_unreachable_jira_without_its_address() {
 /// Clients that probe Cloud's search on a Data Center fall back on its 404; a 403 would stop them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_of_clouds_search_gets_data_centers_own_404() {
-    let site = TestEnv::builder().pat(TOKEN).start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let url = site.vendor_url() + "/rest/api/2/search/jql";
     for answer in [
         vendor().get(url.clone() + "?jql=project=DEMO").send().await,
@@ -93,27 +89,15 @@ fn assert_holds_nothing_of_the_customers(site: &TestEnv, library: &str, text: &s
 /// Each library's text for a GET of `path`.
 async fn shown(site: &TestEnv, path: &str) -> BTreeMap<String, String> {
     let base = format!("http://{}/jira", site.addr());
-    let mut script = python::script("refusal_texts.py");
-    script.args([&base, path]);
-    let said = python::run(script, b"").await.unwrap();
-    let mut shown: BTreeMap<String, String> = serde_json::from_str(&said).unwrap();
-
-    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/node");
-    let node = env::var_os("E2E_NODE_DIR").map_or(clients, Into::into);
-    let mut script = Command::new("node");
-    script
-        .arg(node.join("refusal_text.js"))
-        .args([&base, path])
-        .kill_on_drop(true);
-    let done = script
-        .output()
-        .await
-        .expect("node; `make setup` installs it");
-    let said = String::from_utf8_lossy(&done.stdout);
-    shown.extend(serde_json::from_str::<BTreeMap<String, String>>(&said).expect(&said));
+    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    for mut script in [
+        client_script::python("refusal_texts.py"),
+        client_script::node("refusal_text.js"),
+    ] {
+        script.args([&base, path]);
+        let said = client_script::run(script, b"").await.unwrap();
+        shown.extend(serde_json::from_str::<BTreeMap<_, _>>(&said).expect(&said));
+    }
     assert_eq!(shown.len(), 3, "{shown:?}");
     shown
 }
-
-const TOKEN: &str = "acme-bot-token";
-const BOT: &str = "acme-bot";

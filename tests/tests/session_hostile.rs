@@ -5,17 +5,13 @@
     reason = "the misbehaving gateway is plain russh"
 )]
 
-use agent::{
-    secret::SecretFile,
-    tunnel::{
-        ChannelAcceptor, InboundChannel, RemoteForward, Settings, channel, ignore,
-        session::{HostKeys, Session, SessionEnd, SessionOpenError, SshIdentity},
-        transport,
-    },
+use agent::tunnel::{
+    ChannelAcceptor, InboundChannel, RemoteForward, Settings, ignore,
+    session::{Session, SessionEnd, SessionOpenError},
 };
 use e2e::{
     sshd::keygen,
-    tunnel::{EchoForwards, PATIENCE, echo},
+    tunnel::{EchoForwards, PATIENCE, echo, identity, settings_for},
 };
 use russh::{
     ChannelOpenFailure, Error,
@@ -124,32 +120,26 @@ impl Gateway {
     }
 
     fn settings(&self) -> Settings {
-        let key = SecretFile::new(self.folder.path().join("id"));
+        let key = identity(&self.folder.path().join("id")).unwrap();
+        let fingerprint = self.fingerprint.clone();
+        let settings = settings_for(&self.address, "acme", key, fingerprint, &[]).unwrap();
         Settings {
-            gateways: vec![self.address.parse().unwrap()],
-            egress: Default::default(),
-            user: "acme".to_owned(),
-            identity: Arc::new(SshIdentity::load(&key, None).unwrap()),
-            host_keys: Arc::new(HostKeys::new(vec![self.fingerprint.clone()], None).unwrap()),
-            connections: 1,
-            connect_timeout: PATIENCE,
-            login_timeout: PATIENCE,
             keepalive_interval: PATIENCE,
-            keepalive_max: 3,
             stall_timeout: PATIENCE,
             probe_interval: PATIENCE,
             probe_timeout: PATIENCE,
-            drain_limit: std::time::Duration::from_secs(30),
             max_channels: 10,
-            transport: transport::TransportLimits::default(),
-            channel: channel::ChannelLimits::default(),
-            forwards: vec![],
+            ..settings
         }
     }
 
     async fn open(&self, accept: Arc<dyn ChannelAcceptor>) -> Result<Session, SessionOpenError> {
         let gateway = self.address.parse().unwrap();
         Session::open(Arc::new(self.settings()), gateway, 0, accept, ignore()).await
+    }
+
+    async fn open_echo(&self) -> Result<Session, SessionOpenError> {
+        self.open(Arc::new(EchoForwards::default())).await
     }
 
     async fn handle(&self) -> Handle {
@@ -207,10 +197,7 @@ async fn every_channel_but_those_on_our_forwards_is_refused() {
 #[tokio::test]
 async fn a_gateway_that_reports_its_own_address_is_understood() {
     let gateway = Gateway::start(true).await;
-    let session = gateway
-        .open(Arc::new(EchoForwards::default()))
-        .await
-        .unwrap();
+    let session = gateway.open_echo().await.unwrap();
     let bound = session.forward(&forward("localhost:0")).await.unwrap();
     assert_eq!(bound.to_string(), format!("localhost:{GIVEN}"));
     let handle = gateway.handle().await;
@@ -223,10 +210,7 @@ async fn a_gateway_that_reports_its_own_address_is_understood() {
 #[tokio::test]
 async fn a_goodbye_from_the_gateway_is_passed_on_in_its_own_words() {
     let gateway = Gateway::start(true).await;
-    let session = gateway
-        .open(Arc::new(EchoForwards::default()))
-        .await
-        .unwrap();
+    let session = gateway.open_echo().await.unwrap();
     let handle = gateway.handle().await;
     let words = "maintenance at\nnoon".to_owned();
     handle
@@ -266,11 +250,7 @@ async fn a_session_that_panics_ends_and_the_process_goes_on() {
 #[tokio::test]
 async fn a_gateway_that_refuses_every_key_is_quoted() {
     let gateway = Gateway::start(false).await;
-    let error = gateway
-        .open(Arc::new(EchoForwards::default()))
-        .await
-        .err()
-        .unwrap();
+    let error = gateway.open_echo().await.err().unwrap();
     assert!(
         matches!(error, SessionOpenError::LoginRefused { .. }),
         "{error}"
@@ -282,10 +262,7 @@ async fn a_gateway_that_refuses_every_key_is_quoted() {
 #[tokio::test]
 async fn a_loopback_forward_that_another_machine_reaches_is_noticed() {
     let gateway = Gateway::start(true).await;
-    let session = gateway
-        .open(Arc::new(EchoForwards::default()))
-        .await
-        .unwrap();
+    let session = gateway.open_echo().await.unwrap();
     session.forward(&forward("127.0.0.1:8080")).await.unwrap();
     let handle = gateway.handle().await;
     for (originator, exposed) in [("127.0.0.1", false), ("::1", false), ("192.0.2.9", true)] {
@@ -301,11 +278,7 @@ async fn a_loopback_forward_that_another_machine_reaches_is_noticed() {
 async fn what_a_gateway_says_to_people_stands_in_the_cause_of_a_refused_login() {
     let words = "Your account has expired;\n\u{1b}[31m please contact your administrator.";
     let gateway = Gateway::start_saying(false, Some(words)).await;
-    let error = gateway
-        .open(Arc::new(EchoForwards::default()))
-        .await
-        .err()
-        .unwrap();
+    let error = gateway.open_echo().await.err().unwrap();
     let text = error.to_string();
     assert!(
         text.contains("the gateway says: \"Your account has expired;"),

@@ -12,12 +12,14 @@ use agent::{
     },
 };
 use e2e::{
-    sshd::{Sshd, certify, fingerprint, keygen},
+    sshd::{Sshd, certify, fingerprint, free_addr, keygen},
+    tcp_server::TcpServer,
     tunnel::{EchoForwards, PATIENCE, echo, echo_at, identity, settings},
+    wait::until_true,
 };
 use std::{fs, path::Path, sync::Arc, time::Duration};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixStream},
     time::timeout,
 };
@@ -90,8 +92,7 @@ async fn a_tcp_forward_carries_bytes_both_ways_over_the_best_algorithms() {
 #[tokio::test]
 async fn a_named_port_and_a_socket_are_bound_side_by_side() {
     let sshd = Sshd::start().unwrap();
-    let port = e2e::sshd::free_port().unwrap();
-    let tcp = format!("127.0.0.1:{port}");
+    let tcp = free_addr().unwrap().to_string();
     let socket = sshd.folder().join("forward.sock");
     let socket = socket.to_str().unwrap();
     let settings = settings(&sshd, &[&tcp, socket]).unwrap();
@@ -117,7 +118,7 @@ async fn a_named_port_and_a_socket_are_bound_side_by_side() {
 
 #[tokio::test]
 async fn a_forward_that_is_not_permitted_is_refused_and_the_session_stays() {
-    let allowed = format!("127.0.0.1:{}", e2e::sshd::free_port().unwrap());
+    let allowed = free_addr().unwrap().to_string();
     let permit = format!("PermitListen {allowed}");
     let sshd = Sshd::with(&[&permit]).unwrap();
     let settings = settings(&sshd, &["127.0.0.1:0", &allowed]).unwrap();
@@ -148,9 +149,7 @@ async fn more_channels_than_allowed_are_refused_and_those_open_go_on() {
         let mut stream = TcpStream::connect(&bound).await.unwrap();
         stream.write_all(b"x").await.unwrap();
         let mut byte = [0];
-        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut byte)
-            .await
-            .unwrap();
+        stream.read_exact(&mut byte).await.unwrap();
         held.push(stream);
     }
     assert!(echo_at(&bound, "one too many").await.is_err());
@@ -272,13 +271,10 @@ async fn a_key_that_is_not_authorised_is_refused_with_all_that_the_vendor_needs(
         "{text}"
     );
     assert!(text.contains(&sshd.user()), "{text}");
-    assert!(text.contains(&settings_print(&stranger)), "{text}");
+    let print = fingerprint(&stranger.with_extension("pub")).unwrap();
+    assert!(text.contains(&print), "{text}");
     assert!(text.contains("offers publickey"), "{text}");
     assert_eq!(error.retry(), RetryPace::Slow);
-}
-
-fn settings_print(key: &Path) -> String {
-    fingerprint(&key.with_extension("pub")).unwrap()
 }
 
 #[tokio::test]
@@ -323,11 +319,16 @@ fn a_short_rsa_key_is_refused_before_anything_is_sent() {
     assert!(error.to_string().contains("less than 2048"), "{error}");
 }
 
+/// An sshd that trusts user certificates of the key `ca`.
+fn trusting_user_ca() -> Sshd {
+    let prepare = |dir: &Path| keygen(&dir.join("ca"), &["-t", "ed25519"], "");
+    Sshd::prepare(prepare, &["TrustedUserCAKeys {dir}/ca.pub"]).unwrap()
+}
+
 #[tokio::test]
 async fn user_certificates_log_in_for_ed25519_and_rsa_keys() {
     for kind in [["-t", "ed25519"].as_slice(), &["-t", "rsa", "-b", "2048"]] {
-        let prepare = |dir: &Path| keygen(&dir.join("ca"), &["-t", "ed25519"], "");
-        let sshd = Sshd::prepare(prepare, &["TrustedUserCAKeys {dir}/ca.pub"]).unwrap();
+        let sshd = trusting_user_ca();
         let dir = sshd.folder();
         let key = dir.join("certified");
         keygen(&key, kind, "").unwrap();
@@ -346,8 +347,7 @@ async fn user_certificates_log_in_for_ed25519_and_rsa_keys() {
 
 #[tokio::test]
 async fn an_expired_user_certificate_is_named_in_the_error() {
-    let prepare = |dir: &Path| keygen(&dir.join("ca"), &["-t", "ed25519"], "");
-    let sshd = Sshd::prepare(prepare, &["TrustedUserCAKeys {dir}/ca.pub"]).unwrap();
+    let sshd = trusting_user_ca();
     let key = sshd.folder().join("late");
     keygen(&key, &["-t", "ed25519"], "").unwrap();
     let user = sshd.user();
@@ -467,23 +467,18 @@ async fn a_gateway_that_stops_answering_is_noticed_by_keep_alives_or_the_stall_t
     );
 }
 
-/// A server that says `greeting` to everybody and then waits for ever.
-async fn impostor(greeting: &'static [u8]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let _ = stream.write_all(greeting).await;
-            held.push(stream);
-        }
+/// A server that sends `greeting` to everybody and then says nothing.
+async fn impostor(greeting: &'static [u8]) -> TcpServer {
+    let server = TcpServer::start(move |mut stream| async move {
+        let _ = stream.write_all(greeting).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
     });
-    address
+    server.await.unwrap()
 }
 
-async fn open_at(sshd: &Sshd, address: &str) -> SessionOpenError {
+async fn open_at(sshd: &Sshd, server: &TcpServer) -> SessionOpenError {
     let mut settings = settings(sshd, &[]).unwrap();
-    settings.gateways = vec![address.parse().unwrap()];
+    settings.gateways = vec![server.addr.to_string().parse().unwrap()];
     settings.login_timeout = Duration::from_secs(2);
     open(settings).await.err().unwrap()
 }
@@ -505,8 +500,7 @@ async fn a_silent_server_and_one_silent_after_its_banner_run_into_the_deadline()
         (b"".as_slice(), SessionOpenStep::Banner),
         (b"SSH-2.0-Mute\r\n", SessionOpenStep::KeyExchange),
     ] {
-        let address = impostor(greeting).await;
-        match open_at(&sshd, &address).await {
+        match open_at(&sshd, &impostor(greeting).await).await {
             SessionOpenError::Timeout { step, .. } => assert_eq!(step, expected),
             other => panic!("{other}"),
         }
@@ -529,7 +523,7 @@ async fn a_session_given_up_while_it_opens_leaves_nothing_behind() {
     let mute = impostor(b"SSH-2.0-Mute\r\n").await;
     let sshd = Sshd::start().unwrap();
     let mut settings = settings(&sshd, &[]).unwrap();
-    settings.gateways = vec![mute.parse().unwrap()];
+    settings.gateways = vec![mute.addr.to_string().parse().unwrap()];
     // So that no timer but ours could end it.
     settings.keepalive_interval = Duration::from_secs(3600);
     settings.login_timeout = Duration::from_secs(3600);
@@ -538,12 +532,8 @@ async fn a_session_given_up_while_it_opens_leaves_nothing_behind() {
     let before = runtime.num_alive_tasks();
     let opening = open(settings);
     assert!(timeout(Duration::from_millis(300), opening).await.is_err());
-    let gone = async {
-        while runtime.num_alive_tasks() > before {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, gone).await.expect("its tasks end");
+    let ended = || runtime.num_alive_tasks() <= before;
+    until_true("its tasks to end", ended).await.unwrap();
 }
 
 #[tokio::test]
@@ -670,24 +660,16 @@ async fn foreign_lines_in_known_hosts_are_passed_over_as_ssh_passes_over_them() 
         let path = sshd.folder().join("hosts");
         fs::write(&path, &text).unwrap();
         let mut ssh = std::process::Command::new("ssh");
-        ssh.args([
-            "-F",
-            "none",
-            "-o",
+        ssh.args(["-F", "none", "-p", &sshd.port().to_string(), "-N"]);
+        for option in [
             "BatchMode=yes",
-            "-o",
             "StrictHostKeyChecking=yes",
-        ]);
-        ssh.arg("-o")
-            .arg(format!("UserKnownHostsFile={}", path.display()));
-        ssh.args([
-            "-N",
-            "-o",
             "PreferredAuthentications=none",
-            "-p",
-            &sshd.port().to_string(),
-            "127.0.0.1",
-        ]);
+            &format!("UserKnownHostsFile={}", path.display()),
+        ] {
+            ssh.args(["-o", option]);
+        }
+        ssh.arg("127.0.0.1");
         let said = String::from_utf8_lossy(&ssh.output().unwrap().stderr).into_owned();
         assert!(
             said.contains("Permission denied"),

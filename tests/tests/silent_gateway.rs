@@ -6,9 +6,10 @@ use e2e::{
     caller::HttpCaller,
     impaired_link::{ImpairedLink, LinkDirection, run_in_namespace},
     recording_origin::RecordingOrigin,
-    setup::{AgentSetup, RunningAgent},
+    setup::{AgentSetup, RecordedTunnel},
     ssh_pair::digest,
-    sshd::{Sshd, free_port, listener, signal},
+    sshd::{Sshd, listener, signal},
+    tcp_server::TcpServer,
 };
 use std::{
     net::SocketAddr,
@@ -17,7 +18,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::mpsc,
@@ -25,40 +26,27 @@ use tokio::{
     time::sleep,
 };
 
-/// A gateway, a Jira, and an agent with the defaults between them.
-struct Scene {
-    sshd: Sshd,
-    jira: RecordingOrigin,
-    agent: RunningAgent,
-    addr: SocketAddr,
+/// A tunnel with the default probe interval.
+struct Scene(RecordedTunnel);
+
+impl std::ops::Deref for Scene {
+    type Target = RecordedTunnel;
+
+    fn deref(&self) -> &RecordedTunnel {
+        &self.0
+    }
 }
 
 impl Scene {
     async fn start() -> Self {
-        Self::start_with(&[]).await
+        Self::start_with(|setup, _| setup).await
     }
 
-    /// With these keys of `[tunnel]`.
-    async fn start_with(keys: &[(&str, &str)]) -> Self {
-        let sshd = Sshd::start().unwrap();
-        let jira = RecordingOrigin::start().await.unwrap();
-        let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
-        let mut setup = AgentSetup::for_sshd(&sshd).unwrap();
-        for (key, value) in keys {
-            setup = setup.tunnel(key, *value);
-        }
-        let agent = setup
-            .without("probe_interval")
-            .forward("jira", &addr.to_string(), &jira.url())
-            .start()
-            .unwrap();
-        agent.until_proven().await.unwrap();
-        Self {
-            sshd,
-            jira,
-            agent,
-            addr,
-        }
+    async fn start_with(change: impl FnOnce(AgentSetup, &RecordingOrigin) -> AgentSetup) -> Self {
+        let defaults = |setup: AgentSetup, jira: &RecordingOrigin| {
+            change(setup.without("probe_interval"), jira)
+        };
+        Self(RecordedTunnel::start_with(defaults).await.unwrap())
     }
 
     /// A request that Jira does not answer.
@@ -119,7 +107,6 @@ async fn a_stopped_gateway_is_seen_within_ten_seconds_at_rest() {
         .unwrap();
     signal(process, "KILL").unwrap();
     scene.agent.until_proven().await.unwrap();
-    drop(scene.sshd);
 }
 
 #[tokio::test]
@@ -227,7 +214,7 @@ fn a_path_that_loses_large_packets_is_served_by_small_ones() {
     in_a_network(
         "a_path_that_loses_large_packets_is_served_by_small_ones",
         async |link| {
-            let scene = Scene::start_with(&[("probe_timeout", "500ms")]).await;
+            let scene = Scene::start_with(|setup, _| setup.tunnel("probe_timeout", "500ms")).await;
             link.shape_port(scene.sshd.port()).unwrap();
             for way in [LinkDirection::Out, LinkDirection::Back] {
                 link.drop_large(way).unwrap();
@@ -264,7 +251,7 @@ fn a_half_open_connection_is_seen_within_ten_seconds() {
             let mut scene = Scene::start().await;
             link.shape_port(scene.sshd.port()).unwrap();
             link.drop_all(LinkDirection::Back).unwrap();
-            scene.sshd.kill();
+            scene.0.sshd.kill();
             // Its last words are repeated for a while, and then no more: here at once.
             sleep(Duration::from_millis(500)).await;
             link.restore(LinkDirection::Back).unwrap();
@@ -324,22 +311,18 @@ fn a_slow_link_under_full_transfers_is_not_cut() {
 #[tokio::test]
 async fn a_round_trip_of_600_ms_under_full_transfers_is_proven_throughout() {
     let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let far = far_away(sshd.address().parse().unwrap()).await;
-    let setup = AgentSetup::for_sshd(&sshd).unwrap();
-    let agent = setup
-        .without("probe_interval")
-        .tunnel("gateways", vec![far.to_string()])
-        .forward("jira", &addr.to_string(), &jira.url())
-        .start()
-        .unwrap();
-    agent.until_proven().await.unwrap();
-    let (down, up) = full_both_ways(addr);
+    let gateways = vec![far.addr.to_string()];
+    let env = RecordedTunnel::start_at(sshd, &[], |setup, _| {
+        let setup = setup.without("probe_interval");
+        setup.tunnel("gateways", gateways)
+    });
+    let env = env.await.unwrap();
+    let (down, up) = full_both_ways(env.addr);
     // Three probes and their deadlines.
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
-        let report = agent.status().await.unwrap();
+        let report = env.agent.status().await.unwrap();
         assert_eq!(report.connections[0].generation, 1);
         assert!(is_proven(&report), "{:#?}", report.connections[0]);
         sleep(STEP).await;
@@ -353,19 +336,14 @@ async fn a_round_trip_of_600_ms_under_full_transfers_is_proven_throughout() {
 }
 
 /// Leads to `to` with [`ONE_WAY`] in each direction.
-async fn far_away(to: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let far = TcpStream::connect(to).await.unwrap();
-            let (near_read, near_write) = near.into_split();
-            let (far_read, far_write) = far.into_split();
-            tokio::spawn(late(near_read, far_write));
-            tokio::spawn(late(far_read, near_write));
-        }
+async fn far_away(to: SocketAddr) -> TcpServer {
+    let server = TcpServer::start(move |near| async move {
+        let far = TcpStream::connect(to).await.unwrap();
+        let (near_read, near_write) = near.into_split();
+        let (far_read, far_write) = far.into_split();
+        tokio::join!(late(near_read, far_write), late(far_read, near_write));
     });
-    address
+    server.await.unwrap()
 }
 
 /// Passes on what comes, each piece [`ONE_WAY`] after it came.

@@ -4,7 +4,8 @@
 use agent::status::{LayerState, OverallState, StatusReport};
 use e2e::{
     agent::{binary, command},
-    test_env::{TestEnv, vendor},
+    test_env::{MYSELF, TestEnv},
+    wait::soon,
 };
 use serde_json::Value;
 use server_stub::jira::ServerState;
@@ -12,20 +13,15 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output, Stdio},
-    time::Duration,
 };
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::io::AsyncReadExt;
 
 /// Cursor home, clear the screen.
 const CLEAR: &[u8] = b"\x1b[H\x1b[2J";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_layer_is_proven_by_its_other_side() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     let report = site.until_proven().await.unwrap();
     let layers = &report.layers;
     for layer in [&layers.network, &layers.tunnel, &layers.jira, &layers.login] {
@@ -41,15 +37,7 @@ async fn every_layer_is_proven_by_its_other_side() {
     assert_eq!(report.forwards[0].bound, [site.addr().to_string()]);
     assert_eq!(report.forwards[0].requests, 0);
 
-    assert_eq!(
-        vendor()
-            .get(site.vendor_url() + MYSELF)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
     let report = site.agent.status().await.unwrap();
     assert_eq!(report.forwards[0].requests, 1);
     let shown = status(&site);
@@ -67,11 +55,7 @@ async fn every_layer_is_proven_by_its_other_side() {
 /// `script` (util-linux) gives it a terminal; what it shows is read until it has been drawn anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn watched_on_a_terminal_it_is_drawn_anew_in_colour() {
-    let site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let site = TestEnv::start().await.unwrap();
     let status = format!("{} status --watch", binary("agent").display());
     let arguments = ["-qec", &status, "/dev/null"];
     let terminal = command(Command::new("script"), site.agent.dir(), &arguments);
@@ -89,7 +73,7 @@ async fn watched_on_a_terminal_it_is_drawn_anew_in_colour() {
             assert_ne!(shown.read_buf(&mut seen).await.unwrap(), 0, "it ended");
         }
     };
-    timeout(Duration::from_secs(60), drawn_twice).await.unwrap();
+    soon(drawn_twice).await;
     terminal.kill().await.unwrap();
     let text = String::from_utf8_lossy(&seen);
     assert!(text.contains("acme-bot"), "{text}");
@@ -98,21 +82,9 @@ async fn watched_on_a_terminal_it_is_drawn_anew_in_colour() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jira_that_is_gone_is_told_as_jiras_and_found_when_it_is_back() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     site.stop_jira().await;
-    assert_eq!(
-        vendor()
-            .get(site.vendor_url() + MYSELF)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        502
-    );
+    assert_eq!(site.get(MYSELF).await.unwrap().status(), 502);
     let report = site.agent.until_status("Jira to have failed", |r| {
         r.layers.jira.state == LayerState::Failed
     });
@@ -149,11 +121,7 @@ async fn a_jira_that_is_gone_is_told_as_jiras_and_found_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_gone_is_told_as_the_networks_and_found_when_it_is_back() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     site.sshd.kill();
     let report = site.agent.until_status("the network to have failed", |r| {
         r.layers.network.state == LayerState::Failed
@@ -168,28 +136,15 @@ async fn a_gateway_that_is_gone_is_told_as_the_networks_and_found_when_it_is_bac
     site.sshd.restart().unwrap();
     let report = site.until_proven().await.unwrap();
     assert!(report.connections[0].generation >= 2);
-    assert_eq!(
-        vendor()
-            .get(site.vendor_url() + MYSELF)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jira_in_maintenance_is_told_as_that() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     site.jira().set_state(ServerState::Maintenance);
-    let url = site.vendor_url() + MYSELF;
     let request = || async {
-        let answer = vendor().get(&url).send().await.unwrap();
+        let answer = site.get(MYSELF).await.unwrap();
         assert_eq!(answer.status(), 503);
         let own = answer.headers().contains_key("proxy-status");
         assert!(!own, "it is Jira's answer");
@@ -225,11 +180,7 @@ async fn an_agent_that_does_not_run_is_told_apart_from_one_that_is_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_is_as_its_schema_says() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/status.schema.json");
     let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let check = |site: &TestEnv| {
@@ -254,22 +205,10 @@ async fn the_document_is_as_its_schema_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_level_changes_while_it_runs() {
-    let site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
-    let request = || async {
-        vendor()
-            .get(site.vendor_url() + MYSELF)
-            .send()
-            .await
-            .unwrap()
-            .status()
-    };
+    let site = TestEnv::start().await.unwrap();
+    let request = || async { site.get(MYSELF).await.unwrap().status() };
     let set = |level: &str| {
-        let changed = site.agent.run(&["log-level", level]).unwrap();
-        assert!(changed.status.success(), "{changed:?}");
+        site.agent.succeed(&["log-level", level]).unwrap();
     };
     assert_eq!(request().await, 200);
     assert!(!site.agent.log().contains("TRACE"));
@@ -378,8 +317,6 @@ fn is_a(kind: &Value, value: &Value) -> bool {
         other => panic!("type {other}"),
     }
 }
-
-const MYSELF: &str = "/rest/api/2/myself";
 
 /// In a terminal there are colors, and none where it cannot show them or nobody wants them.
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 
 use agent::{
     check,
-    status::{ForwardState, StatusReport},
+    status::{ConnectionView, ForwardState, StatusReport},
     tunnel::{
         BindAddress, ignore,
         session::{BoundForward, OpenDirectError, Session},
@@ -15,16 +15,17 @@ use e2e::{
     process::ChildProcess,
     recording_origin::{RecordingOrigin, issue},
     setup::{AgentSetup, RunningAgent},
-    sshd::{free_port, keygen, signal},
+    sshd::{free_addr, free_port, keygen, signal},
     test_env::vendor,
     tunnel::{EchoForwards, echo, identity, settings_for},
+    wait::{PATIENCE, soon, until_listening},
 };
 use reqwest::Response;
 use serde_json::Value;
 use server_stub::gateway::{self, Gateway, GatewaySnapshot, Settings};
-use std::{fs, future::Future, path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, process::Command, sync::Arc};
 use tempfile::TempDir;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 
 struct Vendor {
     gateway: gateway::RunningGateway,
@@ -84,17 +85,11 @@ impl Vendor {
     }
 }
 
-/// Generous: a loaded machine is no reason to fail.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(60);
-    timeout(limit, what).await.expect("it hangs")
-}
-
 /// Waits until both connections hold the forward and all is proven.
 async fn serving(agent: &RunningAgent) -> StatusReport {
     agent.until_proven().await.unwrap();
     let both = |r: &StatusReport| {
-        let state = |c: &agent::status::ConnectionView| c.forwards[0].state;
+        let state = |c: &ConnectionView| c.forwards[0].state;
         r.connections
             .iter()
             .all(|c| state(c) == ForwardState::Bound)
@@ -108,10 +103,8 @@ async fn serving(agent: &RunningAgent) -> StatusReport {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_connections_serve_the_hosts_lead_to_their_agents_and_the_page_shows_it() {
     let vendor = Vendor::start().await;
-    let (acme, other) = (
-        RecordingOrigin::start().await.unwrap(),
-        RecordingOrigin::start().await.unwrap(),
-    );
+    let acme = RecordingOrigin::start().await.unwrap();
+    let other = RecordingOrigin::start().await.unwrap();
     let port = free_port().unwrap();
     vendor.enrol("acme");
     vendor.enrol("globex");
@@ -178,10 +171,8 @@ async fn both_connections_serve_the_hosts_lead_to_their_agents_and_the_page_show
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
     let vendor = Vendor::start().await;
-    let (old, new) = (
-        RecordingOrigin::start().await.unwrap(),
-        RecordingOrigin::start().await.unwrap(),
-    );
+    let old = RecordingOrigin::start().await.unwrap();
+    let new = RecordingOrigin::start().await.unwrap();
     let port = free_port().unwrap();
     vendor.enrol("acme");
     let mut hanging = vendor.setup("acme", &old, port).start().unwrap();
@@ -243,8 +234,7 @@ async fn while_the_agent_is_away_the_vendor_gets_a_typed_error_and_its_return_is
     let problem: Value = answer.json().await.unwrap();
     assert_eq!(problem["type"], "urn:server-stub:problem:agent-offline");
     assert_eq!(problem["delivery"], "not_sent");
-    let limit = Duration::from_secs(30);
-    assert!(agent.process().wait(limit).await.unwrap().success());
+    assert!(agent.process().wait(PATIENCE).await.unwrap().success());
 
     let stranger = vendor.get("nobody.gateway.localhost", "/").await;
     assert_eq!(stranger.status(), 404);
@@ -260,23 +250,18 @@ async fn while_the_agent_is_away_the_vendor_gets_a_typed_error_and_its_return_is
 async fn a_gateway_without_file_descriptors_waits_for_some_and_serves_on() {
     const DESCRIPTORS: usize = 40;
     let folder = tempfile::tempdir().unwrap();
-    let http = free_port().unwrap();
+    let http = free_addr().unwrap();
     let mut gateway = Command::new("prlimit");
     gateway
         .arg(format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}"))
         .arg(binary("server-stub"))
         .args(["gateway", "--ssh", "127.0.0.1:0", "--http"])
-        .arg(format!("127.0.0.1:{http}"))
+        .arg(http.to_string())
         .arg("--data")
         .arg(folder.path());
     let mut gateway = ChildProcess::spawn(gateway, &folder.path().join("log")).unwrap();
-    let connect = || TcpStream::connect(("127.0.0.1", http));
-    soon(async {
-        while connect().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    until_listening(http, || true).await.unwrap();
+    let connect = || TcpStream::connect(http);
 
     let open = || {
         let fds = fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap();
@@ -292,7 +277,7 @@ async fn a_gateway_without_file_descriptors_waits_for_some_and_serves_on() {
         held.push(soon(connect()).await.unwrap());
     }
     drop(held);
-    let answer = soon(vendor().get(format!("http://127.0.0.1:{http}/")).send()).await;
+    let answer = soon(vendor().get(format!("http://{http}/")).send()).await;
     assert_eq!(answer.unwrap().status(), 200);
     assert!(gateway.is_running(), "{}", gateway.log());
 }
@@ -347,8 +332,7 @@ async fn an_agent_may_call_its_own_forwards_and_nothing_else() {
 }
 
 fn round_trip(agent: &RunningAgent) -> check::CheckStep {
-    let done = agent.run(&["check", "--json"]).unwrap();
-    let report: check::CheckReport = serde_json::from_slice(&done.stdout).unwrap();
+    let (report, _) = agent.check(&[]).unwrap();
     let step = report.steps.iter().find(|s| s.step == "round-trip");
     step.unwrap_or_else(|| panic!("{report:#?}")).clone()
 }

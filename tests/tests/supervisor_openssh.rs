@@ -3,12 +3,13 @@
 
 use agent::{
     status::{ConnectionPhase, ConnectionView, ForwardState, LayerState},
-    supervisor::{Supervisor, SupervisorHandle},
-    tunnel::{Settings, session::HostKeys},
+    supervisor::Supervisor,
+    tunnel::session::HostKeys,
 };
 use e2e::{
     sshd::{Sshd, fingerprint, free_port, listener, signal},
-    tunnel::{EchoForwards, PATIENCE, echo, echo_at, settings},
+    tunnel::{EchoForwards, PATIENCE, echo, echo_at, settings, supervise, until_connections},
+    wait::until,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -17,27 +18,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-
-fn spawn(settings: Settings) -> SupervisorHandle {
-    Supervisor::spawn(
-        Arc::new(settings),
-        Arc::new(EchoForwards::default()),
-        CancellationToken::new(),
-    )
-}
-
-/// Waits until the connections look as wanted.
-async fn until(handle: &SupervisorHandle, wanted: impl Fn(&[ConnectionView]) -> bool) {
-    let mut changes = handle.changes();
-    let watched = async {
-        while !wanted(&handle.connections()) {
-            changes.changed().await.unwrap();
-        }
-    };
-    if timeout(PATIENCE, watched).await.is_err() {
-        panic!("it stays like this: {:#?}", handle.connections());
-    }
-}
 
 fn forward(views: &[ConnectionView], connection: usize) -> ForwardState {
     views[connection].forwards[0].state
@@ -56,8 +36,8 @@ fn local(port: u16) -> String {
 #[tokio::test]
 async fn a_connection_serves_and_says_so_with_proof() {
     let sshd = Sshd::start().unwrap();
-    let handle = spawn(settings(&sshd, &["127.0.0.1:0"]).unwrap());
-    until(&handle, |c| {
+    let handle = supervise(settings(&sshd, &["127.0.0.1:0"]).unwrap());
+    until_connections(&handle, |c| {
         c[0].phase == ConnectionPhase::Serving && c[0].tunnel.state == LayerState::Proven
     })
     .await;
@@ -78,8 +58,8 @@ async fn a_busy_port_is_asked_for_again_while_the_session_stays() {
     let sshd = Sshd::start().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let handle = spawn(settings(&sshd, &[&address]).unwrap());
-    until(&handle, |c| forward(c, 0) == ForwardState::Refused).await;
+    let handle = supervise(settings(&sshd, &[&address]).unwrap());
+    until_connections(&handle, |c| forward(c, 0) == ForwardState::Refused).await;
     let view = handle.connections().remove(0);
     assert_eq!(view.phase, ConnectionPhase::Standby);
     let told = &view.forwards[0];
@@ -92,7 +72,7 @@ async fn a_busy_port_is_asked_for_again_while_the_session_stays() {
         "{told:?}"
     );
     drop(taken);
-    until(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
+    until_connections(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
     echo_at(&address, "free at last").await.unwrap();
     assert_eq!(handle.connections()[0].generation, 1, "the same session");
 }
@@ -103,9 +83,9 @@ async fn of_two_connections_one_holds_the_port_and_the_other_takes_it_over() {
     let port = free_port().unwrap();
     let mut settings = settings(&sshd, &[&local(port)]).unwrap();
     settings.connections = 2;
-    let handle = spawn(settings);
+    let handle = supervise(settings);
     let one_each = [ForwardState::Bound, ForwardState::Standby];
-    until(&handle, |c| states(c) == one_each).await;
+    until_connections(&handle, |c| states(c) == one_each).await;
     let before = handle.connections();
     let holder = usize::from(forward(&before, 0) != ForwardState::Bound);
     let other = 1 - holder;
@@ -117,10 +97,10 @@ async fn of_two_connections_one_holds_the_port_and_the_other_takes_it_over() {
 
     // The holder's session ends as if its process on the gateway had crashed.
     signal(listener(port).expect("a listener"), "KILL").unwrap();
-    until(&handle, |c| forward(c, other) == ForwardState::Bound).await;
+    until_connections(&handle, |c| forward(c, other) == ForwardState::Bound).await;
     echo_at(&local(port), "taken over").await.unwrap();
     assert_eq!(handle.connections()[other].generation, 1);
-    until(&handle, |c| {
+    until_connections(&handle, |c| {
         states(c) == one_each && c[holder].generation == 2
     })
     .await;
@@ -134,16 +114,16 @@ async fn a_dead_twin_on_the_gateway_holds_the_port_only_until_it_is_gone() {
     settings.keepalive_interval = Duration::from_millis(200);
     settings.keepalive_max = 2;
     settings.stall_timeout = Duration::from_secs(1);
-    let handle = spawn(settings);
-    until(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
+    let handle = supervise(settings);
+    until_connections(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
     let twin = listener(port).expect("a listener");
     signal(twin, "STOP").unwrap();
-    until(&handle, |c| {
+    until_connections(&handle, |c| {
         c[0].generation == 2 && forward(c, 0) == ForwardState::Refused
     })
     .await;
     signal(twin, "KILL").unwrap();
-    until(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
+    until_connections(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
     assert_eq!(handle.connections()[0].generation, 2);
     echo_at(&local(port), "back").await.unwrap();
 }
@@ -154,10 +134,10 @@ async fn a_gateway_killed_and_started_again_is_served_again() {
     let port = free_port().unwrap();
     let mut settings = settings(&sshd, &[&local(port)]).unwrap();
     settings.connections = 2;
-    let handle = spawn(settings);
-    until(&handle, |c| states(c).contains(&ForwardState::Bound)).await;
+    let handle = supervise(settings);
+    until_connections(&handle, |c| states(c).contains(&ForwardState::Bound)).await;
     sshd.kill();
-    until(&handle, |c| {
+    until_connections(&handle, |c| {
         c.iter()
             .all(|c| c.network.state == LayerState::Failed && c.tunnel.state == LayerState::Failed)
     })
@@ -165,7 +145,7 @@ async fn a_gateway_killed_and_started_again_is_served_again() {
     let view = handle.connections().remove(0);
     assert!(view.network.cause.is_some_and(|c| c.contains("refused")));
     sshd.restart().unwrap();
-    until(&handle, |c| states(c).contains(&ForwardState::Bound)).await;
+    until_connections(&handle, |c| states(c).contains(&ForwardState::Bound)).await;
     echo_at(&local(port), "again").await.unwrap();
 }
 
@@ -175,8 +155,8 @@ async fn a_wrong_host_key_is_shown_as_what_it_is_and_tried_once_a_minute() {
     let other = fingerprint(&sshd.folder().join("id.pub")).unwrap();
     let mut settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
     settings.host_keys = Arc::new(HostKeys::new(vec![other.clone()], None).unwrap());
-    let handle = spawn(settings);
-    until(&handle, |c| {
+    let handle = supervise(settings);
+    until_connections(&handle, |c| {
         c[0].phase == ConnectionPhase::Waiting && c[0].tunnel.state == LayerState::Failed
     })
     .await;
@@ -195,8 +175,8 @@ async fn with_one_gateway_down_the_other_serves() {
     settings
         .gateways
         .insert(0, local(free_port().unwrap()).parse().unwrap());
-    let handle = spawn(settings);
-    until(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
+    let handle = supervise(settings);
+    until_connections(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
     assert_eq!(handle.connections()[0].gateway, sshd.address());
 }
 
@@ -204,8 +184,8 @@ async fn with_one_gateway_down_the_other_serves() {
 async fn a_drain_takes_nothing_new_and_lets_what_is_under_way_finish() {
     let sshd = Sshd::start().unwrap();
     let port = free_port().unwrap();
-    let handle = spawn(settings(&sshd, &[&local(port)]).unwrap());
-    until(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
+    let handle = supervise(settings(&sshd, &[&local(port)]).unwrap());
+    until_connections(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
     let mut busy = TcpStream::connect(local(port)).await.unwrap();
     busy.write_all(b"half").await.unwrap();
     let mut half = [0; 4];
@@ -216,19 +196,15 @@ async fn a_drain_takes_nothing_new_and_lets_what_is_under_way_finish() {
         let handle = handle.clone();
         async move { handle.drain(PATIENCE).await }
     });
-    until(&handle, |c| c[0].phase == ConnectionPhase::Draining).await;
-    let closed = async {
-        while TcpStream::connect(local(port)).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, closed).await.expect("the port is closed");
+    until_connections(&handle, |c| c[0].phase == ConnectionPhase::Draining).await;
+    let closed = async || TcpStream::connect(local(port)).await.is_err().then_some(());
+    until("a closed port", closed).await.unwrap();
     assert!(!draining.is_finished(), "a channel is still open");
     echo(busy, "the other half").await.unwrap();
     timeout(PATIENCE, draining).await.unwrap().unwrap();
     assert_eq!(handle.connections()[0].phase, ConnectionPhase::Stopped);
     assert_eq!(handle.open_channels(), 0);
-    sshd.logged("the agent is leaving").await.unwrap();
+    sshd.logged("the agent is disconnecting").await.unwrap();
 }
 
 #[tokio::test]
@@ -245,12 +221,12 @@ async fn a_cancelled_supervisor_ends_at_once_even_with_open_channels_and_dials()
     let cancel = CancellationToken::new();
     let echo = Arc::new(EchoForwards::default());
     let handle = Supervisor::spawn(Arc::new(settings), echo, cancel.clone());
-    until(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
+    until_connections(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
     let mut busy = TcpStream::connect(local(port)).await.unwrap();
     busy.write_all(b"x").await.unwrap();
     busy.read_exact(&mut [0]).await.unwrap();
     cancel.cancel();
-    until(&handle, |c| {
+    until_connections(&handle, |c| {
         c.iter().all(|c| c.phase == ConnectionPhase::Stopped)
     })
     .await;

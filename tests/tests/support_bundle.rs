@@ -5,9 +5,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use e2e::{
     agent::{binary, command},
     login,
-    test_env::{TestEnv, vendor},
+    sshd::signal,
+    test_env::{BOT, BOT_PASSWORD, TestEnv, TestEnvPlan, vendor},
 };
-use server_stub::jira::OAuth2Client;
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
@@ -53,9 +53,8 @@ async fn every_part_is_there_and_no_secret_in_any_encoding() {
     clean(&parts, &secrets(&site));
 
     // Nor where the configuration cannot be used, so that it names no login any more.
-    let config = site.dir().join("agent.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("mode = \"pat\"", "mode = \"pta\"")).unwrap();
+    let slip = |text: String| text.replace("mode = \"pat\"", "mode = \"pta\"");
+    site.agent.edit_config(slip).unwrap();
     site.agent.process().kill();
     let parts = bundle(&site, &[]);
     assert!(
@@ -69,22 +68,14 @@ async fn every_part_is_there_and_no_secret_in_any_encoding() {
 /// Tokens are made by Jira and lie in the store, not in a file of the configuration's.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_of_a_login_is_in_it() {
-    let lines = "mode = \"oauth2\"\nclient_id = \"acme\"\nclient_secret_file = \"secret\"\ngrant = \"authorization_code\"";
-    let plan = TestEnv::builder().auth(lines, OURS).jira(|jira| {
-        jira.oauth2.clients = vec![OAuth2Client::new(
-            "acme",
-            OURS,
-            "https://localhost/jira-tunnel-agent",
-        )];
-    });
+    let plan = TestEnv::builder().oauth2(OURS, "");
     let plan = plan.line("log", "level = \"trace\"");
     let mut site = plan.start_unproven().await.unwrap();
-    login::log_in(site.agent.dir(), "acme-bot", "acme-password")
+    login::log_in(site.agent.dir(), BOT, BOT_PASSWORD)
         .await
         .unwrap();
     site.until_proven().await.unwrap();
-    let stored = fs::read(site.dir().join("state/tokens/jira.json")).unwrap();
-    let stored: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+    let stored = site.stored_tokens().unwrap();
     let token = |kind: &str| stored["tokens"][kind].as_str().unwrap().to_owned();
     let tokens = [token("access"), token("refresh")];
     for token in &tokens {
@@ -181,14 +172,7 @@ async fn a_part_that_cannot_be_had_says_why_and_stops_nothing() {
     let mut site = site(TestEnv::builder().basic(BOT, BOT_PASSWORD)).await;
     let absent = site.dir().join("no-such-log");
     // It hangs: the socket is there and nobody answers.
-    let pid = site.agent.process().pid().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-STOP", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(site.agent.process().pid(), "STOP").unwrap();
     let begun = Instant::now();
     let parts = bundle(&site, &["--log-file", absent.to_str().unwrap()]);
     assert!(
@@ -227,7 +211,7 @@ async fn a_part_that_cannot_be_had_says_why_and_stops_nothing() {
     assert!(logins(&site) > before);
 }
 
-async fn site(plan: e2e::test_env::TestEnvPlan) -> TestEnv {
+async fn site(plan: TestEnvPlan) -> TestEnv {
     let plan = plan.line("log", "level = \"trace\"").jira(|jira| {
         jira.tokens[0].token = OURS.to_owned();
     });
@@ -264,9 +248,8 @@ fn plant(site: &TestEnv, secret: &str) {
         // By one write: the agent appends to the same file, and a line of its own would come in between.
         file.write_all(lines.as_bytes()).unwrap();
     }
-    let config = site.dir().join("agent.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, format!("# the old password was {STRAY}\n{text}")).unwrap();
+    let comment = |text| format!("# the old password was {STRAY}\n{text}");
+    site.agent.edit_config(comment).unwrap();
 }
 
 /// The parts of a fresh bundle by name, unpacked as its reader would.
@@ -389,8 +372,6 @@ fn logins(site: &TestEnv) -> usize {
     with_password.count()
 }
 
-const BOT: &str = "acme-bot";
-const BOT_PASSWORD: &str = "acme-password";
 const OURS: &str = "canary-of-the-agent";
 const THEIRS: &str = "canary-of-the-vendor";
 /// In no file that the agent knows of.

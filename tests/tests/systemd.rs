@@ -1,10 +1,14 @@
 //! What systemd hears of the real agent over `NOTIFY_SOCKET`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use e2e::test_env::TestEnv;
+use e2e::{
+    sshd::signal,
+    test_env::TestEnv,
+    wait::{PATIENCE, until_true},
+};
 use std::{
+    fs,
     os::unix::net::UnixDatagram,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -16,9 +20,7 @@ impl Systemd {
     fn of(site: &mut TestEnv) -> Self {
         let path = site.dir().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         site.agent.env("NOTIFY_SOCKET", path);
         site.agent
             .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
@@ -27,7 +29,7 @@ impl Systemd {
 
     /// Reads on until this is told.
     fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         let mut heard = Vec::new();
         while Instant::now() < deadline {
             let message = self.next();
@@ -59,20 +61,14 @@ impl Systemd {
     fn hears_within(&self, time: Duration) -> bool {
         self.0.set_read_timeout(Some(time)).unwrap();
         let heard = self.0.recv(&mut [0; 4096]).is_ok();
-        self.0
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
+        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
         heard
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_hears_of_start_state_life_and_end() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     let systemd = Systemd::of(&mut site);
     site.agent.restart().unwrap();
     systemd.until("READY", |m| m == "READY=1");
@@ -86,22 +82,24 @@ async fn systemd_hears_of_start_state_life_and_end() {
     systemd.until("its end", |m| m.starts_with("STATUS=proven: "));
 
     // One that hangs is not fed, and one that goes on is fed again.
-    let pid = site.agent.process().pid().to_string();
-    signal("-STOP", &pid);
-    stopped(&pid);
+    let pid = site.agent.process().pid();
+    signal(pid, "STOP").unwrap();
+    let stat = format!("/proc/{pid}/stat");
+    let stopped = || fs::read_to_string(&stat).unwrap().contains(") T ");
+    until_true("the kernel to stop it", stopped).await.unwrap();
     systemd.skip();
     assert!(!systemd.hears_within(WATCHDOG * 3));
-    signal("-CONT", &pid);
+    signal(pid, "CONT").unwrap();
     systemd.until("life after the stop", |m| m == "WATCHDOG=1");
 
     // A reload is told from its begin to its end, whatever comes of it.
     let file = site.dir().join("agent.toml");
-    let config = std::fs::read_to_string(&file).unwrap();
+    let config = fs::read_to_string(&file).unwrap();
     for text in ["[tunnel]\n", &config] {
-        std::fs::write(&file, text).unwrap();
-        let clock = std::fs::read_to_string("/proc/uptime").unwrap();
+        fs::write(&file, text).unwrap();
+        let clock = fs::read_to_string("/proc/uptime").unwrap();
         let before: f64 = clock.split(' ').next().unwrap().parse().unwrap();
-        signal("-HUP", &pid);
+        signal(pid, "HUP").unwrap();
         let told = systemd.until("RELOADING", |m| {
             m.starts_with("RELOADING=1\nMONOTONIC_USEC=")
         });
@@ -118,24 +116,19 @@ async fn systemd_hears_of_start_state_life_and_end() {
         });
     }
 
-    signal("-TERM", &pid);
+    signal(pid, "TERM").unwrap();
     systemd.until("STOPPING", |m| m.starts_with("STOPPING=1\nSTATUS=draining"));
-    let ended = site.agent.process().wait(Duration::from_secs(60)).await;
+    let ended = site.agent.process().wait(PATIENCE).await;
     assert_eq!(ended.unwrap().code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_without_a_gateway_is_ready_and_alive_and_says_what_is_missing() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
-    let file = site.dir().join("agent.toml");
-    let config = std::fs::read_to_string(&file).unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     // Nobody listens on the port of the TCP multiplexer.
-    let config = config.replace(&site.sshd.address().to_string(), "127.0.0.1:1");
-    std::fs::write(&file, config).unwrap();
+    let gateway = site.sshd.address();
+    let nowhere = |config: String| config.replace(&gateway, "127.0.0.1:1");
+    site.agent.edit_config(nowhere).unwrap();
     let systemd = Systemd::of(&mut site);
     site.agent.restart().unwrap();
     systemd.until("READY", |m| m == "READY=1");
@@ -145,33 +138,14 @@ async fn an_agent_without_a_gateway_is_ready_and_alive_and_says_what_is_missing(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_is_refused_is_never_ready() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     let systemd = Systemd::of(&mut site);
-    std::fs::write(site.dir().join("agent.toml"), "[tunnel]\n").unwrap();
+    fs::write(site.dir().join("agent.toml"), "[tunnel]\n").unwrap();
     site.agent.restart().unwrap();
-    let ended = site.agent.process().wait(Duration::from_secs(60)).await;
+    let ended = site.agent.process().wait(PATIENCE).await;
     assert_eq!(ended.unwrap().code(), Some(78));
     // What it has told lies in the socket, the process is gone.
     assert!(!systemd.hears_within(Duration::from_millis(1)));
-}
-
-fn signal(signal: &str, pid: &str) {
-    let sent = Command::new("kill").args([signal, pid]).status().unwrap();
-    assert!(sent.success());
-}
-
-/// Waits until the kernel has stopped it.
-fn stopped(pid: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let stat = format!("/proc/{pid}/stat");
-    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
-        assert!(Instant::now() < deadline, "{pid} does not stop");
-        std::thread::yield_now();
-    }
 }
 
 /// Short, so that the test is.

@@ -1,6 +1,7 @@
 //! The vendor's end: an SSH server that lets everybody in and joins each connection to a forward's port to a channel.
 
 use super::{EndOptions, SessionTransport, SshClient, wrap_channel, wrap_socket};
+use crate::tcp_server::TcpServer;
 use agent::tunnel::channel::SessionBudget;
 use anyhow::{Result, bail};
 use russh::{
@@ -18,14 +19,13 @@ use std::{
 use tokio::{
     io::copy_bidirectional_with_sizes,
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinHandle},
+    task::AbortHandle,
 };
 
 /// A running gateway; stops when dropped.
 pub struct SshGateway {
-    address: SocketAddr,
+    server: TcpServer,
     sessions: Arc<Mutex<Vec<Arc<SessionBudget>>>>,
-    accepting: JoinHandle<()>,
 }
 
 impl SshGateway {
@@ -33,33 +33,32 @@ impl SshGateway {
     /// other's CLOSE one must begin.
     pub async fn start(mut options: EndOptions) -> Result<Self> {
         options.channel.close_wait = Duration::from_millis(250);
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
         let config = config(&options)?;
         let sessions = Arc::new(Mutex::new(Vec::new()));
         let known = Arc::clone(&sessions);
-        let accepting = tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let Ok(below) = wrap_socket(socket, &options) else {
-                    continue;
-                };
+        let server = TcpServer::start(move |socket| {
+            let config = Arc::clone(&config);
+            let transport = wrap_socket(socket, &options);
+            if let Ok(transport) = &transport {
+                let budget = Arc::clone(&transport.budget);
                 known
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .push(Arc::clone(&below.budget));
-                tokio::spawn(serve(Arc::clone(&config), below));
+                    .push(budget);
             }
-        });
-        Ok(Self {
-            address,
-            sessions,
-            accepting,
+            async move {
+                if let Ok(transport) = transport {
+                    serve(config, transport).await;
+                }
+            }
         })
+        .await?;
+        Ok(Self { server, sessions })
     }
 
     /// Address of the gateway as `127.0.0.1:PORT`.
     pub fn address(&self) -> String {
-        self.address.to_string()
+        self.server.addr.to_string()
     }
 
     /// Connects an agent's end, with a key of its own.
@@ -82,12 +81,6 @@ impl SshGateway {
     }
 }
 
-impl Drop for SshGateway {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
 fn key() -> Result<PrivateKey> {
     Ok(PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519)?)
 }
@@ -107,17 +100,17 @@ fn config(options: &EndOptions) -> Result<Arc<server::Config>> {
     }))
 }
 
-async fn serve(config: Arc<server::Config>, below: SessionTransport) {
+async fn serve(config: Arc<server::Config>, transport: SessionTransport) {
     let SessionTransport {
         stream,
         budget,
         _idle,
-    } = below;
-    let listeners = GatewayHandler {
+    } = transport;
+    let handler = GatewayHandler {
         budget,
         open: HashMap::new(),
     };
-    match server::run_stream(config, stream, listeners).await {
+    match server::run_stream(config, stream, handler).await {
         Ok(session) => {
             if let Err(error) = session.await {
                 eprintln!("gateway: session ended: {error:#}");

@@ -1,6 +1,7 @@
-//! A man in the middle of a session in clear: puts an empty CHANNEL_DATA in front of every CHANNEL_DATA that goes to
-//! the agent. No russh and no OpenSSH sends such a packet, although RFC 4254 §5.2 allows it.
+//! A man in the middle of an unencrypted session: inserts an empty CHANNEL_DATA before every CHANNEL_DATA to the agent.
+//! Neither russh nor OpenSSH sends such a packet, although RFC 4254 §5.2 allows it.
 
+use crate::tcp_server::TcpServer;
 use anyhow::{Result, ensure};
 use std::sync::{
     Arc,
@@ -9,64 +10,50 @@ use std::sync::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy},
     net::{
-        TcpListener, TcpStream,
+        TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    task::JoinHandle,
 };
 
-/// A running tap; stops when dropped.
+/// A running injector; stops when dropped.
 pub struct PacketInjector {
-    address: String,
+    server: TcpServer,
     injected: Arc<AtomicUsize>,
-    accepting: JoinHandle<()>,
 }
 
 impl PacketInjector {
-    /// Listens on a free port of 127.0.0.1 and joins whoever comes to `gateway`.
+    /// Listens on a free port of 127.0.0.1 and forwards connections to `gateway`.
     pub async fn start(gateway: String) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?.to_string();
         let injected = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&injected);
-        let accepting = tokio::spawn(async move {
-            while let Ok((agent, _)) = listener.accept().await {
-                let Ok(gateway) = TcpStream::connect(&gateway).await else {
-                    continue;
-                };
-                let (mut from_agent, to_agent) = agent.into_split();
-                let (from_gateway, mut to_gateway) = gateway.into_split();
-                tokio::spawn(async move { copy(&mut from_agent, &mut to_gateway).await });
-                let count = Arc::clone(&count);
-                tokio::spawn(async move {
-                    if let Err(error) = inject(from_gateway, to_agent, &count).await {
-                        eprintln!("tap: {error:#}");
-                    }
-                });
+        let server = TcpServer::start(move |agent| {
+            let (gateway, count) = (gateway.clone(), Arc::clone(&count));
+            async move {
+                if let Err(error) = forward(agent, &gateway, &count).await {
+                    eprintln!("packet injector: {error:#}");
+                }
             }
-        });
-        Ok(Self {
-            address,
-            injected,
-            accepting,
         })
+        .await?;
+        Ok(Self { server, injected })
     }
 
     /// Address of the injector as `127.0.0.1:PORT`.
-    pub fn address(&self) -> &str {
-        &self.address
+    pub fn address(&self) -> String {
+        self.server.addr.to_string()
     }
 
-    /// How many packets were put in.
+    /// How many packets it has injected.
     pub fn injected(&self) -> usize {
         self.injected.load(Relaxed)
     }
 }
 
-impl Drop for PacketInjector {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
+async fn forward(agent: TcpStream, gateway: &str, count: &AtomicUsize) -> Result<()> {
+    let (mut from_agent, to_agent) = agent.into_split();
+    let (from_gateway, mut to_gateway) = TcpStream::connect(gateway).await?.into_split();
+    tokio::spawn(async move { copy(&mut from_agent, &mut to_gateway).await });
+    inject(from_gateway, to_agent, count).await
 }
 
 /// RFC 4253 §4.2 (identification), §6 (packets without MAC): length, padding length, payload, padding.

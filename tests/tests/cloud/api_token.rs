@@ -1,9 +1,8 @@
 //! API tokens, on the site's own URL and behind the API gateway.
 
-use crate::common::{ACCOUNT, MYSELF, SCOPED, SITE, Site, TOKEN, get, issue, login_failed};
+use crate::common::{ACCOUNT, SCOPED, SITE, Site, TOKEN, get};
 use agent::status::{LayerState, StatusReport};
-use e2e::test_env::vendor;
-use reqwest::StatusCode;
+use e2e::test_env::{MYSELF, new_issue, vendor};
 use serde_json::{Value, json};
 use server_stub::cloud::Settings;
 
@@ -15,20 +14,13 @@ async fn an_api_token_logs_in_on_the_sites_own_url() {
     let detail = report.layers.login.detail.unwrap();
     assert_eq!(detail, "api-token, user Acme Bot");
     let (status, me) = get(&format!("{url}{MYSELF}")).await;
-    assert_eq!(
-        (status, &me["accountId"]),
-        (StatusCode::OK, &json!(ACCOUNT))
-    );
+    assert_eq!((status, &me["accountId"]), (200, &json!(ACCOUNT)));
     assert!(site.cloud.api_targets().is_empty());
 
     site.cloud.revoke_api_token(TOKEN);
     let (status, problem) = get(&format!("{url}{MYSELF}")).await;
-    assert_eq!(status, StatusCode::BAD_GATEWAY, "{problem}");
-    let report = agent
-        .until_status("the login to fail", login_failed)
-        .await
-        .unwrap();
-    let remedy = report.layers.login.remedy.unwrap();
+    assert_eq!(status, 502, "{problem}");
+    let (_, remedy) = agent.login_failure().await.unwrap();
     assert!(
         remedy.contains("manage-profile/security/api-tokens"),
         "{remedy}"
@@ -42,9 +34,9 @@ async fn a_dead_api_token_is_no_empty_search_result() {
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
     let search = format!("{url}/rest/api/2/search/jql?jql=project=DEMO");
-    assert_eq!(get(&search).await.0, StatusCode::OK);
+    assert_eq!(get(&search).await.0, 200);
     site.cloud.revoke_api_token(TOKEN);
-    assert_eq!(get(&search).await.0, StatusCode::BAD_GATEWAY);
+    assert_eq!(get(&search).await.0, 502);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,8 +45,8 @@ async fn a_scoped_token_goes_behind_the_gateway_and_the_vendor_sees_the_sites_pa
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
     let created = vendor().post(format!("{url}/rest/api/2/issue"));
-    let created = created.json(&issue()).send().await.unwrap();
-    assert_eq!(created.status(), StatusCode::CREATED);
+    let created = created.json(&new_issue("one")).send().await.unwrap();
+    assert_eq!(created.status(), 201);
     let created: Value = created.json().await.unwrap();
     // The link is Jira's own, as it stood in the answer.
     let link = created["self"].as_str().unwrap();
@@ -65,13 +57,13 @@ async fn a_scoped_token_goes_behind_the_gateway_and_the_vendor_sees_the_sites_pa
 
     site.cloud.clear_requests();
     let raw = "/rest/api/2/search/jql?jql=project+%3d%20DEMO&fields=a%2Bb&x=%7e";
-    assert_eq!(get(&format!("{url}{raw}")).await.0, StatusCode::OK);
+    assert_eq!(get(&format!("{url}{raw}")).await.0, 200);
     let id = &site.cloud.sites[0].cloud_id;
     let wanted = format!("/ex/jira/{id}{raw}");
     assert!(site.cloud.api_targets().contains(&wanted));
     // The prefix is the agent's alone: policy knows no such path.
     let (status, problem) = get(&format!("{url}/ex/jira/{id}{MYSELF}")).await;
-    assert_eq!(status, StatusCode::FORBIDDEN, "{problem}");
+    assert_eq!(status, 403, "{problem}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +76,7 @@ async fn a_written_cloud_id_spares_the_site() {
     let site = site.with("address", "127.0.0.1:1");
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
-    assert_eq!(get(&format!("{url}{MYSELF}")).await.0, StatusCode::OK);
+    assert_eq!(get(&format!("{url}{MYSELF}")).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,11 +110,7 @@ async fn a_token_of_the_other_kind_is_refused_with_the_setting_that_would_be_rig
     ] {
         let site = Site::new(|_| {}).await.api_token(token, scoped);
         let (agent, _) = site.start().await;
-        let report = agent
-            .until_status("the login to fail", login_failed)
-            .await
-            .unwrap();
-        let remedy = report.layers.login.remedy.unwrap();
+        let (_, remedy) = agent.login_failure().await.unwrap();
         assert!(remedy.contains(right), "{remedy}");
     }
 }
@@ -140,16 +128,16 @@ async fn a_scope_that_is_lacking_is_told_to_the_vendor_and_does_not_end_the_logi
     for _ in 0..3 {
         let request = vendor()
             .post(format!("{url}/rest/api/2/issue"))
-            .json(&issue());
+            .json(&new_issue("one"));
         let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(answer.status(), 401);
         let body: Value = answer.json().await.unwrap();
         assert_eq!(body["message"], "Unauthorized; scope does not match");
         assert_eq!(
             get(&format!("{url}/rest/api/2/search/jql?jql=project=DEMO"))
                 .await
                 .0,
-            StatusCode::OK
+            200
         );
     }
     let report = agent.status().await.unwrap();
@@ -163,12 +151,9 @@ async fn a_vendor_searches_on_cloud_with_the_preset_alone() {
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
     let (status, found) = get(&format!("{url}/rest/api/2/search/jql?jql=project=DEMO")).await;
-    assert_eq!(
-        (status, &found["isLast"]),
-        (StatusCode::OK, &Value::Bool(true))
-    );
+    assert_eq!((status, &found["isLast"]), (200, &Value::Bool(true)));
     let (status, gone) = get(&format!("{url}/rest/api/2/search?jql=project=DEMO")).await;
-    assert_eq!(status, StatusCode::GONE);
+    assert_eq!(status, 410);
     assert!(
         gone["errorMessages"][0]
             .as_str()
@@ -176,9 +161,5 @@ async fn a_vendor_searches_on_cloud_with_the_preset_alone() {
             .contains("search/jql")
     );
     let (status, _) = get(&format!("{url}/rest/api/3/search/jql?jql=project=DEMO")).await;
-    assert_eq!(
-        status,
-        StatusCode::FORBIDDEN,
-        "version 3 has a preset of its own"
-    );
+    assert_eq!(status, 403, "version 3 has a preset of its own");
 }

@@ -1,15 +1,14 @@
 //! An imitation Cloud, a gateway, and the agent between them.
 
-use agent::status::{LayerState, StatusReport};
 use e2e::{
     agent::write_secret,
     login::{self, output_text},
     setup::{AgentSetup, RunningAgent},
     sshd::Sshd,
-    test_env::vendor,
+    test_env::{BOT_PASSWORD, REDIRECT, json_of, vendor},
 };
 use reqwest::{Certificate, Client, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use server_stub::cloud::{CloudStub, OAuthApp, RunningCloud as Atlassian, Settings};
 use std::path::Path;
 use tempfile::TempDir;
@@ -19,10 +18,7 @@ pub const EMAIL: &str = "acme-bot@acme.example";
 pub const ACCOUNT: &str = "712020:5b10a2844c20165700ede21g";
 pub const TOKEN: &str = "acme-bot-api-token";
 pub const SCOPED: &str = "acme-bot-scoped-token";
-pub const PASSWORD: &str = "acme-password";
-pub const CALLBACK: &str = "https://localhost/jira-tunnel-agent";
 pub const SCOPE: &str = "read:jira-work write:jira-work read:jira-user offline_access";
-pub const MYSELF: &str = "/rest/api/2/myself";
 
 /// Cloud, a gateway, a folder of secrets, and what the agent's forward is to hold.
 pub struct Site {
@@ -38,7 +34,7 @@ impl Site {
         let mut settings = Settings::default();
         settings.sites[0].url = Some(SITE.into());
         settings.sites[1].url = Some("https://other.atlassian.net".into());
-        settings.apps = vec![OAuthApp::new("app", "app-secret", CALLBACK)];
+        settings.apps = vec![OAuthApp::new("app", "app-secret", REDIRECT)];
         change(&mut settings);
         let cloud = CloudStub::start(settings).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -103,7 +99,7 @@ impl Site {
             ("grant_type", "authorization_code"),
             ("client_id", "app"),
             ("client_secret", "app-secret"),
-            ("redirect_uri", CALLBACK),
+            ("redirect_uri", REDIRECT),
             ("code", &parameter(&code, "code")),
         ];
         let url = format!("{}/oauth/token", self.cloud.auth_url);
@@ -148,7 +144,7 @@ pub fn authorize(site: &Site, scope: &str) -> String {
 pub async fn consent(site: &Site, url: &str) -> String {
     let form = [
         ("username", EMAIL),
-        ("password", PASSWORD),
+        ("password", BOT_PASSWORD),
         ("decision", "allow"),
     ];
     let answer = browser(site).post(url).form(&form).send().await.unwrap();
@@ -162,24 +158,15 @@ pub fn parameter(url: &str, name: &str) -> String {
     found.unwrap().1.into_owned()
 }
 
-pub async fn get(url: &str) -> (StatusCode, Value) {
+pub async fn get(url: &str) -> (u16, Value) {
     let request = vendor().get(url).bearer_auth("the vendor's own");
-    let answer = request.send().await.unwrap();
-    (answer.status(), answer.json().await.unwrap_or_default())
-}
-
-pub fn issue() -> Value {
-    json!({ "fields": {
-        "project": { "key": "DEMO" }, "issuetype": { "name": "Task" }, "summary": "one",
-    }})
-}
-
-pub fn login_failed(report: &StatusReport) -> bool {
-    report.layers.login.state == LayerState::Failed
+    json_of(request.send().await.unwrap()).await
 }
 
 /// `agent login` with a person who consents and pastes the address line; what it said, and whether it was content.
 pub async fn log_in(agent: &RunningAgent) -> (String, bool) {
-    let done = login::log_in(agent.dir(), EMAIL, PASSWORD).await.unwrap();
+    let done = login::log_in(agent.dir(), EMAIL, BOT_PASSWORD)
+        .await
+        .unwrap();
     (output_text(&done), done.status.success())
 }

@@ -1,20 +1,20 @@
 //! Application links (OAuth 1.0a) of a Cloud site: legacy, and by the same signer as at any other Jira.
 
-use crate::common::{ACCOUNT, EMAIL, MYSELF, PASSWORD, SITE, Site, get, issue, login_failed};
+use crate::common::{ACCOUNT, EMAIL, SITE, Site, get};
 use agent::auth::oauth1::{ProtocolParameters, RequestSigner, SignedParts, SigningKey};
 use e2e::{
-    login::{LoginProcess, browser, code_on, output_text, submit_consent},
+    login::{LoginProcess, browser, code_on, output_text, private_pem, submit_consent},
     setup::RunningAgent,
-    test_env::vendor,
+    test_env::{BOT_PASSWORD, MYSELF, new_issue, vendor},
+    wait::until,
 };
-use reqwest::StatusCode;
 use serde_json::{Value, json};
 use server_stub::jira::{AuthKind, OAuth1Consumer};
 use std::{
     fs,
     process::Output,
     sync::{Arc, LazyLock},
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,8 +34,8 @@ async fn a_person_logs_in_by_an_application_link_and_a_ticket_is_made() {
 
     site.cloud.clear_requests();
     let created = vendor().post(format!("{url}/rest/api/2/issue?updateHistory=true"));
-    let created = created.json(&issue()).send().await.unwrap();
-    assert_eq!(created.status(), StatusCode::CREATED);
+    let created = created.json(&new_issue("one")).send().await.unwrap();
+    assert_eq!(created.status(), 201);
     let created: Value = created.json().await.unwrap();
     let key = created["key"].as_str().unwrap();
     let (_, issue) = get(&format!("{url}/rest/api/2/issue/{key}?fields=reporter")).await;
@@ -56,10 +56,7 @@ async fn a_two_legged_link_needs_nobody() {
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
     let (status, me) = get(&format!("{url}{MYSELF}")).await;
-    assert_eq!(
-        (status, &me["accountId"]),
-        (StatusCode::OK, &json!(ACCOUNT))
-    );
+    assert_eq!((status, &me["accountId"]), (200, &json!(ACCOUNT)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +66,7 @@ async fn what_the_site_refuses_is_told_with_its_cause() {
     // Denied by the person.
     let mut dialogue = LoginProcess::start(agent.dir()).unwrap();
     let address = dialogue.address().await.unwrap();
-    submit_consent(&at(&site, &address), EMAIL, PASSWORD, "deny")
+    submit_consent(&at(&site, &address), EMAIL, BOT_PASSWORD, "deny")
         .await
         .unwrap();
     dialogue.paste("123456").await.unwrap();
@@ -80,10 +77,8 @@ async fn what_the_site_refuses_is_told_with_its_cause() {
     agent.until_proven().await.unwrap();
     let refused = async |cause: &str, remedy: &str| {
         let (status, problem) = get(&format!("{url}{MYSELF}")).await;
-        assert_ne!(status, StatusCode::OK, "{problem}");
-        let report = agent.until_status("the login to fail", login_failed);
-        let login = report.await.unwrap().layers.login;
-        let (why, what) = (login.cause.unwrap(), login.remedy.unwrap());
+        assert_ne!(status, 200, "{problem}");
+        let (why, what) = agent.login_failure().await.unwrap();
         assert!(
             why.contains(cause) && what.contains(remedy),
             "{why}; {what}"
@@ -100,7 +95,7 @@ async fn what_the_site_refuses_is_told_with_its_cause() {
     site.cloud.register_oauth1_consumer(link).unwrap();
     // Of a login that is proven, a signature that does not fit is taken for the request's fault, until one is asked
     // that cannot be wrong.
-    assert!(agent.run(&["login-retry"]).unwrap().status.success());
+    agent.succeed(&["login-retry"]).unwrap();
     refused("does not fit the signature", "public key").await;
     site.cloud.register_oauth1_consumer(link_of_ours()).unwrap();
     again(&agent, &url).await;
@@ -168,11 +163,10 @@ async fn linked(change: impl FnOnce(&mut OAuth1Consumer)) -> Site {
     let mut link = link_of_ours();
     change(&mut link);
     let site = Site::new(|settings| settings.oauth1.consumers = vec![link]).await;
-    let pem = KEY.private_pem().unwrap();
-    let pem = std::str::from_utf8(pem.expose()).unwrap();
+    let pem = private_pem(&KEY).unwrap();
     site.with("auth.mode", "oauth1")
         .with("auth.consumer_key", CONSUMER)
-        .secret("auth.private_key_file", pem)
+        .secret("auth.private_key_file", &pem)
 }
 
 fn link_of_ours() -> OAuth1Consumer {
@@ -184,7 +178,7 @@ async fn log_in(site: &Site, agent: &RunningAgent) -> Output {
     let mut dialogue = LoginProcess::start(agent.dir()).unwrap();
     let address = dialogue.address().await.unwrap();
     assert!(address.starts_with(SITE), "{address}");
-    let page = submit_consent(&at(site, &address), EMAIL, PASSWORD, "allow").await;
+    let page = submit_consent(&at(site, &address), EMAIL, BOT_PASSWORD, "allow").await;
     let page = page.unwrap();
     dialogue.paste(code_on(&page).unwrap()).await.unwrap();
     dialogue.end().await.unwrap()
@@ -197,21 +191,12 @@ fn at(site: &Site, address: &str) -> String {
 
 /// What is put right in Jira is tried again at an administrator's word.
 async fn again(agent: &RunningAgent, url: &str) {
-    let done = agent.run(&["login-retry"]).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let (status, problem) = get(&format!("{url}{MYSELF}")).await;
-        if status == StatusCode::OK {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{problem}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    agent.succeed(&["login-retry"]).unwrap();
+    let myself = format!("{url}{MYSELF}");
+    let answered = async || (get(&myself).await.0 == 200).then_some(());
+    until("an answer of Jira", answered).await.unwrap();
 }
 
 static KEY: LazyLock<Arc<SigningKey>> =
     LazyLock::new(|| Arc::new(SigningKey::generate(2048).unwrap()));
 const CONSUMER: &str = "jira-tunnel-agent";
-/// Generous: a loaded machine is no reason to fail.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,8 +1,7 @@
 //! OAuth 2.0 (3LO).
 
-use crate::common::{ACCOUNT, MYSELF, SCOPE, Site, get, issue, log_in, login_failed};
-use e2e::test_env::vendor;
-use reqwest::StatusCode;
+use crate::common::{ACCOUNT, SCOPE, Site, get, log_in};
+use e2e::test_env::{MYSELF, new_issue, vendor};
 use serde_json::json;
 use server_stub::cloud::DeadTokenAnswer;
 
@@ -18,23 +17,15 @@ async fn a_3lo_login_works_renews_itself_and_says_when_it_is_dead() {
 
     // The vendor hears nothing of an access token that has ended.
     site.cloud.expire_tokens(false);
-    assert_eq!(get(&myself).await.0, StatusCode::OK);
+    assert_eq!(get(&myself).await.0, 200);
     assert_eq!(site.cloud.counts().refreshes, refreshes + 1);
 
     site.cloud
         .set_dead_token(DeadTokenAnswer::UnauthorizedClient);
     site.cloud.expire_tokens(true);
-    assert_ne!(get(&myself).await.0, StatusCode::OK);
-    let report = agent
-        .until_status("the login to fail", login_failed)
-        .await
-        .unwrap();
-    let login = report.layers.login;
-    assert!(
-        login.remedy.unwrap().contains("agent login"),
-        "{:?}",
-        login.cause
-    );
+    assert_ne!(get(&myself).await.0, 200);
+    let (cause, remedy) = agent.login_failure().await.unwrap();
+    assert!(remedy.contains("agent login"), "{cause}: {remedy}");
 }
 
 /// Otherwise each such request would use up a refresh token.
@@ -49,9 +40,9 @@ async fn a_scope_that_is_lacking_renews_no_token() {
     let refreshes = site.cloud.counts().refreshes;
     let request = vendor()
         .post(format!("{url}/rest/api/2/issue"))
-        .json(&issue());
+        .json(&new_issue("one"));
     let answer = request.send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.status(), 401);
     assert!(
         answer
             .text()
@@ -59,7 +50,7 @@ async fn a_scope_that_is_lacking_renews_no_token() {
             .unwrap()
             .contains("scope does not match")
     );
-    assert_eq!(get(&format!("{url}{MYSELF}")).await.0, StatusCode::OK);
+    assert_eq!(get(&format!("{url}{MYSELF}")).await.0, 200);
     assert_eq!(site.cloud.counts().refreshes, refreshes);
 }
 
@@ -69,18 +60,14 @@ async fn a_login_that_reaches_other_sites_is_told_with_their_names() {
     site.upstream = "https://third.atlassian.net";
     site.keys.push(("server_name", json!("acme.atlassian.net")));
     let (agent, url) = site.start().await;
-    let report = agent
-        .until_status("the login to fail", login_failed)
-        .await
-        .unwrap();
-    let cause = report.layers.login.cause.unwrap();
+    let (cause, _) = agent.login_failure().await.unwrap();
     assert_eq!(
         cause,
         "the login reaches https://acme.atlassian.net, https://other.atlassian.net, and \
          https://third.atlassian.net is wanted"
     );
     let (status, problem) = get(&format!("{url}{MYSELF}")).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    assert_eq!(status, 503, "{problem}");
     assert_eq!(problem["delivery"], "not_sent");
 }
 

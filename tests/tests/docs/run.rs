@@ -4,12 +4,12 @@
 use crate::markdown::{Document, Fence};
 use e2e::{
     agent::{binary, command},
-    test_env::TestEnv,
+    test_env::{BOT_TOKEN, TestEnv},
+    wait::PATIENCE,
 };
 use std::{
     io::Write,
     process::{Command, Stdio},
-    time::Duration,
 };
 use tokio::process::Command as Timed;
 
@@ -87,7 +87,7 @@ impl Stage {
     /// As `README.md` and `docs/policy.md` have it.
     async fn new() -> Self {
         let plan = TestEnv::builder()
-            .pat(TOKEN)
+            .pat(BOT_TOKEN)
             .allow("POST /rest/api/2/issue/bulk")
             .deny("* /rest/api/2/user/**");
         Self {
@@ -150,7 +150,7 @@ impl Stage {
         let mut shell = command(Command::new("bash"), &self.site.dir(), &["-c", script]);
         // What is asked for is typed: a token, where one is to be pasted.
         let mut typed = tempfile::tempfile().unwrap();
-        writeln!(typed, "{TOKEN}").unwrap();
+        writeln!(typed, "{BOT_TOKEN}").unwrap();
         std::io::Seek::rewind(&mut typed).unwrap();
         shell
             .env("PATH", path)
@@ -158,8 +158,8 @@ impl Stage {
             .current_dir(self.folder.path());
         shell.stdin(Stdio::from(typed));
         let mut shell = Timed::from(shell);
-        let output = tokio::time::timeout(LIMIT, shell.kill_on_drop(true).output()).await;
-        let output = output.map_err(|_| format!("does not end within {LIMIT:?}: {script}"))?;
+        let output = tokio::time::timeout(PATIENCE, shell.kill_on_drop(true).output()).await;
+        let output = output.map_err(|_| format!("does not end within {PATIENCE:?}: {script}"))?;
         let output = output.map_err(|error| error.to_string())?;
         let told = [output.stdout, output.stderr].concat();
         Ok((
@@ -198,8 +198,5 @@ fn without_digits(word: &str) -> String {
     short
 }
 
-const TOKEN: &str = "acme-bot-token";
 /// Words of the first line of output that a page must have: `GET /jira/rest/api/2/user: refused`.
 const WORDS: usize = 3;
-/// Nothing on a page takes longer; what runs until it is interrupted is not run.
-const LIMIT: Duration = Duration::from_secs(60);

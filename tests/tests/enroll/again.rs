@@ -1,23 +1,19 @@
 //! A second enrolment: what is there is not overwritten by the way, and the old key stays until the new one works.
 
-use agent::status::OverallState;
+use agent::status::LayerState;
 use e2e::{
-    agent::AgentProcess,
-    enrollment::{CustomerHost, VendorSetup},
+    enrollment::{CustomerHost, VendorSetup, vendor_and_host},
     login::output_text,
 };
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_token_again_changes_nothing_and_is_well() {
-    let (office, host) = (
-        VendorSetup::start().await.unwrap(),
-        CustomerHost::new().unwrap(),
-    );
+    let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
-    enroll(&host, &token, &office.answers());
+    host.enroll_ok(&token, &office.answers()).unwrap();
     let (files, authorized) = (host.files().unwrap(), office.authorized());
-    let text = enroll(&host, &token, &office.answers());
+    let text = host.enroll_ok(&token, &office.answers()).unwrap();
     assert!(text.contains("already enrolled with this token"), "{text}");
     assert_eq!(host.files().unwrap(), files);
     assert_eq!(office.authorized(), authorized);
@@ -26,13 +22,12 @@ async fn the_same_token_again_changes_nothing_and_is_well() {
 /// A slip at the prompts is corrected by the same command: with the same key, and without the one-time secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_token_with_corrected_answers_applies_them() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     let wrong = office.jira.url.replace("/jira", "/tracker");
     let mut flags = office.answers();
     *flags.last_mut().unwrap() = &wrong;
-    let text = enroll(&host, &token, &flags);
+    let text = host.enroll_ok(&token, &flags).unwrap();
     assert!(text.contains("/tracker/rest/api/2/"), "{text}");
     let (key, authorized) = (host.keys().unwrap().remove(0).1, office.authorized());
 
@@ -43,7 +38,7 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     assert_eq!(refused.status.code(), Some(64), "{}", output_text(&refused));
     assert_eq!(host.files().unwrap(), files);
 
-    let text = enroll(&host, &token, &office.answers());
+    let text = host.enroll_ok(&token, &office.answers()).unwrap();
     assert!(
         text.contains("corrected the answers (upstream) in "),
         "{text}"
@@ -57,11 +52,11 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     assert_eq!((keys.len(), &keys[0].1), (1, &key));
     assert_eq!(office.authorized(), authorized);
     let agent = host.run().unwrap();
-    proven(&agent).await;
+    agent.until_proven().await.unwrap();
 
     // A secret alone is an answer, too.
     e2e::agent::write_secret(&host.work_dir().join("pat"), "another-token").unwrap();
-    let text = enroll(&host, &token, &office.answers());
+    let text = host.enroll_ok(&token, &office.answers()).unwrap();
     assert!(text.contains("(content of jira-token)"), "{text}");
 }
 
@@ -70,25 +65,17 @@ async fn the_same_token_with_corrected_answers_applies_them() {
 async fn a_token_is_rotated_in_the_file_that_config_show_names() {
     let (_office, host) = enrolled().await;
     let agent = host.run().unwrap();
-    proven(&agent).await;
+    agent.until_proven().await.unwrap();
     let shown = output_text(&agent.run(&["config", "show"]).unwrap());
     let line = shown
         .lines()
         .find(|line| line.starts_with("token_file = "))
         .unwrap();
     let named = host.dir().join(line.split('"').nth(1).unwrap());
-    let new = named.with_extension("new");
-    e2e::agent::write_secret(&new, "no-token-of-this-jira").unwrap();
-    fs::rename(&new, &named).unwrap();
+    e2e::agent::write_secret(&named, "no-token-of-this-jira").unwrap();
     // Which only makes it sooner.
     agent.run(&["login-retry"]).unwrap();
-    let failed = |report: &agent::status::StatusReport| {
-        report.layers.login.state == agent::status::LayerState::Failed
-    };
-    agent
-        .until_status("the new token to be in use", failed)
-        .await
-        .unwrap();
+    agent.until_login(LayerState::Failed).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,32 +94,32 @@ async fn another_token_needs_replace_and_then_the_new_key_takes_over() {
     assert_eq!(host.files().unwrap(), before);
 
     let flags = replacing(&office);
-    let text = enroll(&host, &token, &flags);
+    let text = host.enroll_ok(&token, &flags).unwrap();
     assert!(text.contains("remove the old key: SHA256:"), "{text}");
     let new = host.keys().unwrap();
     assert_eq!(new.len(), 1);
     assert_ne!(new[0].1, old[0].1);
     let agent = host.run().unwrap();
-    proven(&agent).await;
+    agent.until_proven().await.unwrap();
 }
 
-/// It was started with the configuration of before, and reads that token anew at each use.
+/// It was started with the previous configuration, and reads that token anew at each use.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_runs_keeps_its_files_until_it_is_restarted() {
     let (office, host) = enrolled().await;
     let mut agent = host.run().unwrap();
-    proven(&agent).await;
+    agent.until_proven().await.unwrap();
     let token = office.token(&[]).unwrap();
     let flags = replacing(&office);
-    let text = enroll(&host, &token, &flags);
+    let text = host.enroll_ok(&token, &flags).unwrap();
     assert!(text.contains("Restart the running agent"), "{text}");
     assert_eq!(host.keys().unwrap().len(), 2);
     // Nor does the same command take them away, run again before the restart.
-    let text = enroll(&host, &token, &flags);
+    let text = host.enroll_ok(&token, &flags).unwrap();
     assert!(text.contains("the previous configuration"), "{text}");
     assert_eq!(host.keys().unwrap().len(), 2);
     agent.restart().unwrap();
-    proven(&agent).await;
+    agent.until_proven().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,8 +136,7 @@ async fn a_new_key_that_does_not_come_to_work_leaves_the_old_one_in_use() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_that_was_configured_by_hand_is_not_taken_over_by_the_way() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let by_hand = "[tunnel]\ngateways = [\"gw.vendor.example:443\"]\n[log]\nlevel = \"warn\"\n";
     fs::write(host.dir().join("agent.toml"), by_hand).unwrap();
     let token = office.token(&[]).unwrap();
@@ -162,7 +148,7 @@ async fn a_tunnel_that_was_configured_by_hand_is_not_taken_over_by_the_way() {
         output_text(&refused)
     );
     let flags = replacing(&office);
-    enroll(&host, &token, &flags);
+    host.enroll_ok(&token, &flags).unwrap();
     // It is a drop-in: what the administrator wrote is as it was.
     let text = fs::read_to_string(host.dir().join("agent.toml")).unwrap();
     assert_eq!(text, by_hand);
@@ -170,20 +156,10 @@ async fn a_tunnel_that_was_configured_by_hand_is_not_taken_over_by_the_way() {
 
 /// A vendor, and a host that its token has enrolled.
 async fn enrolled() -> (VendorSetup, CustomerHost) {
-    let (office, host) = (
-        VendorSetup::start().await.unwrap(),
-        CustomerHost::new().unwrap(),
-    );
-    enroll(&host, &office.token(&[]).unwrap(), &office.answers());
+    let (office, host) = vendor_and_host().await.unwrap();
+    host.enroll_ok(&office.token(&[]).unwrap(), &office.answers())
+        .unwrap();
     (office, host)
-}
-
-/// What it says; it must not fail.
-fn enroll(host: &CustomerHost, token: &str, flags: &[&str]) -> String {
-    let done = host.enroll(token, flags).unwrap();
-    let text = output_text(&done);
-    assert!(done.status.success(), "{text}");
-    text
 }
 
 /// The flags of a customer who has an older enrollment.
@@ -191,12 +167,4 @@ fn replacing(office: &VendorSetup) -> Vec<&str> {
     let mut flags = office.answers();
     flags.push("--replace");
     flags
-}
-
-async fn proven(agent: &AgentProcess) {
-    let is_proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
-    agent
-        .until_status("every layer to be proven", is_proven)
-        .await
-        .unwrap();
 }

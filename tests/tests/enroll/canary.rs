@@ -1,17 +1,19 @@
 //! Neither the one-time secret nor Jira's token shows anywhere but in the one file that is for it.
 
-use agent::status::OverallState;
 use base64::{Engine, prelude::*};
 use e2e::{
     agent::{binary, command},
-    enrollment::{ANSWERS, CustomerHost, PAT, jira},
+    enrollment::{CustomerHost, PAT, answers, jira},
     login::output_text,
     process::ChildProcess,
-    sshd::free_port,
+    sshd::free_addr,
+    strace::trace,
+    wait::until_listening,
 };
 use std::{
     fs,
-    path::Path,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -20,25 +22,16 @@ async fn neither_the_one_time_secret_nor_jiras_token_is_shown_or_kept_anywhere_e
     let (jira, host) = (jira().await.unwrap(), CustomerHost::new().unwrap());
     let gateway = Gateway::start(host.work_dir()).await;
     let token = gateway.token();
-    let mut flags = ANSWERS.to_vec();
-    flags.extend(["--upstream", &jira.url]);
+    let flags = answers(&jira);
     // The arguments of every process that it starts, and all that it writes anywhere.
-    let trace = host.work_dir().join("trace");
-    let mut strace = Command::new("strace");
-    strace.args([
-        "-f",
-        "-s",
-        "100000",
-        "-e",
-        "trace=execve,write,writev,sendto",
-        "-o",
-    ]);
-    strace.arg(&trace).arg("--").arg(binary("agent"));
+    let file = host.work_dir().join("trace");
+    let calls = "trace=execve,write,writev,sendto";
+    let strace = trace(&["-s", "100000", "-e", calls], &file);
     let done = host.pipe(host.command(strace, &flags), &token).unwrap();
     let mut seen = vec![("output".to_owned(), output_text(&done))];
     assert!(done.status.success(), "{}", output_text(&done));
     // Jira gets its token, and the file that is for it.
-    let written = fs::read_to_string(&trace).unwrap();
+    let written = fs::read_to_string(&file).unwrap();
     let elsewhere = |line: &&str| {
         !line.contains("authorization: Bearer") && !line.contains(&format!("\"{PAT}"))
     };
@@ -49,12 +42,7 @@ async fn neither_the_one_time_secret_nor_jiras_token_is_shown_or_kept_anywhere_e
     let used = host.enroll(&token, &["--replace"]).unwrap();
     seen.push(("the second run".to_owned(), output_text(&used)));
     let agent = host.run().unwrap();
-    agent
-        .until_status("every layer to be proven", |report| {
-            report.overall == OverallState::Proven
-        })
-        .await
-        .unwrap();
+    agent.until_proven().await.unwrap();
     for words in [
         &["status", "--json"][..],
         &["config", "show"],
@@ -115,48 +103,35 @@ fn collect(folder: &Path, seen: &mut Vec<(String, String)>) {
 /// The real binary, at its most talkative.
 struct Gateway {
     _process: ChildProcess,
-    data: std::path::PathBuf,
-    port: u16,
+    data: PathBuf,
+    addr: SocketAddr,
 }
 
 impl Gateway {
     async fn start(around: &Path) -> Self {
         let data = around.join("gateway");
         fs::create_dir(&data).unwrap();
-        let port = free_port().unwrap();
+        let addr = free_addr().unwrap();
         let mut command = Command::new(binary("server-stub"));
         command
-            .args([
-                "gateway",
-                "--ssh",
-                &format!("127.0.0.1:{port}"),
-                "--http",
-                "127.0.0.1:0",
-                "--data",
-            ])
+            .args(["gateway", "--ssh", &addr.to_string()])
+            .args(["--http", "127.0.0.1:0", "--data"])
             .arg(&data)
             .env("RUST_LOG", "trace");
-        let process = ChildProcess::spawn(command, &data.join("log")).unwrap();
-        for _ in 0..600 {
-            if tokio::net::TcpStream::connect(("127.0.0.1", port))
-                .await
-                .is_ok()
-            {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        let mut process = ChildProcess::spawn(command, &data.join("log")).unwrap();
+        let listening = until_listening(addr, || process.is_running()).await;
+        listening.unwrap();
         Self {
             _process: process,
             data,
-            port,
+            addr,
         }
     }
 
     fn token(&self) -> String {
         let made = Command::new(binary("server-stub"))
             .args(["token", "new", "acme", "--bind", "127.0.0.1:0", "--gateway"])
-            .arg(format!("127.0.0.1:{}", self.port))
+            .arg(self.addr.to_string())
             .arg("--data")
             .arg(&self.data)
             .stdin(Stdio::null())

@@ -3,9 +3,9 @@
 use agent::check::{CheckReport, StepVerdict};
 use e2e::{
     agent::{binary, command},
-    enrollment::{CustomerHost, VendorSetup},
+    enrollment::{CustomerHost, VendorSetup, vendor_and_host},
     login::output_text,
-    sshd::free_port,
+    sshd::free_addr,
 };
 use russh::{
     keys::load_secret_key,
@@ -24,10 +24,7 @@ use tokio::{net::TcpListener, sync::Notify};
 /// Every hop that takes no credential, the lines for the network team, and the token is as good as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
-    let (office, host) = (
-        VendorSetup::start().await.unwrap(),
-        CustomerHost::new().unwrap(),
-    );
+    let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     let done = check(&host, &token, &[]);
     let text = output_text(&done);
@@ -52,10 +49,7 @@ async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
 /// A gateway that counts attempts to log in, and bars who has too many, counts none.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_authentication_is_begun() {
-    let (office, host) = (
-        VendorSetup::start().await.unwrap(),
-        CustomerHost::new().unwrap(),
-    );
+    let (office, host) = vendor_and_host().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let there = listener.local_addr().unwrap().to_string();
     let (attempts, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
@@ -86,11 +80,8 @@ async fn no_authentication_is_begun() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_port_another_host_key_and_a_proxy_that_is_not_there_are_told_apart() {
-    let (office, host) = (
-        VendorSetup::start().await.unwrap(),
-        CustomerHost::new().unwrap(),
-    );
-    let closed = format!("127.0.0.1:{}", free_port().unwrap());
+    let (office, host) = vendor_and_host().await.unwrap();
+    let closed = free_addr().unwrap().to_string();
     let token = office.token_at(&closed, &[]).unwrap();
     fails(&host, &token, &[], "tcp", "refused the connection");
 

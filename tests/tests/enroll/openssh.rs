@@ -1,10 +1,8 @@
 //! With a stock OpenSSH as the gateway, and tokens made by the script in docs/vendor-guide.md: the key handed over, and
 //! the key registered by the script there.
 
-use agent::{enroll::EnrollmentToken, status::OverallState};
 use e2e::{
-    agent::AgentProcess,
-    enrollment::{ANSWERS, CustomerHost, jira},
+    enrollment::{CustomerHost, answers, changed_token, jira},
     login::output_text,
     sshd::{Sshd, certify, keygen},
 };
@@ -48,24 +46,13 @@ fn token(sshd: &Sshd, bind: &str, once: Option<&Path>) -> String {
     String::from_utf8(made.stdout).unwrap().trim().to_owned()
 }
 
-async fn proven(agent: &AgentProcess) {
-    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
-    agent
-        .until_status("every layer to be proven", proven)
-        .await
-        .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_one_time_secret_the_line_for_the_vendor_is_printed_and_works() {
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
     let host = CustomerHost::new().unwrap();
-    let mut flags = ANSWERS.to_vec();
-    flags.extend(["--upstream", &jira.url]);
+    let mut flags = answers(&jira);
     let token = token(&sshd, "127.0.0.1:0", None);
-    let done = host.enroll(&token, &flags).unwrap();
-    let text = output_text(&done);
-    assert!(done.status.success(), "{text}");
+    let text = host.enroll_ok(&token, &flags).unwrap();
     let line = text
         .lines()
         .find(|line| {
@@ -74,7 +61,7 @@ async fn without_a_one_time_secret_the_line_for_the_vendor_is_printed_and_works(
         .unwrap_or_else(|| panic!("no line for the vendor: {text}"));
     // The vendor pastes it; nothing else lets the agent in.
     fs::write(sshd.folder().join("authorized_keys"), format!("{line}\n")).unwrap();
-    proven(&host.run().unwrap()).await;
+    host.run().unwrap().until_proven().await.unwrap();
 
     // A new key: not before the vendor has it, too.
     let before = host.files().unwrap();
@@ -91,10 +78,9 @@ async fn without_a_one_time_secret_the_line_for_the_vendor_is_printed_and_works(
         .find(|line| line.starts_with("restrict,"))
         .unwrap();
     fs::write(sshd.folder().join("authorized_keys"), format!("{line}\n")).unwrap();
-    let done = host.enroll(&next, &flags).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
+    host.enroll_ok(&next, &flags).unwrap();
     assert_eq!(host.keys().unwrap().len(), 1);
-    proven(&host.run().unwrap()).await;
+    host.run().unwrap().until_proven().await.unwrap();
 }
 
 /// Tokens without a secret differ by the second in which they are made.
@@ -128,18 +114,16 @@ async fn the_script_of_the_vendor_guide_registers_a_key_once() {
     )
     .unwrap();
     let token = token(&sshd, "127.0.0.1:0", Some(&once));
-    let mut flags = ANSWERS.to_vec();
-    flags.extend(["--upstream", &jira.url]);
+    let flags = answers(&jira);
     let host = CustomerHost::new().unwrap();
-    let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
+    host.enroll_ok(&token, &flags).unwrap();
     let text = fs::read_to_string(&keys).unwrap();
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(
         text.starts_with("restrict,port-forwarding,command=\"/bin/false\",permitlisten="),
         "{text}"
     );
-    proven(&host.run().unwrap()).await;
+    host.run().unwrap().until_proven().await.unwrap();
 
     let second = CustomerHost::new().unwrap();
     let refused = second.enroll(&token, &flags).unwrap();
@@ -166,20 +150,17 @@ async fn a_token_with_a_certificate_authority_trusts_its_host_certificates_alone
     let sshd = Sshd::prepare(prepare, &["HostCertificate {dir}/host-cert.pub"]).unwrap();
     let (jira, host) = (jira().await.unwrap(), CustomerHost::new().unwrap());
     let authority = fs::read_to_string(sshd.folder().join("ca.pub")).unwrap();
-    let mut token = EnrollmentToken::parse(&token(&sshd, "127.0.0.1:0", None)).unwrap();
-    token.host_keys = Vec::new();
-    token.known_hosts = vec![format!("@cert-authority 127.0.0.1 {}", authority.trim())];
-    let mut flags = ANSWERS.to_vec();
-    flags.extend(["--upstream", &jira.url]);
-    let done = host.enroll(&token.to_text(), &flags).unwrap();
-    let text = output_text(&done);
-    assert!(done.status.success(), "{text}");
+    let token = changed_token(&token(&sshd, "127.0.0.1:0", None), |token| {
+        token.host_keys = Vec::new();
+        token.known_hosts = vec![format!("@cert-authority 127.0.0.1 {}", authority.trim())];
+    });
+    let text = host.enroll_ok(&token.unwrap(), &answers(&jira)).unwrap();
     let line = text
         .lines()
         .find(|line| line.starts_with("restrict,"))
         .unwrap();
     fs::write(sshd.folder().join("authorized_keys"), format!("{line}\n")).unwrap();
-    proven(&host.run().unwrap()).await;
+    host.run().unwrap().until_proven().await.unwrap();
 }
 
 /// The gateway registers the key, and is cut off before it can say so.
@@ -188,8 +169,7 @@ async fn when_the_answer_is_lost_the_next_run_finds_out_that_the_key_is_register
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
     let keys = sshd.folder().join("authorized_keys");
     let token = token_for(&sshd, &format!("cat > {}\nkill -9 $PPID", keys.display()));
-    let mut flags = ANSWERS.to_vec();
-    flags.extend(["--upstream", &jira.url]);
+    let flags = answers(&jira);
     let host = CustomerHost::new().unwrap();
     let lost = host.enroll(&token, &flags).unwrap();
     assert_eq!(lost.status.code(), Some(1), "{}", output_text(&lost));
@@ -199,14 +179,12 @@ async fn when_the_answer_is_lost_the_next_run_finds_out_that_the_key_is_register
         output_text(&lost)
     );
     the_key_alone_is_left(&host);
-    let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
+    let text = host.enroll_ok(&token, &flags).unwrap();
     assert!(
-        output_text(&done).contains("the gateway already knows this key"),
-        "{}",
-        output_text(&done)
+        text.contains("the gateway already knows this key"),
+        "{text}"
     );
-    proven(&host.run().unwrap()).await;
+    host.run().unwrap().until_proven().await.unwrap();
 }
 
 /// The gateway says yes, and lets nobody in by that key yet.
@@ -215,8 +193,7 @@ async fn a_key_that_is_registered_and_does_not_work_is_not_put_in_place() {
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
     let keys = sshd.folder().join("authorized_keys");
     let token = token_for(&sshd, &format!("exec cat > {}.new", keys.display()));
-    let mut flags = ANSWERS.to_vec();
-    flags.extend(["--upstream", &jira.url]);
+    let flags = answers(&jira);
     let host = CustomerHost::new().unwrap();
     let refused = host.enroll(&token, &flags).unwrap();
     let text = output_text(&refused);
@@ -225,9 +202,8 @@ async fn a_key_that_is_registered_and_does_not_work_is_not_put_in_place() {
     the_key_alone_is_left(&host);
 
     fs::rename(keys.with_extension("new"), &keys).unwrap();
-    let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
-    proven(&host.run().unwrap()).await;
+    host.enroll_ok(&token, &flags).unwrap();
+    host.run().unwrap().until_proven().await.unwrap();
 }
 
 /// A token whose one-time key runs these lines of shell at the gateway.

@@ -1,11 +1,11 @@
 //! With server-stub as the gateway, which issues and consumes tokens.
 
-use agent::{enroll::EnrollmentToken, status::OverallState};
 use e2e::{
     agent::write_secret,
-    egress::{NetworkPart, PASSWORD, TestAuthority, USER, squid, stunnel},
-    enrollment::{CustomerHost, PAT, VendorSetup},
+    egress::{NetworkPart, PASSWORD, TestCa, USER, squid, stunnel},
+    enrollment::{CustomerHost, PAT, VendorSetup, changed_token, vendor_and_host},
     login::output_text,
+    test_env::new_issue,
 };
 use std::{
     fs,
@@ -15,12 +15,9 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
-    let done = host.enroll(&token, &office.answers()).unwrap();
-    let text = output_text(&done);
-    assert!(done.status.success(), "{text}");
+    let text = host.enroll_ok(&token, &office.answers()).unwrap();
     assert!(
         text.contains("registered it, and logged in with it"),
         "{text}"
@@ -28,19 +25,12 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
     assert!(text.contains("/jira/rest/api/2/"), "{text}");
 
     let agent = host.run().unwrap();
-    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
-    agent
-        .until_status("every layer to be proven", proven)
-        .await
-        .unwrap();
+    agent.until_proven().await.unwrap();
     let url = format!("http://{}/jira/rest/api/2/issue", office.gateway.http_addr);
-    let issue = serde_json::json!({"fields": {
-        "project": {"key": "DEMO"}, "issuetype": {"name": "Task"}, "summary": "enrolled",
-    }});
     let answer = reqwest::Client::new()
         .post(url)
         .header("host", format!("acme.{}", office.gateway.snapshot().domain))
-        .json(&issue)
+        .json(&new_issue("enrolled"))
         .send()
         .await
         .unwrap();
@@ -65,41 +55,31 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
 /// The company's proxy is the only way out, also for the first connection of all.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
-    let squid = company_proxy(&office).await;
+    let (office, host, squid) = behind_proxy(PASSWORD).await;
     let url = format!("http://{}", squid.address());
-    let mut flags = office.answers();
-    flags.extend(through(&url, &host, PASSWORD));
+    let mut flags = through(&office, &url);
     // Which asks the proxy too.
     flags.push("--no-check");
-    let done = host.enroll(&office.token(&[]).unwrap(), &flags).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
+    host.enroll_ok(&office.token(&[]).unwrap(), &flags).unwrap();
     squid
         .logged(&format!("CONNECT {}", office.gateway.ssh_addr))
         .await
         .unwrap();
     let agent = host.run().unwrap();
-    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
-    agent
-        .until_status("every layer to be proven", proven)
-        .await
-        .unwrap();
+    agent.until_proven().await.unwrap();
 }
 
 /// An account that is asked again and again with a wrong password is locked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_the_password_is_asked_once_however_many_gateways_there_are() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
-    let squid = company_proxy(&office).await;
+    let (office, host, squid) = behind_proxy("mistyped").await;
     let url = format!("http://{}", squid.address());
-    let mut flags = office.answers();
-    flags.extend(through(&url, &host, "mistyped"));
-    let mut token = EnrollmentToken::parse(&office.token(&[]).unwrap()).unwrap();
-    token.gateways.push(token.gateways[0].clone());
-    token.gateways[1].host = "localhost".to_owned();
-    let refused = host.enroll(&token.to_text(), &flags).unwrap();
+    let flags = through(&office, &url);
+    let token = changed_token(&office.token(&[]).unwrap(), |token| {
+        token.gateways.push(token.gateways[0].clone());
+        token.gateways[1].host = "localhost".to_owned();
+    });
+    let refused = host.enroll(&token.unwrap(), &flags).unwrap();
     let text = output_text(&refused);
     assert_eq!(refused.status.code(), Some(1), "{text}");
     assert!(text.contains("407"), "{text}");
@@ -113,25 +93,28 @@ async fn a_proxy_that_refuses_the_password_is_asked_once_however_many_gateways_t
     assert_eq!(asked.count(), 1, "{log}");
 }
 
-/// squid, which wants a login and lets out to this gateway.
-async fn company_proxy(office: &VendorSetup) -> NetworkPart {
+/// A vendor, a host with a password for the proxy, and squid between them, which demands a login.
+async fn behind_proxy(password: &str) -> (VendorSetup, CustomerHost, NetworkPart) {
+    let (office, host) = vendor_and_host().await.unwrap();
     let ports = [office.gateway.ssh_addr.port()];
-    squid(&ports, true).await.unwrap()
+    let squid = squid(&ports, true).await.unwrap();
+    write_secret(&host.work_dir().join("proxy"), password).unwrap();
+    (office, host, squid)
 }
 
-/// The flags that lead by this proxy with this password.
-fn through<'a>(url: &'a str, host: &CustomerHost, password: &str) -> [&'a str; 6] {
-    write_secret(&host.work_dir().join("proxy"), password).unwrap();
-    let (user, file) = ("--proxy-user", "--proxy-password-file");
-    ["--proxy", url, user, USER, file, "proxy"]
+/// The customer's answers, with this proxy.
+fn through<'a>(office: &'a VendorSetup, url: &'a str) -> Vec<&'a str> {
+    let mut flags = office.answers();
+    flags.extend(["--proxy", url, "--proxy-user", USER]);
+    flags.extend(["--proxy-password-file", "proxy"]);
+    flags
 }
 
 /// Where only TLS gets out, the gateway's own authority beside the token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_inside_tls_is_enrolled_at_by_its_own_authority() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
-    let vendor = TestAuthority::new("Vendor CA").unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
+    let vendor = TestCa::new("Vendor CA").unwrap();
     let tls = stunnel(office.gateway.ssh_addr.port(), &vendor)
         .await
         .unwrap();
@@ -140,31 +123,23 @@ async fn a_gateway_inside_tls_is_enrolled_at_by_its_own_authority() {
     let token = office.token_at(&gateway, &[]).unwrap();
     let mut flags = office.answers();
     flags.extend(["--gateway-ca-file", "ca.pem"]);
-    let done = host.enroll(&token, &flags).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
+    host.enroll_ok(&token, &flags).unwrap();
     let agent = host.run().unwrap();
-    let proven = |report: &agent::status::StatusReport| report.overall == OverallState::Proven;
-    agent
-        .until_status("every layer to be proven", proven)
-        .await
-        .unwrap();
+    agent.until_proven().await.unwrap();
 }
 
 /// The service runs as the owner of the state folder, and root enrols.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_that_root_writes_belong_to_the_services_user() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let state = host.dir().join("state");
     fs::create_dir(&state).unwrap();
     if chown(&state, Some(NOBODY), Some(NOBODY)).is_err() {
         // Only root can give files away.
         return;
     }
-    let done = host
-        .enroll(&office.token(&[]).unwrap(), &office.answers())
+    host.enroll_ok(&office.token(&[]).unwrap(), &office.answers())
         .unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
     for (name, _) in host.files().unwrap() {
         let owner = fs::metadata(host.dir().join(&name)).unwrap().uid();
         let secret = name.ends_with("/id_ed25519") || name.ends_with("/jira-token");

@@ -3,7 +3,7 @@
 use e2e::{
     agent::{binary, command},
     egress::squid,
-    enrollment::{CustomerHost, PAT, VendorSetup},
+    enrollment::{CustomerHost, PAT, vendor_and_host},
     login::output_text,
 };
 use std::process::{Command, Output};
@@ -24,8 +24,7 @@ fn hold(host: &CustomerHost, talk: &Talk<'_>) -> Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     let done = hold(
         &host,
@@ -61,8 +60,7 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
 /// Before the one-time secret is used up: the path, and then the token for Jira, are asked for again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_jira_does_not_take_is_asked_for_again_before_anything_counts() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     let without_path = office.jira.url.replace("/jira", "");
     let done = hold(
@@ -103,8 +101,7 @@ async fn an_answer_that_jira_does_not_take_is_asked_for_again_before_anything_co
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_no_gateway_can_be_reached_the_proxy_is_asked_for() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     // The port of the TCP multiplexer: nobody listens there.
     let token = office.token_at("127.0.0.1:1", &[]).unwrap();
     let squid = squid(&[1], false).await.unwrap();
@@ -131,8 +128,7 @@ async fn where_no_gateway_can_be_reached_the_proxy_is_asked_for() {
 /// What a mail program has wrapped is one token; what is no token is asked for again, and ends nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     let (first, rest) = token.split_at(72);
     let (second, third) = rest.split_at(72);
@@ -159,8 +155,7 @@ async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_interrupts_it_leaves_nothing() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     for talk in [
         vec![("(not shown): ", "\u{3}")],

@@ -1,13 +1,10 @@
 //! Tokens that cannot be used: each says why in a sentence of its own, and nothing is written.
 
-use agent::{
-    enroll::{EnrollmentToken, OneTimeSecret},
-    tunnel::GatewayAddress,
-};
+use agent::enroll::OneTimeSecret;
 use e2e::{
-    enrollment::{CustomerHost, VendorSetup},
+    enrollment::{CustomerHost, VendorSetup, changed_token, vendor_and_host},
     login::output_text,
-    sshd::{Sshd, free_port},
+    sshd::{Sshd, free_addr},
 };
 use std::{
     process::Output,
@@ -29,17 +26,15 @@ fn refused(host: &CustomerHost, office: &VendorSetup, token: &str, sentence: &st
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_mistyped_foreign_newer_or_expired_token_is_told_apart_and_touches_nothing() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let good = office.token(&[]).unwrap();
     let mut mistyped = good.clone().into_bytes();
     mistyped[40] = if mistyped[40] == b'A' { b'B' } else { b'A' };
     let mistyped = String::from_utf8(mistyped).unwrap();
-    let expired = {
-        let mut token = EnrollmentToken::parse(&good).unwrap();
+    let expired = changed_token(&good, |token| {
         token.expires = SystemTime::now() - LIFE;
-        token.to_text().to_string()
-    };
+    });
+    let expired = expired.unwrap();
     let newer = good.replacen("jtaenroll1.", "jtaenroll2.", 1);
     for (token, sentence) in [
         (&good[..good.len() - 5], "this token is cut"),
@@ -56,8 +51,7 @@ async fn a_cut_mistyped_foreign_newer_or_expired_token_is_told_apart_and_touches
         assert!(!host.dir().join("agent.d").exists());
     }
     assert_eq!(office.authorized(), "");
-    let done = host.enroll(&good, &office.answers()).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
+    host.enroll_ok(&good, &office.answers()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,11 +73,10 @@ async fn a_used_withdrawn_or_unknown_secret_registers_nothing_and_leaves_nothing
         &withdrawn,
         "rejects the token's one-time secret",
     );
-    let unknown = {
-        let mut token = EnrollmentToken::parse(&used).unwrap();
+    let unknown = changed_token(&used, |token| {
         token.secret = Some(OneTimeSecret::generate());
-        token.to_text().to_string()
-    };
+    });
+    let unknown = unknown.unwrap();
     refused(
         &host,
         &office,
@@ -102,14 +95,12 @@ async fn a_used_withdrawn_or_unknown_secret_registers_nothing_and_leaves_nothing
 /// The gateway's clock decides, whatever the token says of itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_refuses_a_token_whose_time_is_over_there() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let short = office.token(&["--expires", "1s"]).unwrap();
-    let longer = {
-        let mut token = EnrollmentToken::parse(&short).unwrap();
+    let longer = changed_token(&short, |token| {
         token.expires += LIFE;
-        token.to_text().to_string()
-    };
+    });
+    let longer = longer.unwrap();
     tokio::time::sleep(Duration::from_millis(2100)).await;
     refused(&host, &office, &longer, "this token ended at");
     assert_eq!(office.authorized(), "");
@@ -117,13 +108,11 @@ async fn the_gateway_refuses_a_token_whose_time_is_over_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_with_another_host_key_gets_nothing() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
-    let other = {
-        let mut token = EnrollmentToken::parse(&office.token(&[]).unwrap()).unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
+    let other = changed_token(&office.token(&[]).unwrap(), |token| {
         token.host_keys = vec!["SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0".to_owned()];
-        token.to_text().to_string()
-    };
+    });
+    let other = other.unwrap();
     refused(&host, &office, &other, "the host key of");
     let list = office.token_command(&["list"]).unwrap();
     assert!(list.contains("  open"), "{list}");
@@ -132,14 +121,12 @@ async fn a_gateway_with_another_host_key_gets_nothing() {
 /// Somebody may be in between: none of the others is asked in its stead.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_gateway_with_another_host_key_no_other_gets_anything() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let other = Sshd::start().unwrap();
-    let token = {
-        let mut token = EnrollmentToken::parse(&office.token(&[]).unwrap()).unwrap();
+    let token = changed_token(&office.token(&[]).unwrap(), |token| {
         token.gateways.insert(0, other.address().parse().unwrap());
-        token.to_text().to_string()
-    };
+    });
+    let token = token.unwrap();
     refused(&host, &office, &token, "the host key of");
     let list = office.token_command(&["list"]).unwrap();
     assert!(list.contains("  open"), "{list}");
@@ -148,23 +135,16 @@ async fn after_a_gateway_with_another_host_key_no_other_gets_anything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_away_leaves_nothing_and_the_token_good() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let good = office.token(&[]).unwrap();
-    let away = {
-        let mut token = EnrollmentToken::parse(&good).unwrap();
-        let port = free_port().unwrap();
-        token.gateways = vec![
-            format!("127.0.0.1:{port}")
-                .parse::<GatewayAddress>()
-                .unwrap(),
-        ];
-        token.to_text().to_string()
-    };
+    let away = changed_token(&good, |token| {
+        let addr = free_addr().unwrap().to_string();
+        token.gateways = vec![addr.parse().unwrap()];
+    });
+    let away = away.unwrap();
     refused(&host, &office, &away, "nothing listens there");
     assert_eq!(host.keys().unwrap(), []);
-    let done = host.enroll(&good, &office.answers()).unwrap();
-    assert!(done.status.success(), "{}", output_text(&done));
+    host.enroll_ok(&good, &office.answers()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,8 +180,7 @@ async fn of_two_hosts_that_race_with_one_token_one_is_enrolled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_make_no_configuration_are_refused_before_anything_is_sent() {
-    let office = VendorSetup::start().await.unwrap();
-    let host = CustomerHost::new().unwrap();
+    let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     let mut missing = office.answers();
     missing.retain(|flag| !["--auth", "pat", "--jira-token-file"].contains(flag));

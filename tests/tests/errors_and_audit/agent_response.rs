@@ -1,8 +1,7 @@
-//! The agent's own answers, and what the tests have in common.
+//! The agent's own answers.
 
-use e2e::test_env::{TestEnv, TestEnvPlan};
 use reqwest::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The agent's own answer.
 pub struct Told {
@@ -57,14 +56,3 @@ impl Told {
         self.problem["delivery"].as_str().unwrap()
     }
 }
-
-pub fn pat() -> TestEnvPlan {
-    TestEnv::builder().pat("acme-bot-token")
-}
-
-pub fn ticket() -> Value {
-    json!({ "fields": { "project": { "key": "DEMO" }, "summary": "Printer on fire", "issuetype": { "name": "Bug" } } })
-}
-
-pub const ISSUE: &str = "/rest/api/2/issue";
-pub const MYSELF: &str = "/rest/api/2/myself";

@@ -1,17 +1,18 @@
 //! One line for each request.
 
-use crate::agent_response::{ISSUE, MYSELF, pat, ticket};
-use e2e::test_env::vendor;
+use e2e::test_env::{BOT_TOKEN, ISSUE, MYSELF, TestEnv, new_issue, vendor};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_has_an_id_and_a_line_whatever_becomes_of_it() {
-    let site = pat().deny("* /rest/api/2/user/**").start().await.unwrap();
+    let plan = TestEnv::builder().pat(BOT_TOKEN);
+    let plan = plan.deny("* /rest/api/2/user/**");
+    let site = plan.start().await.unwrap();
     let url = site.vendor_url();
     let request = |method: &str, target: &str| {
         vendor().request(method.parse().unwrap(), url.clone() + target)
     };
-    let body = ticket().to_string();
+    let body = new_issue("Printer on fire").to_string();
     let cases = [
         (
             request("GET", MYSELF),

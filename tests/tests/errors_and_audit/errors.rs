@@ -1,8 +1,11 @@
 //! What the vendor is told, and whether it may send again.
 
-use crate::agent_response::{ISSUE, MYSELF, Told, pat, ticket};
+use crate::agent_response::Told;
 use agent::status::LayerState;
-use e2e::{raw_http, test_env::vendor};
+use e2e::{
+    raw_http,
+    test_env::{BOT_TOKEN, ISSUE, MYSELF, TestEnv, TestEnvPlan, new_issue, vendor},
+};
 use serde_json::{Value, json};
 use server_stub::{
     certificate_authority::CertificateAuthority,
@@ -15,21 +18,11 @@ use tokio::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_jira_is_down_the_vendor_knows_that_nothing_was_sent() {
-    let mut site = pat().start().await.unwrap();
-    let url = site.vendor_url() + ISSUE;
+    let mut site = TestEnv::start().await.unwrap();
     // A kept-alive connection, which the restart makes stale.
-    assert_eq!(
-        vendor()
-            .post(&url)
-            .json(&ticket())
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        201
-    );
+    assert_eq!(site.post(ISSUE, &ticket()).await.unwrap().status(), 201);
     site.stop_jira().await;
-    let told = Told::of(vendor().post(&url).json(&ticket()).send().await.unwrap()).await;
+    let told = Told::of(site.post(ISSUE, &ticket()).await.unwrap()).await;
     assert_eq!(
         (told.status, told.kind(), told.delivery()),
         (502, "jira-unreachable", "not_sent")
@@ -47,36 +40,16 @@ async fn while_jira_is_down_the_vendor_knows_that_nothing_was_sent() {
     assert_eq!(record["delivery"], "not_sent");
 
     site.start_jira().await.unwrap();
-    assert_eq!(
-        vendor()
-            .post(&url)
-            .json(&ticket())
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        201
-    );
+    assert_eq!(site.post(ISSUE, &ticket()).await.unwrap().status(), 201);
     assert_eq!(site.received().len(), 1, "the refused one came late");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_lost_after_the_request_leaves_open_whether_it_was_carried_out() {
-    let site = pat().start().await.unwrap();
-    let url = site.vendor_url();
-    site.jira().set_faults(vec![InjectedFault::on(
-        "/rest/api/2/issue",
-        FaultKind::HangUp,
-    )]);
-    let told = Told::of(
-        vendor()
-            .post(url.clone() + ISSUE)
-            .json(&ticket())
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await;
+    let site = TestEnv::start().await.unwrap();
+    site.jira()
+        .set_faults(vec![InjectedFault::on(ISSUE, FaultKind::HangUp)]);
+    let told = Told::of(site.post(ISSUE, &ticket()).await.unwrap()).await;
     assert_eq!(
         (told.status, told.kind(), told.delivery()),
         (502, "jira-broke", "maybe_sent")
@@ -91,7 +64,7 @@ async fn a_connection_lost_after_the_request_leaves_open_whether_it_was_carried_
     );
 
     site.jira().clear_requests();
-    let told = Told::of(vendor().get(url + ISSUE + "/DEMO-1").send().await.unwrap()).await;
+    let told = Told::of(site.get("/rest/api/2/issue/DEMO-1").await.unwrap()).await;
     assert_eq!((told.kind(), told.delivery()), ("jira-broke", "maybe_sent"));
     assert_eq!(told.retry_after.as_deref(), Some("1"));
     assert_eq!(site.received().len(), 1);
@@ -99,20 +72,14 @@ async fn a_connection_lost_after_the_request_leaves_open_whether_it_was_carried_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_jira_that_does_not_answer_is_given_up_and_others_go_on() {
-    let site = pat()
-        .line("forward", "response_timeout = \"1s\"")
-        .start()
-        .await
-        .unwrap();
+    let plan = pat().line("forward", "response_timeout = \"1s\"");
+    let site = plan.start().await.unwrap();
     let url = site.vendor_url();
     site.jira()
         .set_faults(vec![InjectedFault::on("SLOW", FaultKind::Slow(120_000))]);
     let slow = tokio::spawn(vendor().get(url.clone() + ISSUE + "/SLOW-1").send());
     site.jira().received(site.jira().received_count() + 1).await;
-    assert_eq!(
-        vendor().get(url + MYSELF).send().await.unwrap().status(),
-        200
-    );
+    assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
     let told = Told::of(slow.await.unwrap().unwrap()).await;
     assert_eq!(
         (told.status, told.kind(), told.delivery()),
@@ -134,14 +101,7 @@ async fn a_certificate_of_an_unknown_ca_is_refused_before_anything_is_sent() {
 
 async fn refuses_the_certificate(trusted: &str) {
     let site = pat().trusted_ca(trusted).start_unproven().await.unwrap();
-    let told = Told::of(
-        vendor()
-            .get(site.vendor_url() + MYSELF)
-            .send()
-            .await
-            .unwrap(),
-    )
-    .await;
+    let told = Told::of(site.get(MYSELF).await.unwrap()).await;
     assert_eq!(
         (told.status, told.kind(), told.delivery()),
         (502, "jira-tls", "not_sent")
@@ -160,7 +120,7 @@ async fn refuses_the_certificate(trusted: &str) {
 /// Jira says "too large" while the file is still on its way; whoever waits for the end of the upload never hears it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_answer_reaches_the_vendor_before_the_upload_has_ended() {
-    let site = pat().start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     site.jira().set_faults(vec![InjectedFault::on(
         "attachments",
         FaultKind::AnswerEarly(413),
@@ -201,11 +161,10 @@ async fn an_early_answer_reaches_the_vendor_before_the_upload_has_ended() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_breaks_off_does_not_look_whole() {
-    let site = pat().start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let mut description = ticket();
     description["fields"]["description"] = json!("x".repeat(20_000));
-    let url = site.vendor_url() + ISSUE;
-    let created = vendor().post(&url).json(&description).send().await.unwrap();
+    let created = site.post(ISSUE, &description).await.unwrap();
     let created: Value = created.json().await.unwrap();
     site.jira().set_faults(vec![InjectedFault::on(
         "/rest/api/2/issue",
@@ -229,4 +188,12 @@ async fn an_answer_that_breaks_off_does_not_look_whole() {
         .await
         .unwrap();
     assert_eq!(record["outcome"], "jira_broke");
+}
+
+fn pat() -> TestEnvPlan {
+    TestEnv::builder().pat(BOT_TOKEN)
+}
+
+fn ticket() -> Value {
+    new_issue("Printer on fire")
 }

@@ -1,11 +1,10 @@
 //! Tricks with the target, the framing and the headers.
 
-use crate::{
-    agent_response::{MYSELF, pat},
-    smuggling::smuggling,
-    table,
+use crate::{smuggling::smuggling, table};
+use e2e::{
+    raw_http,
+    test_env::{MYSELF, TestEnv},
 };
-use e2e::{raw_http, test_env::TestEnv};
 use futures_util::{StreamExt, stream};
 
 /// The table of the policy's own tests, sent as it stands: what is allowed arrives byte for byte, nothing else arrives.
@@ -113,7 +112,7 @@ async fn no_request_is_smuggled_past_the_policy() {
 /// `Connection` may name headers to take away; the login is not the vendor's to take away.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_vendor_cannot_have_the_login_removed() {
-    let site = pat().start().await.unwrap();
+    let site = TestEnv::start().await.unwrap();
     let request = format!(
         "GET /jira{MYSELF} HTTP/1.1\r\nHost: vendor\r\nAuthorization: Basic YTpi\r\n\
          Connection: close, Authorization, Host, X-Atlassian-Token\r\n\r\n"

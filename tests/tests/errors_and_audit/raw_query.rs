@@ -1,43 +1,37 @@
 //! Characters that Jira's own Tomcat takes raw in a query, over the whole way. The imitation Jira's parser takes fewer, so a
 //! Jira of a few lines stands in.
 
-use e2e::{raw_http, test_env::TestEnv};
+use e2e::{raw_http, tcp_server::TcpServer, test_env::TestEnv};
 use std::sync::{Arc, Mutex};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::TcpListener,
-};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn raw_jql_reaches_jira_byte_for_byte_and_explain_says_so() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let jira = format!("http://{}/jira", listener.local_addr().unwrap());
     let lines = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&lines);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let seen = Arc::clone(&seen);
-            tokio::spawn(async move {
-                let mut stream = BufReader::new(stream);
-                let (mut line, mut first) = (String::new(), String::new());
-                while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
-                    if first.is_empty() {
-                        first = line.trim_end().to_owned();
-                    } else if line == "\r\n" {
-                        seen.lock().unwrap().push(std::mem::take(&mut first));
-                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-                        stream.write_all(answer).await.unwrap();
-                    }
-                    line.clear();
+    let jira = TcpServer::start(move |stream| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let mut stream = BufReader::new(stream);
+            let (mut line, mut first) = (String::new(), String::new());
+            while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
+                if first.is_empty() {
+                    first = line.trim_end().to_owned();
+                } else if line == "\r\n" {
+                    seen.lock().unwrap().push(std::mem::take(&mut first));
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                    stream.write_all(answer).await.unwrap();
                 }
-            });
+                line.clear();
+            }
         }
     });
+    let jira = jira.await.unwrap();
+    let upstream = format!("http://{}/jira", jira.addr);
     let plan = TestEnv::builder()
         .jira(|jira| jira.https = None)
-        .upstream(&jira);
-    let mut site = plan.start_unproven().await.unwrap();
-    site.until_bound().await.unwrap();
+        .upstream(&upstream);
+    let site = plan.start_unproven().await.unwrap();
     for query in [
         "jql=created>-7d",
         "jql=project=\"ABC\"+AND+x<3",
@@ -50,8 +44,8 @@ async fn raw_jql_reaches_jira_byte_for_byte_and_explain_says_so() {
         assert_eq!(answers[0].status, 200, "{answers:?}");
         let line = format!("GET {target} HTTP/1.1");
         assert!(lines.lock().unwrap().contains(&line), "{:?}", lines.lock());
-        let explained = site.agent.run(&["policy", "explain", "GET", &target]);
-        assert!(explained.unwrap().status.success(), "{target}");
+        let explain = ["policy", "explain", "GET", &target];
+        site.agent.succeed(&explain).unwrap();
     }
 }
 

@@ -11,7 +11,7 @@ use e2e::{
     caller::HttpCaller,
     recording_origin::{RecordingOrigin, issue},
     setup::{AgentSetup, RunningAgent},
-    sshd::{Sshd, free_port},
+    sshd::{Sshd, free_addr},
 };
 use serde_json::json;
 use std::{
@@ -44,7 +44,7 @@ const MOST_DISK: u64 = 16 << 20;
 async fn no_attack_takes_more_than_its_bound_or_keeps_it_and_honest_requests_pass_beside_each() {
     let sshd = Sshd::start().unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
-    let addr = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+    let addr = free_addr().unwrap();
     let variables: Vec<(String, &str)> = SETTINGS
         .iter()
         .map(|(key, value)| {

@@ -1,9 +1,9 @@
 //! Requests that are signed in as many ways as there are to get them wrong, and others that verify them.
 
-use crate::common::{CONSUMER, KEY, SEARCH};
+use crate::common::{CONSUMER, KEY};
 use e2e::{
-    python,
-    test_env::{TestEnv, vendor},
+    client_script,
+    test_env::{SEARCH, TestEnv, vendor},
 };
 use serde_json::{Value, json};
 use server_stub::jira::ReceivedRequest;
@@ -13,7 +13,7 @@ pub async fn send_corner_cases(site: &TestEnv) {
     let url = site.vendor_url();
     for target in CORNERS {
         // reqwest's URLs keep these targets as they are, or the test of what was received would tell.
-        let answer = vendor().get(format!("{url}{target}")).send().await.unwrap();
+        let answer = site.get(target).await.unwrap();
         let status = answer.status();
         assert!(
             ![401, 502, 503].contains(&status.as_u16()),
@@ -35,10 +35,8 @@ pub async fn send_corner_cases(site: &TestEnv) {
             "{form}: {status}"
         );
     }
-    let json = vendor()
-        .post(format!("{url}{SEARCH}"))
-        .json(&json!({"jql": "project = DEMO", "a": "b=c&d"}));
-    assert_eq!(json.send().await.unwrap().status(), 200);
+    let json = json!({"jql": "project = DEMO", "a": "b=c&d"});
+    assert_eq!(site.post(SEARCH, &json).await.unwrap().status(), 200);
 }
 
 pub async fn verified_by_others(origin: &str, token: &str, received: &[ReceivedRequest]) {
@@ -65,11 +63,8 @@ pub async fn verified_by_others(origin: &str, token: &str, received: &[ReceivedR
         "token": token,
         "requests": requests,
     });
-    let said = python::run(
-        python::script("oauth1_verify.py"),
-        told.to_string().as_bytes(),
-    )
-    .await;
+    let script = client_script::python("oauth1_verify.py");
+    let said = client_script::run(script, told.to_string().as_bytes()).await;
     let said = said.unwrap();
     assert!(
         said.contains(&format!("{} requests, 0 wrong", received.len())),

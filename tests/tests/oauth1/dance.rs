@@ -1,15 +1,13 @@
 //! `agent login` and `agent logout`: by code, by callback, as OAuth 1.0; a token from a file.
 
-use crate::common::{
-    BOT, BOT_PASSWORD, MYSELF, decide, failed_login, log_in_by_code, stored, three_legged,
-    token_file,
-};
+use crate::common::{decide, log_in_by_code, three_legged};
 use crate::corners::{send_corner_cases, verified_by_others};
 use e2e::{
     agent::write_secret,
     login::{LoginProcess, browser, consent, output_text},
     sshd::free_port,
-    test_env::{TestEnv, vendor},
+    test_env::{BOT, BOT_PASSWORD, MYSELF, TestEnv},
+    wait::until,
 };
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -19,7 +17,7 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
         .start_unproven()
         .await
         .unwrap();
-    let login = failed_login(&site).await;
+    let login = site.agent.login_failure().await.unwrap();
     assert!(login.0.contains("nobody has logged in"), "{login:?}");
     assert!(login.1.contains("agent login jira"), "{login:?}");
 
@@ -39,7 +37,7 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
 
     site.jira().clear_requests();
     send_corner_cases(&site).await;
-    let token = stored(&site)["tokens"]["access"]
+    let token = site.stored_tokens().unwrap()["tokens"]["access"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -48,8 +46,8 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
 
     // Nothing of it is anybody else's to see.
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(token_file(&site)), 0o600);
-    let refresh = stored(&site)["tokens"]["refresh"]
+    assert_eq!(mode(site.token_file()), 0o600);
+    let refresh = site.stored_tokens().unwrap()["tokens"]["refresh"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -63,19 +61,10 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
         !out.status.success() && output_text(&out).contains("View OAuth Access Tokens"),
         "{out:?}"
     );
-    assert!(!token_file(&site).exists());
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
-    while vendor()
-        .get(site.vendor_url() + MYSELF)
-        .send()
-        .await
-        .unwrap()
-        .status()
-        != 503
-    {
-        assert!(tokio::time::Instant::now() < deadline);
-    }
-    failed_login(&site).await;
+    assert!(!site.token_file().exists());
+    let held_back = async || (site.get(MYSELF).await.ok()?.status() == 503).then_some(());
+    until("requests to be held back", held_back).await.unwrap();
+    site.agent.login_failure().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +146,7 @@ async fn a_login_that_was_not_allowed_stores_nothing_and_says_why() {
             output_text(&done)
         );
     }
-    assert!(!token_file(&site).exists());
+    assert!(!site.token_file().exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,7 +156,7 @@ async fn an_access_token_may_come_from_a_file() {
         .await
         .unwrap();
     assert!(log_in_by_code(&issuing).await.status.success());
-    let token = stored(&issuing)["tokens"]["access"]
+    let token = issuing.stored_tokens().unwrap()["tokens"]["access"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -178,7 +167,7 @@ async fn an_access_token_may_come_from_a_file() {
         "access_token_file = \"token\"\nconsumer_key",
     );
     write_secret(&issuing.dir().join("token"), &token).unwrap();
-    fs::remove_file(token_file(&issuing)).unwrap();
+    fs::remove_file(issuing.token_file()).unwrap();
     fs::write(config, text).unwrap();
     let mut site = issuing;
     site.agent.restart().unwrap();

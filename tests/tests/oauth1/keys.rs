@@ -1,8 +1,11 @@
 //! The key: made, and changed.
 
-use crate::common::{consumer, two_legged, until_ok};
+use crate::common::{consumer, two_legged};
 use agent::auth::oauth1::SigningKey;
-use e2e::{login::output_text, test_env::TestEnv};
+use e2e::{
+    login::{output_text, private_pem},
+    test_env::{MYSELF, TestEnv},
+};
 use std::{fs, os::unix::fs::PermissionsExt};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -12,10 +15,9 @@ async fn a_changed_key_file_is_picked_up_without_a_restart() {
     let mut link = consumer();
     link.public_key = next.public_pem().unwrap();
     site.jira().register_oauth1_consumer(link).unwrap();
-    let pem = next.private_pem().unwrap();
-    let pem = std::str::from_utf8(pem.expose()).unwrap();
-    site.change_secret(pem).unwrap();
-    until_ok(&site).await;
+    let pem = private_pem(&next).unwrap();
+    site.change_secret(&pem).unwrap();
+    site.until_answered(MYSELF).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

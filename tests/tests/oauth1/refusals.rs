@@ -1,23 +1,17 @@
 //! What Jira refuses is told with its cause.
 
-use crate::common::{MYSELF, consumer, failed_login, two_legged, until_ok};
+use crate::common::{consumer, two_legged};
 use agent::auth::oauth1::SigningKey;
-use e2e::test_env::{TestEnv, vendor};
-use serde_json::Value;
+use e2e::test_env::{MYSELF, TestEnv, json_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_off_is_named_with_its_amount_and_mends_by_itself() {
     let mut site = two_legged(TestEnv::builder()).start().await.unwrap();
     site.jira().set_clock_offset(-900);
-    let answer = vendor()
-        .get(site.vendor_url() + MYSELF)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), 502);
-    let problem: Value = answer.json().await.unwrap();
+    let (status, problem) = json_of(site.get(MYSELF).await.unwrap()).await;
+    assert_eq!(status, 502);
     assert_eq!(problem["delivery"], "answered");
-    let login = failed_login(&site).await;
+    let login = site.agent.login_failure().await.unwrap();
     assert!(login.0.contains("clock"), "{login:?}");
     assert!(
         login.0.contains("15m ahead of Jira's") || login.0.contains("14m"),
@@ -26,7 +20,7 @@ async fn a_clock_that_is_off_is_named_with_its_amount_and_mends_by_itself() {
     assert!(login.1.contains("NTP"), "{login:?}");
     site.jira().set_clock_offset(0);
     site.agent.run(&["login-retry"]).unwrap();
-    until_ok(&site).await;
+    site.until_answered(MYSELF).await.unwrap();
     site.until_proven().await.unwrap();
 }
 
@@ -37,18 +31,18 @@ async fn a_key_that_jira_does_not_know_is_told_apart_from_a_consumer_that_it_doe
         jira.oauth1.consumers[0].public_key = stranger.public_pem().unwrap();
     });
     let site = plan.start_unproven().await.unwrap();
-    let login = failed_login(&site).await;
+    let login = site.agent.login_failure().await.unwrap();
     assert!(login.0.contains("does not fit the signature"), "{login:?}");
     assert!(login.1.contains("public key"), "{login:?}");
     // Put right in Jira.
     site.jira().register_oauth1_consumer(consumer()).unwrap();
     site.agent.run(&["login-retry"]).unwrap();
-    until_ok(&site).await;
+    site.until_answered(MYSELF).await.unwrap();
 
     let plan =
         two_legged(TestEnv::builder()).jira(|jira| jira.oauth1.consumers[0].key = "other".into());
     let site = plan.start_unproven().await.unwrap();
-    let login = failed_login(&site).await;
+    let login = site.agent.login_failure().await.unwrap();
     assert!(
         login.0.contains("no application link") && login.0.contains("acme"),
         "{login:?}"
@@ -57,6 +51,6 @@ async fn a_key_that_jira_does_not_know_is_told_apart_from_a_consumer_that_it_doe
     let plan =
         two_legged(TestEnv::builder()).jira(|jira| jira.oauth1.consumers[0].two_legged_user = None);
     let site = plan.start_unproven().await.unwrap();
-    let login = failed_login(&site).await;
+    let login = site.agent.login_failure().await.unwrap();
     assert!(login.1.contains("2LO"), "{login:?}");
 }

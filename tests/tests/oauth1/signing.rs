@@ -1,10 +1,10 @@
 //! What is signed, and over which URL; what cannot be signed.
 
-use crate::common::{BOT, SEARCH, failed_login, two_legged};
+use crate::common::two_legged;
 use crate::corners::{CORNERS, FORMS, send_corner_cases, verified_by_others};
 use e2e::{
     login::output_text,
-    test_env::{TestEnv, TestEnvPlan, vendor},
+    test_env::{BOT, SEARCH, TestEnv, TestEnvPlan, vendor},
 };
 use reqwest::Method;
 use serde_json::Value;
@@ -43,7 +43,7 @@ async fn behind_a_proxy_the_signature_is_made_over_what_jira_sees() {
 
     // Not told, it fails, and says what to set.
     let site = behind(TestEnv::builder()).start_unproven().await.unwrap();
-    let login = failed_login(&site).await;
+    let login = site.agent.login_failure().await.unwrap();
     assert!(login.0.contains(&site.jira().url), "{login:?}");
     assert!(login.1.contains("signed_base_url"), "{login:?}");
     let checked = output_text(&site.agent.run(&["check"]).unwrap());

@@ -1,37 +1,34 @@
 //! What cannot be taken over is refused as at a start, and everything goes on.
 
-use crate::common::{change, free_addr, reload, setup, soon, told};
+use crate::common::{change, errors, reload, start};
+use agent::status::StatusReport;
 use e2e::{
     background_load::BackgroundLoad,
     caller::HttpCaller,
     process::ChildProcess,
-    recording_origin::RecordingOrigin,
-    sshd::{Sshd, signal},
+    sshd::signal,
+    wait::{PATIENCE, soon},
 };
-use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_one_goes_on() {
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let mut agent = setup(&sshd, addr, &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
+    let mut env = start().await;
+    let addr = env.addr;
     let load = BackgroundLoad::start(addr, 2);
     load.until_answered(20).await.unwrap();
-    let before = agent.status().await.unwrap();
+    let before = env.agent.status().await.unwrap();
 
-    change(&agent, |text| {
+    change(&env.agent, |text| {
         let text = text.replace("presets = [\"ticketing\"]", "presets = [\"tickets\"]");
-        text.replace(&sshd.address(), "nowhere")
+        text.replace(&env.sshd.address(), "nowhere")
     });
-    let refused = agent.run(&["reload"]).unwrap();
+    let refused = env.agent.run(&["reload"]).unwrap();
     assert_eq!(refused.status.code(), Some(78));
-    let said = told(&refused);
+    let said = errors(&refused);
     // The same words, each with file and line.
-    let judged = agent.run(&["config", "show"]).unwrap();
+    let judged = env.agent.run(&["config", "show"]).unwrap();
     assert_eq!(judged.status.code(), Some(78));
-    let words = told(&judged);
+    let words = errors(&judged);
     assert!(
         words.lines().count() == 2 && words.contains("agent.toml:"),
         "{words}"
@@ -41,7 +38,7 @@ async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_o
         words.clone() + "agent: keeping the previous configuration\n"
     );
 
-    let report = agent.status().await.unwrap();
+    let report = env.agent.status().await.unwrap();
     let kept = report.configuration.refused.unwrap();
     let words: Vec<_> = words
         .lines()
@@ -50,29 +47,28 @@ async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_o
     assert_eq!(kept.problems, words);
     assert_eq!(report.configuration.loaded, before.configuration.loaded);
     assert!(
-        agent
+        env.agent
             .status_output()
             .unwrap()
             .0
             .contains("configuration: REFUSED")
     );
-    let metrics = agent.run(&["metrics"]).unwrap();
-    let metrics = String::from_utf8(metrics.stdout).unwrap();
+    let metrics = env.agent.succeed(&["metrics"]).unwrap();
     assert!(metrics.contains("jira_tunnel_agent_configuration_refused 1"));
     for line in &words {
-        agent.logged(line).await.unwrap();
+        env.agent.logged(line).await.unwrap();
     }
 
     // By the signal too; a bad one does not end the process.
-    signal(agent.process().pid(), "HUP").unwrap();
+    signal(env.agent.process().pid(), "HUP").unwrap();
     load.until_answered(50).await.unwrap();
-    change(&agent, |text| {
+    change(&env.agent, |text| {
         text.replace("[\"tickets\"]", "[\"read-only\"]")
-            .replace("nowhere", &sshd.address())
+            .replace("nowhere", &env.sshd.address())
     });
-    signal(agent.process().pid(), "HUP").unwrap();
-    let accepted = |r: &agent::status::StatusReport| r.configuration.refused.is_none();
-    agent
+    signal(env.agent.process().pid(), "HUP").unwrap();
+    let accepted = |r: &StatusReport| r.configuration.refused.is_none();
+    env.agent
         .until_status("the corrected one", accepted)
         .await
         .unwrap();
@@ -87,30 +83,27 @@ async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_holds_until_a_restart_says_so() {
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let agent = setup(&sshd, free_addr(), &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
-    change(&agent, |text| {
+    let env = start().await;
+    change(&env.agent, |text| {
         text.replace("sink = \"off\"", "sink = \"journal\"")
     });
-    assert_eq!(reload(&agent), "audit: needs a restart\n");
-    let report = agent.status().await.unwrap();
+    assert_eq!(reload(&env.agent), "audit: needs a restart\n");
+    let report = env.agent.status().await.unwrap();
     assert_eq!(report.configuration.restart, ["audit"]);
     assert!(
-        agent
+        env.agent
             .status_output()
             .unwrap()
             .0
             .contains("audit changed and waits for: systemctl restart")
     );
     // Taken back.
-    change(&agent, |text| {
+    change(&env.agent, |text| {
         text.replace("sink = \"journal\"", "sink = \"off\"")
     });
-    reload(&agent);
+    reload(&env.agent);
     assert!(
-        agent
+        env.agent
             .status()
             .await
             .unwrap()
@@ -127,7 +120,7 @@ async fn without_an_agent_a_reload_says_so() {
     let mut command = e2e::agent::command(command, folder.path(), &["reload"]);
     command.stderr(std::process::Stdio::piped());
     let mut process = ChildProcess::spawn(command, &folder.path().join("log")).unwrap();
-    let status = process.wait(Duration::from_secs(60)).await.unwrap();
+    let status = process.wait(PATIENCE).await.unwrap();
     assert_eq!(status.code(), Some(3));
     assert!(
         process.log().contains("no agent is running here"),

@@ -1,69 +1,65 @@
 //! Secrets are rotated without an outage: what docs/authentication.md says of each.
 
-use crate::common::{reload, setup, soon, told};
+use crate::common::{errors, reload, start};
 use agent::status::StatusReport;
 use e2e::{
     background_load::BackgroundLoad,
     caller::HttpCaller,
-    recording_origin::RecordingOrigin,
-    sshd::{Sshd, fingerprint, keygen},
-    test_env::{TestEnv, vendor},
+    sshd::{fingerprint, keygen},
+    test_env::{BOT_TOKEN, TestEnv, vendor},
+    wait::soon,
 };
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_ssh_key_in_the_same_file_is_taken_over_under_load() {
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = crate::common::free_addr();
-    let agent = setup(&sshd, addr, &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
+    let env = start().await;
+    let addr = env.addr;
     let load = BackgroundLoad::start(addr, 2);
     load.until_answered(20).await.unwrap();
 
     // Half a key is refused, and the former one goes on.
-    let file = sshd.identity();
+    let file = env.sshd.identity();
     let former = fs::read(&file).unwrap();
     fs::write(&file, &former[..former.len() / 2]).unwrap();
-    let refused = agent.run(&["reload"]).unwrap();
+    let refused = env.agent.run(&["reload"]).unwrap();
     assert_eq!(refused.status.code(), Some(78));
     assert!(
-        told(&refused).contains("identity_file"),
+        errors(&refused).contains("identity_file"),
         "{}",
-        told(&refused)
+        errors(&refused)
     );
     load.until_answered(20).await.unwrap();
 
     // The vendor knows the new one first, then it replaces the file, and no other is left.
-    let new = sshd.folder().join("new");
+    let new = env.sshd.folder().join("new");
     keygen(&new, &["-t", "ed25519"], "").unwrap();
     let print = fingerprint(&new.with_extension("pub")).unwrap();
-    sshd.authorize(&new.with_extension("pub"), "").unwrap();
+    env.sshd.authorize(&new.with_extension("pub"), "").unwrap();
     fs::rename(&new, &file).unwrap();
     assert_eq!(
-        reload(&agent),
+        reload(&env.agent),
         "tunnel: the sessions are replaced one after another\n"
     );
     let next =
         |r: &StatusReport| r.connections[0].generation == 2 && !r.forwards[0].bound.is_empty();
-    agent.until_status("the next session", next).await.unwrap();
-    sshd.logged(&print).await.unwrap();
+    env.agent
+        .until_status("the next session", next)
+        .await
+        .unwrap();
+    env.sshd.logged(&print).await.unwrap();
     let public = fs::read(new.with_extension("pub")).unwrap();
-    fs::write(sshd.folder().join("authorized_keys"), public).unwrap();
+    fs::write(env.sshd.folder().join("authorized_keys"), public).unwrap();
     let mut caller = HttpCaller::connect(addr).await.unwrap();
     soon(caller.get("/rest/api/2/issue/DEMO-1")).await.unwrap();
     let account = load.stop().await;
     assert_eq!(account.failed, 0);
-    assert_eq!(reload(&agent), "nothing has changed\n");
+    assert_eq!(reload(&env.agent), "nothing has changed\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_ca_in_the_same_file_replaces_the_way_to_jira_and_another_token_nothing() {
-    let mut site = TestEnv::builder()
-        .pat("acme-bot-token")
-        .start()
-        .await
-        .unwrap();
+    let mut site = TestEnv::start().await.unwrap();
     let file = site.dir().join("ca.pem");
     let pem = fs::read_to_string(&file).unwrap();
     fs::write(&file, format!("# renewed\n{pem}")).unwrap();
@@ -73,7 +69,7 @@ async fn another_ca_in_the_same_file_replaces_the_way_to_jira_and_another_token_
     assert_eq!(answer.status(), 200);
     site.until_proven().await.unwrap();
     // Looked at by itself within a second, so that there is nothing to take over.
-    site.change_secret("acme-bot-token").unwrap();
+    site.change_secret(BOT_TOKEN).unwrap();
     assert_eq!(reload(&site.agent), "nothing has changed\n");
     // No certificate at all.
     fs::write(&file, "nothing").unwrap();

@@ -1,13 +1,14 @@
 //! What changes about the tunnel replaces its sessions, one after another.
 
-use crate::common::{TIMES, change, free_addr, reload, setup, soon};
-use agent::status::StatusReport;
+use crate::common::{TIMES, change, reload, start};
+use agent::status::{ConnectionView, StatusReport};
 use e2e::{
     background_load::BackgroundLoad,
     caller::HttpCaller,
     recording_origin::{RecordingOrigin, issue},
-    setup::AgentSetup,
-    sshd::{Sshd, keygen},
+    setup::{AgentSetup, RecordedTunnel},
+    sshd::{Sshd, free_addr, keygen},
+    wait::soon,
 };
 use server_stub::gateway::{Gateway, Settings};
 use std::fs;
@@ -31,7 +32,7 @@ async fn where_two_may_listen_replaced_sessions_lose_no_request_and_refuse_no_co
     fs::create_dir_all(&enrolled).unwrap();
     fs::copy(key.with_extension("pub"), enrolled.join("authorized_keys")).unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
+    let addr = free_addr().unwrap();
     let agent = AgentSetup::new(&gateway.ssh_addr.to_string(), "acme", &key)
         .tunnel("host_keys", vec![gateway.host_key_fingerprint.clone()])
         .forward("jira", &addr.to_string(), &jira.url())
@@ -62,23 +63,23 @@ async fn where_two_may_listen_replaced_sessions_lose_no_request_and_refuse_no_co
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_one_may_listen_replaced_sessions_lose_no_request_that_was_taken() {
-    let sshd = Sshd::start().unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
-    let agent = setup(&sshd, addr, &jira).start().unwrap();
-    agent.until_proven().await.unwrap();
+    let env = start().await;
+    let addr = env.addr;
     let mut caller = HttpCaller::connect(addr).await.unwrap();
     let slow = tokio::spawn(async move { caller.get("/rest/api/2/issue/HELD-1").await });
-    jira.wait_until_held(1).await.unwrap();
+    env.jira.wait_until_held(1).await.unwrap();
     let load = BackgroundLoad::start(addr, 4);
     load.until_answered(50).await.unwrap();
     for turn in 0..TIMES {
-        change(&agent, |text| turned(text, turn));
-        reload(&agent);
+        change(&env.agent, |text| turned(text, turn));
+        reload(&env.agent);
         let next = |r: &StatusReport| {
             r.connections[0].generation == turn as u64 + 2 && !r.forwards[0].bound.is_empty()
         };
-        agent.until_status("the next session", next).await.unwrap();
+        env.agent
+            .until_status("the next session", next)
+            .await
+            .unwrap();
         load.until_answered(20).await.unwrap();
     }
     let account = load.stop().await;
@@ -87,9 +88,9 @@ async fn where_one_may_listen_replaced_sessions_lose_no_request_that_was_taken()
         account.answered, account.failed, account.refused
     );
     assert_eq!(account.failed, 0);
-    account.verify_against(&jira.comments()).unwrap();
+    account.verify_against(&env.jira.comments()).unwrap();
     // Begun on the first session, which still stands for it.
-    jira.release();
+    env.jira.release();
     let answer = soon(slow).await.unwrap().unwrap();
     assert_eq!(*answer.body(), issue("HELD-1"));
 }
@@ -97,28 +98,24 @@ async fn where_one_may_listen_replaced_sessions_lose_no_request_that_was_taken()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_and_gateways_come_and_go_under_load() {
     let (sshd, other) = (Sshd::start().unwrap(), Sshd::start().unwrap());
-    let jira = RecordingOrigin::start().await.unwrap();
-    let addr = free_addr();
     // Both let the same key in, and are trusted.
     other
         .authorize(&sshd.identity().with_extension("pub"), "")
         .unwrap();
     let keys = vec![sshd.fingerprint().unwrap(), other.fingerprint().unwrap()];
-    let agent = setup(&sshd, addr, &jira)
-        .tunnel("host_keys", keys)
-        .start()
-        .unwrap();
-    agent.until_proven().await.unwrap();
+    let env = RecordedTunnel::start_at(sshd, &[], |setup, _| setup.tunnel("host_keys", keys));
+    let env = env.await.unwrap();
+    let (sshd, agent, addr) = (&env.sshd, &env.agent, env.addr);
     let load = BackgroundLoad::start(addr, 4);
     load.until_answered(50).await.unwrap();
     for turn in 0..TIMES {
         let count = ["connections = 1", "connections = 2"];
         let (from, to) = (count[turn % 2], count[(turn + 1) % 2]);
-        change(&agent, |text| text.replace(from, to));
-        assert!(reload(&agent).starts_with("tunnel.connections: "));
+        change(agent, |text| text.replace(from, to));
+        assert!(reload(agent).starts_with("tunnel.connections: "));
         load.until_answered(10).await.unwrap();
         let wanted = |r: &StatusReport| {
-            let up = |c: &agent::status::ConnectionView| c.generation > 0 && c.host_key.is_some();
+            let up = |c: &ConnectionView| c.generation > 0 && c.host_key.is_some();
             r.connections.len() == (turn + 1) % 2 + 1 && r.connections.iter().all(up)
         };
         agent.until_status("the connections", wanted).await.unwrap();
@@ -133,11 +130,11 @@ async fn connections_and_gateways_come_and_go_under_load() {
     assert_eq!((account.failed, account.refused), (0, 0));
 
     // Another way to the same machine, as it were: it cannot have the port while the first one has it.
-    change(&agent, |text| {
+    change(agent, |text| {
         text.replace(&sshd.address(), &other.address())
     });
     assert_eq!(
-        reload(&agent),
+        reload(agent),
         format!("tunnel.gateways: {}\n", other.address())
     );
     let there = |r: &StatusReport| {

@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio::time::timeout;
 
 /// `count` transfers of `size` bytes that begin together, every other one an upload; then one small request on each
@@ -62,31 +61,9 @@ pub async fn within<T>(seconds: u64, work: impl Future<Output = Result<T>>) -> R
         .with_context(|| format!("hung: not done after {seconds} s"))?
 }
 
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
-    let wait = async {
-        while !holds() {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), wait)
-        .await
-        .with_context(|| format!("never happened: {what}"))
-}
-
-/// Resident memory of this process, bytes.
+/// Resident memory of this process, in bytes.
 pub fn resident() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let kib: u64 = status
-        .lines()
-        .find_map(|line| {
-            line.strip_prefix("VmRSS:")?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        })
-        .context("no VmRSS")?;
-    Ok(kib << 10)
+    Ok(e2e::process::resident(std::process::id())?)
 }
 
 pub fn resident_since(before: u64) -> Result<u64> {

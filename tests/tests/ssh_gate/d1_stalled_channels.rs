@@ -1,12 +1,13 @@
 //! D1: stock russh waits for the reader of each channel, and with it the whole session.
 
-use crate::common::{connect, eventually, pair, resident, resident_since, within};
+use crate::common::{connect, pair, resident, resident_since, within};
 use agent::tunnel::channel;
 use anyhow::{Context, Result, ensure};
 use e2e::ssh_pair::vendor;
 use e2e::ssh_pair::vendor::VendorConnection;
 use e2e::ssh_pair::{EndOptions, SshClient, digest};
 use e2e::sshd::Sshd;
+use e2e::wait::until_true;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -38,7 +39,7 @@ async fn stalled_transfers(client: &SshClient) -> Result<()> {
         .begin_download(SIZE)
         .await?;
     live_requests(client).await?;
-    eventually("the upload has come in whole", || {
+    until_true("the upload has come in whole", || {
         client.budget.used() >= SIZE - MOST_READ
     })
     .await?;
@@ -58,7 +59,7 @@ async fn stalled_transfers(client: &SshClient) -> Result<()> {
     let download = vendor::finish_download(download).await?;
     ensure!(download == digest(SIZE), "the download was damaged");
     ensure!(client.budget.resets() == 0);
-    eventually("the account is settled", || client.budget.used() == 0).await
+    until_true("the account is settled", || client.budget.used() == 0).await
 }
 
 async fn live_requests(client: &SshClient) -> Result<Vec<Duration>> {
@@ -87,7 +88,7 @@ async fn d1_twenty_stalled_uploads_hold_nobody_up() -> Result<()> {
             let mut connection = VendorConnection::open(client.http).await?;
             uploads.spawn(async move { connection.upload("/held", SIZE).await });
         }
-        eventually("the uploads have come in whole", || {
+        until_true("the uploads have come in whole", || {
             client.budget.used() >= 20 * (SIZE - MOST_READ)
         })
         .await?;

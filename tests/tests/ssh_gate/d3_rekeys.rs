@@ -1,10 +1,11 @@
 //! D3: a rekey that stock russh starts kills the session when much data is under way.
 
-use crate::common::{connect, eventually, pair, within};
+use crate::common::{connect, pair, within};
 use anyhow::{Result, ensure};
 use e2e::ssh_pair::vendor::VendorConnection;
 use e2e::ssh_pair::{EndOptions, SshClient, SshGateway, digest};
 use e2e::sshd::Sshd;
+use e2e::wait::until_true;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,7 +45,7 @@ async fn own_rekeys(client: &SshClient) -> Result<()> {
     under_load(client, async {
         for done in 2..=41 {
             client.rekey().await?;
-            eventually("new keys", || {
+            until_true("new keys", || {
                 client.key_exchanges() >= done || client.is_closed()
             })
             .await?;
@@ -61,7 +62,7 @@ async fn own_rekeys(client: &SshClient) -> Result<()> {
 
 async fn rekeys(client: &SshClient) -> Result<()> {
     under_load(client, async {
-        eventually("40 rekeys", || {
+        until_true("40 rekeys", || {
             client.key_exchanges() > 40 || client.is_closed()
         })
         .await?;

@@ -1,13 +1,13 @@
 //! D4: stock russh keeps 3.5 KiB for each channel that is closed from our side first.
 
-use crate::common::{connect, eventually, pair, resident, resident_since, within};
+use crate::common::{connect, pair, resident, resident_since, within};
 use anyhow::{Context, Result, ensure};
 use e2e::ssh_pair::vendor::VendorConnection;
 use e2e::ssh_pair::{EndOptions, SshGateway};
-use e2e::sshd::Sshd;
+use e2e::sshd::{Sshd, ssh_client};
+use e2e::wait::until_true;
 use futures_util::future::try_join_all;
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -19,7 +19,7 @@ async fn d4_twenty_thousand_short_connections_leave_the_agents_memory_flat() -> 
         short_connections(client.http, 2_000).await?;
         let before = resident()?;
         short_connections(client.http, 20_000).await?;
-        eventually("all are closed", || client.budget.open_channels() == 0).await?;
+        until_true("all are closed", || client.budget.open_channels() == 0).await?;
         let grown = resident_since(before)?;
         println!("resident + {} KiB", grown >> 10);
         // Leaked, they are 70 MB.
@@ -45,7 +45,7 @@ async fn d4_short_connections_leave_the_gateways_memory_flat_behind_ssh() -> Res
         let before = resident()?;
         broken_connections(port, 5_000).await?;
         let theirs = gateway.budget()?;
-        eventually("all are closed", || theirs.open_channels() == 0).await?;
+        until_true("all are closed", || theirs.open_channels() == 0).await?;
         let grown = resident_since(before)?;
         println!("resident + {} KiB", grown >> 10);
         // Leaked, they are 17 MB.
@@ -62,7 +62,7 @@ async fn d4_between_two_russh_peers_only_the_gateway_closes_first() -> Result<()
     within(60, async {
         short_connections(client.http, 1_000).await?;
         let theirs = gateway.budget()?;
-        eventually("all are closed", || {
+        until_true("all are closed", || {
             client.budget.open_channels() + theirs.open_channels() == 0
         })
         .await?;
@@ -128,32 +128,12 @@ async fn ssh_remote_forward(
     let key = folder.join("id");
     e2e::sshd::keygen(&key, &["-t", "ed25519"], "")?;
     let address: SocketAddr = gateway.address().parse()?;
-    let mut ssh = Command::new("ssh");
-    ssh.args([
-        "-F",
-        "none",
-        "-N",
-        "-o",
-        "BatchMode=yes",
-        "-o",
-        "ExitOnForwardFailure=yes",
-    ])
-    .args([
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-    ])
-    .args(["-l", "agent", "-i"])
-    .arg(&key)
-    .args(["-p", &address.port().to_string()])
-    .arg("-R")
-    .arg(format!("127.0.0.1:0:{to}"))
-    .arg("127.0.0.1")
-    .stdin(Stdio::null());
+    let mut ssh = ssh_client(address.port(), "agent", &key);
+    ssh.args(["-N", "-o", "ExitOnForwardFailure=yes"]);
+    ssh.args(["-R", &format!("127.0.0.1:0:{to}"), "127.0.0.1"]);
     let ssh = e2e::process::ChildProcess::spawn(ssh, &folder.join("log"))?;
     let mut port = None;
-    eventually("ssh has its port", || {
+    until_true("ssh has its port", || {
         port = ssh.log().lines().find_map(|line| {
             line.strip_prefix("Allocated port ")?
                 .split(' ')

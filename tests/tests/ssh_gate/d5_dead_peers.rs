@@ -1,10 +1,11 @@
 //! D5: keep-alives of stock russh do not run while a socket write waits.
 
-use crate::common::{connect, eventually};
+use crate::common::connect;
 use anyhow::{Result, ensure};
 use e2e::ssh_pair::EndOptions;
 use e2e::ssh_pair::vendor::VendorConnection;
 use e2e::sshd::Sshd;
+use e2e::wait::until_true;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -40,7 +41,7 @@ async fn stopped_under_load(options: &EndOptions) -> Result<Duration> {
         // So much that it is still under way when the far side stops.
         downloads.spawn(async move { connection.download(1 << 40).await });
     }
-    eventually("the downloads flow", || client.service.sent() > 64 << 20).await?;
+    until_true("the downloads flow", || client.service.sent() > 64 << 20).await?;
     sshd.signal("STOP")?;
     let took = client.wait_closed(Duration::from_secs(30)).await;
     sshd.signal("CONT")?;

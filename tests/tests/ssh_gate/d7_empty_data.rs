@@ -14,7 +14,7 @@ async fn d7_empty_data_does_not_end_a_request() -> Result<()> {
     };
     let gateway = SshGateway::start(options.clone()).await?;
     let tap = PacketInjector::start(gateway.address()).await?;
-    let client = gateway.connect_through(tap.address(), &options).await?;
+    let client = gateway.connect_through(&tap.address(), &options).await?;
     within(60, async {
         vendor::ping(client.http).await?;
         let mut connection = VendorConnection::open(client.http).await?;

@@ -1,10 +1,11 @@
 //! What must simply work.
 
-use crate::common::{connect, eventually, pair, transfers, within};
+use crate::common::{connect, pair, transfers, within};
 use anyhow::{Result, ensure};
 use e2e::ssh_pair::vendor::VendorConnection;
 use e2e::ssh_pair::{EndOptions, digest, pattern};
 use e2e::sshd::Sshd;
+use e2e::wait::until_true;
 use futures_util::StreamExt;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -67,7 +68,7 @@ async fn a_vendor_that_leaves_a_download_ends_it_at_once() -> Result<()> {
             drop(connection.begin_download(1 << 40).await?);
         }
         let theirs = gateway.budget()?;
-        eventually("nobody writes any more", || {
+        until_true("nobody writes any more", || {
             client.service.live() + client.budget.open_channels() + theirs.open_channels() == 0
         })
         .await
