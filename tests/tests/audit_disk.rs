@@ -214,7 +214,7 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
 
 /// The reserve is used up, and another program has taken what it held.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do() {
+async fn a_full_state_folder_is_degraded_with_a_remedy() {
     let mut disk = SmallDisk::start(&[]).await;
     let is = |wanted| move |report: &StatusReport| report.state_folder.state == wanted;
     disk.until("a first look", is(LayerState::Proven)).await;
@@ -260,7 +260,7 @@ async fn a_state_folder_that_can_save_no_pause_is_degraded_and_says_what_to_do()
 /// Uploads that Jira does not read fill the disk as far as the spool may, a tenth of it. What that leaves is enough for the
 /// audit and a pause without any reserve.
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_spool_stops_the_audit_goes_on_and_a_pause_is_durable() {
+async fn a_full_spool_leaves_room_for_audit_and_pause() {
     let mut disk = SmallDisk::start(&["required = true"]).await;
     let stalls = vec![InjectedFault::on("/issue/STALL-", FaultKind::Stall)];
     disk.site.jira().set_faults(stalls);

@@ -115,7 +115,7 @@ async fn written(site: &TestEnv, lines: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_the_packaged_unit_a_flood_takes_no_line_out_of_a_real_journal() {
+async fn the_packaged_unit_loses_no_audit_line_in_a_flood() {
     let mut site = site(Unit::Packaged, "auto").await;
     let audit = site.agent.status().await.unwrap().audit;
     assert_eq!(audit.sink, "the journal");
@@ -132,9 +132,10 @@ async fn under_the_packaged_unit_a_flood_takes_no_line_out_of_a_real_journal() {
     assert_eq!(numbers(&lines), all);
 }
 
+/// Without the unit's setting the journal loses lines, and gaps in `seq` show that.
 /// The premise of it all, and what the gaps are for.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_journal_that_was_asked_for_without_it_loses_lines_and_their_numbers_show_it() {
+async fn a_rate_limited_journal_loses_lines_visibly() {
     let mut site = site(Unit::Foreign, "journal").await;
     let audit = site.agent.status().await.unwrap().audit;
     assert_eq!(audit.sink, "the journal");
@@ -166,7 +167,7 @@ async fn a_required_audit_takes_no_journal_that_may_drop_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_journal_may_drop_lines_the_default_is_a_file_that_has_them_all() {
+async fn the_default_sink_is_a_file_if_the_journal_may_drop() {
     for unit in [Unit::OldSystemd, Unit::Foreign] {
         let mut site = site(unit, "auto").await;
         let audit = site.agent.status().await.unwrap().audit;

@@ -123,7 +123,7 @@ async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
 
 /// Neither the whole of a private key nor one line of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_keys_that_sign_and_that_prove_a_client_are_written_nowhere() {
+async fn signing_and_client_keys_are_written_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let client = CertificateAuthority::new()
@@ -165,7 +165,7 @@ async fn the_keys_that_sign_and_that_prove_a_client_are_written_nowhere() {
 
 /// Tokens are made by Jira, so what they are is read from what reached it and from the store.
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_client_secret_nor_tokens_are_written_anywhere_but_in_the_store() {
+async fn oauth2_secrets_are_only_in_the_store() {
     for grant in ["client_credentials", "authorization_code"] {
         let plan = match grant {
             "client_credentials" => TestEnv::builder().oauth2_service(OURS),
@@ -195,7 +195,7 @@ async fn neither_client_secret_nor_tokens_are_written_anywhere_but_in_the_store(
 
 /// What Jira issues over an application link is a secret as well: token, its secret, session.
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_token_nor_session_of_an_application_link_is_written_anywhere_but_in_the_store() {
+async fn tokens_of_an_application_link_are_only_in_the_store() {
     let key = SigningKey::generate(2048).unwrap();
     let plan = TestEnv::builder().oauth1(&key).unwrap();
     let plan = plan.line("log", "level = \"trace\"");

@@ -47,8 +47,9 @@ async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
     assert_eq!(unknown.status.code(), Some(64));
 }
 
+/// The check names the right context path and sends no credential to the wrong one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_context_path_is_told_with_the_right_one_and_no_credential_is_sent_there() {
+async fn a_wrong_context_path_is_named_and_gets_no_credential() {
     let port = free_port().unwrap();
     let plan = TestEnv::builder()
         .basic(BOT, BOT_PASSWORD)
@@ -74,7 +75,7 @@ async fn a_wrong_context_path_is_told_with_the_right_one_and_no_credential_is_se
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_base_url_foretells_signature_invalid_where_somebody_signs() {
+async fn another_base_url_is_a_warning_only_for_oauth1() {
     let base = "https://jira.corp.example/tracker";
     let plan = || TestEnv::builder().jira(|jira| jira.base_url = Some(base.to_owned()));
     let site = plan().start().await.unwrap();
@@ -144,8 +145,9 @@ async fn a_wrong_password_is_tried_once_however_often_it_is_checked() {
     assert_eq!(logins(&site), 2);
 }
 
+/// CAPTCHA, Basic authentication switched off, and an expired token.
 #[tokio::test(flavor = "multi_thread")]
-async fn captcha_basic_off_and_anonymous_are_one_sentence_and_one_remedy() {
+async fn each_rejection_of_a_credential_has_cause_and_remedy() {
     // Somebody else has locked the account; the password is right.
     let mut plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
     plan = plan.jira(|jira| jira.captcha_after = 1);
@@ -260,7 +262,7 @@ async fn a_configuration_that_cannot_be_used_is_a_step_like_any_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_jira_that_is_not_trusted_shows_its_chain_and_which_certificate_it_is() {
+async fn an_untrusted_jira_shows_its_certificate_chain() {
     let folder = tempfile::tempdir().unwrap();
     let other = TestCa::new("Some other CA").unwrap();
     let pem = std::fs::read_to_string(other.write(folder.path()).unwrap()).unwrap();

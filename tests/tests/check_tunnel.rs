@@ -71,8 +71,9 @@ async fn everywhere(mut agent: RunningAgent, hop: Hop, cause: &[&str]) -> CheckS
     fails_at(&check(&agent), hop, cause)
 }
 
+/// The check's request goes the vendor's way and back if the gateway permits a connection to the forward alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_goes_the_vendors_way_and_back_where_the_gateway_permits_just_that() {
+async fn the_round_trip_needs_one_permitopen_only() {
     let jira = Settings {
         context_path: "/jira".into(),
         ..Settings::default()
@@ -136,7 +137,7 @@ fn is_of_check(request: &server_stub::jira::ReceivedRequest) -> bool {
 /// GatewayPorts of this sshd makes 127.0.0.1 of it, and the protocol tells nobody. The connection that stands by claims
 /// nothing but that it asks again.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_only_asked_for_is_said_to_be_asked_for() {
+async fn an_unconfirmed_bind_is_reported_as_requested() {
     let sshd = Sshd::start().unwrap();
     let bind = format!("0.0.0.0:{}", free_port().unwrap());
     let setup = AgentSetup::for_sshd(&sshd)
@@ -165,8 +166,9 @@ async fn what_was_only_asked_for_is_said_to_be_asked_for() {
     }
 }
 
+/// The check then prints the command for the vendor.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_forbids_calls_is_no_fault_and_the_vendors_own_line_is_given() {
+async fn a_round_trip_that_the_gateway_forbids_is_skipped() {
     let sshd = Sshd::start().unwrap();
     let agent = setup(&sshd).start().unwrap();
     let bound = agent.until_bound().await.unwrap();
@@ -221,8 +223,10 @@ async fn serve(answer: &'static [u8]) -> TcpServer {
     server.await.unwrap()
 }
 
+/// Beside a running agent a check tries a refused key not at all; without one it tries it once, whatever the number of
+/// gateways.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_key_is_tried_by_the_agent_alone_and_by_a_check_once_over_all_gateways() {
+async fn a_check_tries_a_refused_key_at_most_once() {
     let sshd = Sshd::start().unwrap();
     let stranger = sshd.folder().join("stranger");
     keygen(&stranger, &["-t", "ed25519"], "").unwrap();
@@ -359,7 +363,7 @@ async fn intercepted_tls_shows_the_chain_and_who_made_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_line_for_the_firewall_is_given_when_the_network_fails_and_when_asked_for() {
+async fn the_firewall_rule_is_printed_on_failure_and_on_request() {
     let sshd = Sshd::start().unwrap();
     let free = free_port().unwrap();
     let setup = setup(&sshd).tunnel("gateways", vec![format!("127.0.0.1:{free}")]);

@@ -47,7 +47,7 @@ async fn finds(url: &str, label: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_search_right_after_a_create_finds_it_on_a_cluster_in_one_session() {
+async fn a_search_after_a_create_finds_it_on_a_cluster() {
     for (mode, plan) in modes() {
         let cluster = JiraCluster::start().await.unwrap();
         let site = site(plan, &cluster).await;
@@ -89,7 +89,7 @@ async fn many_requests_at_once_share_a_node_and_a_session_of_a_cluster() {
 
 /// What was created with the former token is found with the next one: the node stays.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewed_access_token_leaves_the_agent_on_its_node_of_a_cluster() {
+async fn a_refreshed_token_stays_on_its_cluster_node() {
     let cluster = JiraCluster::start().await.unwrap();
     cluster.set_token_life(TOKEN_LIFE);
     let [.., (_, plan)] = modes();

@@ -293,9 +293,10 @@ async fn refused_or_bound(
     assert_eq!(report.connections[0].forwards[0].state, wanted, "{bind}");
 }
 
+/// Requests for an offline agent are answered `not_sent` while other customers are served; the agent takes its socket
+/// over again.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_down_is_told_as_not_sent_while_the_other_goes_on_and_it_takes_its_socket_over_again()
- {
+async fn an_offline_agent_is_reported_and_retakes_its_socket() {
     let mut two = Two::start().await;
     let at = two.gateway.services();
     two.acme.process().kill();
@@ -344,8 +345,9 @@ async fn offline(at: SocketAddr) -> RawResponse {
     }
 }
 
+/// A connection that breaks after the request was sent is answered `maybe_sent`, and the gateway sends nothing twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_breaks_after_sending_is_told_as_maybe_sent_and_nothing_is_sent_twice() {
+async fn a_connection_lost_after_sending_is_maybe_sent() {
     let mut two = Two::start().await;
     let at = two.gateway.services();
     // On a connection that has carried a request before, too: HAProxy by itself would close it without a word, and the
@@ -546,7 +548,7 @@ async fn up(gateway: &InstalledGateway, customer: &str) -> Option<bool> {
 }
 
 #[test]
-fn a_name_or_key_that_could_do_harm_is_refused_and_changes_nothing() {
+fn harmful_customer_names_and_keys_are_refused() {
     let gateway = InstalledGateway::start().unwrap();
     let (key, said) = gateway.add("acme").unwrap();
     assert!(

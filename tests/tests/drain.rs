@@ -16,7 +16,7 @@ use tokio::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_an_agent_that_stops() {
+async fn requests_in_flight_are_answered_on_stop() {
     let mut env = start().await;
     let pid = env.agent.process().pid();
     let stop = |_: &AgentProcess| signal(pid, "TERM").unwrap();
@@ -27,7 +27,7 @@ async fn of_an_agent_that_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_that_says_nothing_does_not_hold_up_the_stop_of_an_idle_agent() {
+async fn a_silent_gateway_does_not_delay_the_stop_of_an_idle_agent() {
     let mut env = start().await;
     env.sshd.signal("STOP").unwrap();
     signal(env.agent.process().pid(), "TERM").unwrap();
@@ -38,7 +38,7 @@ async fn a_gateway_that_says_nothing_does_not_hold_up_the_stop_of_an_idle_agent(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_that_says_nothing_of_a_removed_forward_is_told_of_in_the_log() {
+async fn a_silent_gateway_of_a_removed_forward_is_logged() {
     let mut env = start().await;
     env.sshd.signal("STOP").unwrap();
     rename(&env.agent);
@@ -48,7 +48,7 @@ async fn a_gateway_that_says_nothing_of_a_removed_forward_is_told_of_in_the_log(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_forward_that_is_taken_out() {
+async fn requests_in_flight_are_answered_on_removal() {
     let mut env = start().await;
     let pid = env.agent.process().pid();
     let remove = |agent: &AgentProcess| {
@@ -70,7 +70,7 @@ async fn of_a_forward_that_is_taken_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_forward_that_has_another_name_now() {
+async fn requests_in_flight_are_answered_on_rename() {
     let mut env = start().await;
     let pid = env.agent.process().pid();
     let renamed = |agent: &AgentProcess| {

@@ -83,7 +83,7 @@ async fn fails(agent: &RunningAgent, hop: Hop, cause: &[&str], remedy: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn squid_with_a_login_lets_the_agent_out_and_status_says_by_which_way() {
+async fn a_proxy_with_a_login_works_and_is_in_the_status() {
     let sshd = Sshd::start().unwrap();
     let proxy = squid(&[sshd.port()], true).await.unwrap();
     let url = format!("http://{}", proxy.address());
@@ -101,7 +101,7 @@ async fn squid_with_a_login_lets_the_agent_out_and_status_says_by_which_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn squid_that_wants_another_login_says_so_and_is_not_asked_again_at_once() {
+async fn a_proxy_that_refuses_the_login_is_not_retried_soon() {
     let sshd = Sshd::start().unwrap();
     let proxy = squid(&[sshd.port()], true).await.unwrap();
     let url = format!("http://{}", proxy.address());
@@ -203,7 +203,7 @@ async fn microsocks_takes_the_login_and_without_it_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ssh_goes_inside_tls_with_the_vendors_ca_alone_or_through_a_proxy_too() {
+async fn ssh_inside_tls_works_directly_and_through_a_proxy() {
     let sshd = Sshd::start().unwrap();
     let vendor = TestCa::new("Vendor CA").unwrap();
     let tls = stunnel(sshd.port(), &vendor).await.unwrap();
@@ -273,7 +273,7 @@ async fn a_proxy_in_the_environment_is_used_only_if_configured_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_ssh_to_a_port_that_speaks_tls_and_tls_to_plain_ssh_are_told() {
+async fn a_mix_of_tls_and_plain_ssh_is_named() {
     let sshd = Sshd::start().unwrap();
     let plain = format!("tls://{}", sshd.address());
     let agent = setup(&sshd)

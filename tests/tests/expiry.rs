@@ -21,7 +21,7 @@ use std::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_agent_warns_of_both_certificates_30_14_and_7_days_before() {
+async fn expiring_certificates_are_warned_of_30_14_and_7_days_before() {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("tls.pem"), folder.path().join("tls.key"));
     // There has to be one at the first start; Jira does not take it.

@@ -44,8 +44,9 @@ fn is_lost(report: &StatusReport) -> bool {
     report.connections[0].tunnel.state == LayerState::Failed
 }
 
+/// A gateway is killed and restarted under load: the agent serves it again, and no comment is written twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_killed_and_started_again_under_load_is_served_again_and_nothing_is_done_twice() {
+async fn a_restarted_gateway_is_served_again_without_duplicates() {
     let mut env = start().await;
     let load = BackgroundLoad::start(env.addr, 8);
     load.until_answered(200).await.unwrap();
@@ -68,7 +69,7 @@ async fn a_gateway_killed_and_started_again_under_load_is_served_again_and_nothi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_that_stops_answering_under_load_is_noticed_and_left() {
+async fn a_silent_gateway_under_load_is_noticed_and_left() {
     let env = start_at(Sshd::start().unwrap(), |setup| {
         setup
             .tunnel("keepalive_interval", "1s")
@@ -106,7 +107,7 @@ async fn a_gateway_that_stops_answering_under_load_is_noticed_and_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_exchanged_anew_in_the_middle_of_transfers_change_no_byte() {
+async fn rekeying_during_transfers_changes_no_byte() {
     const LENGTH: u64 = 104 << 20;
     let env = start_at(
         Sshd::with(&["RekeyLimit 8M", "LogLevel DEBUG1"]).unwrap(),
@@ -170,8 +171,9 @@ async fn two_hundred_channels_at_once_are_all_answered() {
     assert_eq!(generation(&report), 1, "the same session");
 }
 
+/// On SIGTERM the agent finishes requests in progress, accepts no new ones, and exits with 0.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn told_to_stop_the_agent_finishes_what_is_under_way_takes_nothing_new_and_ends_well() {
+async fn a_stopping_agent_finishes_requests_and_takes_no_new_ones() {
     let mut env = start().await;
     let addr = env.addr;
     let mut idle = HttpCaller::connect(addr).await.unwrap();
@@ -251,8 +253,9 @@ async fn an_agent_killed_and_started_again_has_its_port_back() {
     account.verify_against(&env.jira.comments()).unwrap();
 }
 
+/// A stalled reader and an upload that Jira does not read delay no other request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_stalls_and_an_upload_that_jira_does_not_read_hold_nobody_up() {
+async fn stalled_transfers_delay_no_other_request() {
     const LENGTH: u64 = 100 << 20;
     let mut env = start().await;
     let addr = env.addr;

@@ -150,8 +150,9 @@ async fn an_address_that_fails_past_tcp_is_followed_by_the_next_one() {
     }
 }
 
+/// After an address that falls silent after the login, the agent tries the next one.
 #[tokio::test]
-async fn an_address_that_falls_silent_after_the_login_is_followed_by_the_next_one() {
+async fn an_address_that_falls_silent_is_left() {
     let sshd = Sshd::start().unwrap();
     let stopped = CancellationToken::new();
     let leads = Behavior::LeadsUntil(sshd.address(), stopped.clone(), Ending::Silence);
@@ -174,9 +175,10 @@ async fn an_address_that_falls_silent_after_the_login_is_followed_by_the_next_on
     handle.drain(Duration::ZERO).await;
 }
 
+/// After an address that cuts sessions before they serve, the agent tries the next one.
 /// No forward is granted here, so that a session has served nobody when it is cut.
 #[tokio::test]
-async fn an_address_that_cuts_sessions_before_they_serve_is_followed_by_the_next_one() {
+async fn an_address_that_cuts_new_sessions_is_left() {
     let sshd = Sshd::with(&["PermitListen 127.0.0.1:1"]).unwrap();
     let cut = CancellationToken::new();
     let leads = Behavior::LeadsUntil(sshd.address(), cut.clone(), Ending::Cut);
@@ -193,7 +195,7 @@ async fn an_address_that_cuts_sessions_before_they_serve_is_followed_by_the_next
 }
 
 #[tokio::test]
-async fn a_key_that_one_address_refuses_bars_that_address_and_not_the_name() {
+async fn a_key_refused_by_one_address_is_tried_at_the_next() {
     let sshd = Sshd::start().unwrap();
     let refusing = Sshd::prepare(without_keys, &[]).unwrap();
     let first = First::start(sshd.port(), Behavior::Leads(refusing.address())).await;
@@ -243,7 +245,7 @@ async fn a_cause_names_the_address_that_failed() {
 
 /// What a gateway says in place of a banner, and what is made of it.
 #[tokio::test]
-async fn a_barred_address_and_a_full_gateway_are_told_by_sshds_own_words() {
+async fn sshds_refusals_before_the_banner_are_quoted() {
     for (text, words, slow) in [
         ("Not allowed at this time\r\n", "PerSourcePenalties", true),
         ("Exceeded MaxStartups\r\n", "MaxStartups", false),
@@ -263,7 +265,7 @@ async fn a_barred_address_and_a_full_gateway_are_told_by_sshds_own_words() {
 }
 
 #[tokio::test]
-async fn one_login_a_minute_is_tried_where_max_auth_tries_ends_the_connection() {
+async fn a_low_max_auth_tries_is_named_and_retried_slowly() {
     let sshd = Sshd::prepare(without_keys, &["MaxAuthTries 1"]).unwrap();
     let handle = supervise(settings(&sshd, &["127.0.0.1:0"]).unwrap());
     until_connections(&handle, failed).await;
@@ -283,8 +285,9 @@ async fn one_login_a_minute_is_tried_where_max_auth_tries_ends_the_connection() 
     );
 }
 
+/// The cause names `UnusedConnectionTimeout`, and the agent reconnects at once.
 #[tokio::test]
-async fn a_gateway_that_cuts_unused_sessions_is_named_and_the_agent_is_back_at_once() {
+async fn a_gateway_that_cuts_unused_sessions_is_named() {
     let sshd = Sshd::with(&["UnusedConnectionTimeout 2s"]).unwrap();
     let handle = supervise(settings(&sshd, &["127.0.0.1:0"]).unwrap());
     until_connections(&handle, |c| {

@@ -126,8 +126,9 @@ async fn each_line_says_what_where_why_and_what_to_do() {
     assert!(!read(&journal.shown).contains("a-token-that-jira"));
 }
 
+/// The journal names an untrusted certificate as such, and not as a Jira that does not answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_is_not_trusted_is_not_said_to_be_a_jira_that_does_not_answer() {
+async fn an_untrusted_certificate_is_not_a_silent_jira() {
     let other = rcgen::generate_simple_self_signed(["jira.example".to_owned()]).unwrap();
     let plan = TestEnv::builder().trusted_ca(&other.cert.pem());
     let mut site = plan.pat(BOT_TOKEN).start_unproven().await.unwrap();

@@ -48,7 +48,7 @@ async fn site() -> TestEnv {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_member_of_the_group_checks_and_explains_without_reading_a_secret() {
+async fn group_members_may_check_without_reading_secrets() {
     let mut site = site().await;
     let dir = site.dir();
     let checked = run(&dir, GROUP, &["check"]);
@@ -94,7 +94,7 @@ async fn a_member_of_the_group_checks_and_explains_without_reading_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anybody_else_is_told_who_may_ask() {
+async fn others_are_told_who_may_ask() {
     let site = site().await;
     let dir = site.dir();
     for command in [&["check"][..], &["status"], &["metrics"], &["pause"]] {
@@ -116,9 +116,10 @@ async fn anybody_else_is_told_who_may_ask() {
     assert_eq!(refused.status.code(), Some(77), "{}", output_text(&refused));
 }
 
+/// A bad change on disk is a warning; the running agent is checked with the configuration it uses.
 /// The next reload would be refused; the agent that runs is well.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_agent_is_checked_while_a_change_that_cannot_be_used_lies_on_the_disk() {
+async fn a_check_uses_the_running_configuration() {
     let site = site().await;
     let dir = site.dir();
     fs::create_dir(dir.join("agent.d")).unwrap();
@@ -138,7 +139,7 @@ async fn a_running_agent_is_checked_while_a_change_that_cannot_be_used_lies_on_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn before_there_is_a_configuration_every_command_names_the_way_to_one() {
+async fn without_a_configuration_every_command_names_enroll() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
     fs::write(dir.join("agent.toml"), "# [tunnel]\n").unwrap();

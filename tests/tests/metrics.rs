@@ -4,7 +4,7 @@
 use e2e::{test_env::TestEnv, wait::until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_are_counted_by_how_they_ended_and_nothing_of_them_is_told() {
+async fn metrics_count_outcomes_without_request_details() {
     let site = TestEnv::start().await.unwrap();
     for target in [
         "/rest/api/2/myself",

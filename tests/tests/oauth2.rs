@@ -126,8 +126,9 @@ async fn an_answer_to_another_login_is_refused() {
     assert!(!site.token_file().exists());
 }
 
+/// No request fails meanwhile.
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_renewed_ahead_of_their_end_and_no_request_notices() {
+async fn tokens_are_refreshed_before_they_expire() {
     let plan = plan("").jira(|jira| jira.oauth2.access_lifetime = 12);
     let mut site = plan.start_unproven().await.unwrap();
     assert!(log_in(&site).await.status.success());
@@ -148,7 +149,7 @@ async fn tokens_are_renewed_ahead_of_their_end_and_no_request_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_token_is_renewed_once_and_every_request_is_answered() {
+async fn an_expired_token_is_refreshed_once_for_all_requests() {
     let site = logged_in().await;
     site.jira().expire_oauth2_tokens(false);
     let url = site.vendor_url() + MYSELF;
@@ -167,8 +168,9 @@ async fn an_expired_token_is_renewed_once_and_every_request_is_answered() {
     site.agent.until_login(LayerState::Proven).await.unwrap();
 }
 
+/// A request that must not be sent twice fails with a reason, and the next one passes with the refreshed token.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_must_not_be_sent_twice_fails_with_the_right_words_and_the_next_request_passes() {
+async fn a_request_that_cannot_be_repeated_fails_once() {
     let site = logged_in().await;
     // Taken for anonymous, a search is answered 200: whether it did something, nobody knows.
     site.jira().expire_oauth2_tokens(false);
@@ -267,7 +269,7 @@ async fn logging_out_revokes_and_deletes() {
 
 /// Nobody could revoke them afterwards: they are gone here.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_logout_that_jira_does_not_hear_says_what_stays_good_and_how_to_end_it() {
+async fn a_logout_without_jira_names_what_stays_valid() {
     let mut site = logged_in().await;
     site.stop_jira().await;
     let done = site.agent.run(&["logout"]).unwrap();
@@ -288,7 +290,7 @@ async fn what_belongs_to_the_other_oauth_is_bad_usage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_account_needs_nobody() {
+async fn a_service_account_needs_no_login() {
     let mut site = plan("grant = \"client_credentials\"")
         .start_unproven()
         .await
@@ -318,7 +320,7 @@ async fn a_changed_client_secret_is_picked_up_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_refresh_token_from_a_file_needs_nobody_either() {
+async fn a_refresh_token_from_a_file_needs_no_login() {
     let seeded = logged_in().await;
     let token = seeded.stored_tokens().unwrap()["tokens"]["refresh"]
         .as_str()
@@ -347,7 +349,7 @@ async fn a_first_refresh_token_from_a_file_needs_nobody_either() {
 
 /// Cloud by its own rules: no PKCE, an audience, leeway; and both ways in which a dead refresh token is told.
 #[tokio::test(flavor = "multi_thread")]
-async fn at_cloud_a_person_logs_in_and_both_shapes_of_a_dead_token_say_log_in_again() {
+async fn both_forms_of_a_dead_cloud_token_ask_for_a_login() {
     let settings = cloud::Settings {
         apps: vec![cloud::OAuthApp::new("app", "app-secret", REDIRECT)],
         ..cloud::Settings::default()

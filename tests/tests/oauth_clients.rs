@@ -14,8 +14,9 @@ use server_stub::jira::{AuthKind, OAuth1Consumer, OAuth2Client};
 use std::sync::LazyLock;
 use tokio::process::Command;
 
+/// Authlib gets a token of OAuth 1.0a, and three libraries sign with it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vendor_dances_oauth_1_0a_with_authlib_and_three_libraries_sign_with_its_token() {
+async fn a_vendors_own_oauth1_works_through_the_tunnel() {
     let site = plan().start_unproven().await.unwrap();
     let tap = CapturingProxy::start(site.addr()).await.unwrap();
     let key_file = key_file(&site);
@@ -43,8 +44,9 @@ async fn a_vendor_dances_oauth_1_0a_with_authlib_and_three_libraries_sign_with_i
     assert_dance_endpoints_alone(&site).await;
 }
 
+/// Authlib gets a token with PKCE, and another library uses it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vendor_runs_oauth_2_0_with_authlib_and_pkce_and_another_library_uses_its_token() {
+async fn a_vendors_own_oauth2_works_through_the_tunnel() {
     let site = plan().start_unproven().await.unwrap();
     let tap = CapturingProxy::start(site.addr()).await.unwrap();
     let tokens = dance(&site, &tap, ["oauth2", CLIENT, CLIENT_SECRET]).await;

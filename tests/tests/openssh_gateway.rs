@@ -38,8 +38,9 @@ fn forward_state(report: &StatusReport, forward: usize) -> ForwardState {
     report.connections[0].forwards[forward].state
 }
 
+/// A fixed port, a port that the gateway chooses and a socket lead to Jira, and the status shows each.
 #[tokio::test]
-async fn a_port_a_port_of_the_gateways_choice_and_a_socket_lead_to_jira_and_status_says_where() {
+async fn ports_and_sockets_lead_to_jira_and_status_shows_them() {
     let sshd = Sshd::start().unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
     let port = free();
@@ -70,7 +71,7 @@ async fn a_port_a_port_of_the_gateways_choice_and_a_socket_lead_to_jira_and_stat
 }
 
 #[tokio::test]
-async fn a_port_that_is_not_permitted_is_refused_and_the_session_goes_on() {
+async fn a_port_that_is_not_permitted_leaves_the_session() {
     let jira = RecordingOrigin::start().await.unwrap();
     let (permitted, other) = (free(), free());
     let restricted = |dir: &Path| {
@@ -122,7 +123,7 @@ async fn a_port_that_is_not_permitted_is_refused_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn a_busy_port_is_no_lost_session_and_is_taken_when_it_comes_free() {
+async fn a_busy_port_leaves_the_session_and_is_taken_once_free() {
     let sshd = Sshd::start().unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -158,7 +159,7 @@ async fn a_busy_port_is_no_lost_session_and_is_taken_when_it_comes_free() {
 }
 
 #[tokio::test]
-async fn every_kind_of_identity_logs_in_and_a_certificate_vouches_for_the_gateway() {
+async fn every_kind_of_identity_and_host_certificate_works() {
     let prepare = |dir: &Path| {
         keygen(&dir.join("ca"), &["-t", "ed25519"], "")?;
         certify(
@@ -240,8 +241,9 @@ async fn every_kind_of_identity_logs_in_and_a_certificate_vouches_for_the_gatewa
     }
 }
 
+/// The status shows both fingerprints, and no login is tried.
 #[tokio::test]
-async fn a_wrong_host_key_is_shown_with_both_fingerprints_and_no_login_is_tried() {
+async fn a_wrong_host_key_prevents_the_login() {
     let sshd = Sshd::with(&["LogLevel DEBUG1"]).unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
     let pinned = fingerprint(&sshd.folder().join("id.pub")).unwrap();
@@ -345,7 +347,7 @@ async fn a_gateway_that_is_no_ssh_server_is_told_by_what_it_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_connections_the_one_that_stands_by_takes_over_while_requests_go_on() {
+async fn the_standby_connection_takes_over_under_load() {
     let sshd = Sshd::start().unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr().unwrap();

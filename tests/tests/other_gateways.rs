@@ -70,7 +70,7 @@ async fn a_gateway_that_knows_no_keep_alive_keeps_its_session() {
 /// Ends the session for a keep-alive, with a goodbye, without one, or with one that the SSH library cannot read: one
 /// session is lost for it, and the next ones send none.
 #[tokio::test]
-async fn a_gateway_that_ends_sessions_for_a_keep_alive_is_asked_in_another_way() {
+async fn a_gateway_that_rejects_keep_alives_is_probed_otherwise() {
     for habit in [
         "goodbye-to-keep-alive",
         "close-at-keep-alive",
@@ -119,7 +119,7 @@ async fn a_forward_that_is_granted_late_is_not_taken_for_a_probe() {
 /// Where a call is not permitted, asyncssh answers as if nothing listened there (code 2): that decides nothing about the
 /// vendor's own way.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_check_whose_own_call_is_refused_as_failed_warns_and_fails_nothing() {
+async fn an_inconclusive_round_trip_is_a_warning() {
     let jira = RecordingOrigin::start().await.unwrap();
     let gateway = asyncssh("plain").await;
     let (agent, _) = start(&gateway.setup(), &jira);
@@ -223,7 +223,7 @@ async fn texts_that_are_not_utf8_are_named_as_the_cause() {
 
 /// A strict peer takes russh's answer to what wants none for a breach (docs/dev/ssh.md, D9).
 #[tokio::test]
-async fn a_peer_that_objects_to_an_unasked_answer_is_quoted_with_a_remedy() {
+async fn a_peer_that_objects_to_unasked_answers_is_quoted() {
     let jira = RecordingOrigin::start().await.unwrap();
     let gateway = asyncssh("unasked").await;
     let (agent, _) = start(&gateway.setup(), &jira);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
+async fn a_paused_forward_refuses_new_requests_and_finishes_others() {
     let mut site = TestEnv::start().await.unwrap();
     // A ticket whose second half waits until after the pause.
     let (go_on, second_half) = oneshot::channel::<()>();
@@ -91,8 +91,9 @@ async fn a_paused_forward_refuses_what_is_new_and_finishes_what_is_under_way() {
     assert_eq!(site.until_proven().await.unwrap().forwards[0].paused, None);
 }
 
+/// An unknown forward is refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn all_forwards_are_paused_without_a_name_and_a_name_that_there_is_not_is_refused() {
+async fn pause_without_a_name_pauses_all_forwards() {
     let site = TestEnv::start().await.unwrap();
     for command in ["pause", "resume", "login-retry"] {
         let refused = site.agent.run(&[command, "jria"]).unwrap();

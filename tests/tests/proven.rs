@@ -64,7 +64,7 @@ async fn what_one_path_refuses_fails_that_request_alone_with_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_path_refuses_renews_no_token() {
+async fn what_one_path_refuses_refreshes_no_token() {
     let plan = TestEnv::builder().oauth2_service("acme-secret");
     let site = one_path_alone(plan).await;
     assert_eq!(site.jira().oauth2_counts().client_credentials, 1);
@@ -99,7 +99,7 @@ async fn one_path_alone(plan: TestEnvPlan) -> TestEnv {
 
 /// A refusal that the vendor may see, and that says nothing of the login.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_firewalls_and_a_rate_limits_answer_reach_the_vendor_as_they_are() {
+async fn answers_of_firewall_and_rate_limit_reach_the_vendor() {
     let site = TestEnv::start().await.unwrap();
     for (answer, status) in [
         (CannedResponse::firewall(), 403),
@@ -174,7 +174,7 @@ async fn a_password_that_was_changed_in_jira_locks_no_account() {
 
 /// Each refusal is known only when it comes back: forty at once would lock the account.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_requests_at_once_try_a_changed_password_no_more_often_than_one() {
+async fn simultaneous_requests_try_a_changed_password_once() {
     let plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
     let plan = plan.jira(|jira| jira.captcha_after = 3);
     let mut site = plan.start().await.unwrap();
@@ -208,10 +208,11 @@ async fn many_requests_at_once_try_a_changed_password_no_more_often_than_one() {
 /// A little more than the time for which a good answer is one for the requests that follow.
 const SILENCE: Duration = Duration::from_millis(1500);
 
+/// Under steady traffic, one request and the probe try a changed password.
 /// Requests without end, a Jira that keeps its sessions, and a password that is another one since: the sessions of the
 /// agent's login are renewed by one request in a while.
 #[tokio::test(flavor = "multi_thread")]
-async fn under_steady_traffic_a_changed_password_is_tried_by_one_request_and_the_probe() {
+async fn steady_traffic_tries_a_changed_password_once() {
     let plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
     let plan = plan.jira(|jira| jira.captcha_after = 3);
     let mut site = plan.start().await.unwrap();

@@ -19,15 +19,17 @@ use server_stub::jira::{
 };
 use std::{fs, process::Output};
 
+/// After a kill at any step, the next start works or says why a person has to log in again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_renewal_of_oauth_2_0_works_at_the_next_start_or_says_why_to_log_in_again() {
+async fn a_killed_oauth2_refresh_recovers_or_says_why() {
     let (jira, folder) = oauth2().await;
     kill_at_every_step(&folder, async || folder.log_in(BOT, BOT_PASSWORD).await).await;
     assert!(jira.oauth2_counts().refreshes > 20);
 }
 
+/// After a kill at any step, the next start works or says why a person has to log in again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_renewal_of_oauth_1_0a_works_at_the_next_start_or_says_why_to_log_in_again() {
+async fn a_killed_oauth1_refresh_recovers_or_says_why() {
     let (_jira, folder) = oauth1().await;
     let log_in = async || folder.log_in_by_code(BOT, BOT_PASSWORD).await;
     kill_at_every_step(&folder, log_in).await;
@@ -72,9 +74,10 @@ async fn kill_at_every_step(
     assert!(kills - log_ins > 20 && log_ins > 5, "{kills}, {log_ins}");
 }
 
+/// The mark is on disk before the token is sent, and the new token before it is used.
 /// What a kill cannot show, because the kernel lives on: that each step is on the disk before the next one begins.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mark_is_durable_before_the_token_is_sent_and_the_answer_before_it_is_used() {
+async fn each_step_of_a_refresh_is_durable_before_the_next() {
     // One connection for the old token, one for the question whose the new one is.
     let expected = [&SAVED[..], &[CONNECTED], &SAVED, &[CONNECTED]].concat();
     let (_jira, folder) = oauth2().await;

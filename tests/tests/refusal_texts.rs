@@ -23,7 +23,7 @@ async fn client_libraries_show_why_the_policy_refused_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_libraries_show_a_failed_login_without_the_customers_details() {
+async fn libraries_show_a_failed_login_without_details() {
     let site = TestEnv::builder()
         .basic(BOT, "not the password of the bot")
         .start_unproven()

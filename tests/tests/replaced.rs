@@ -4,8 +4,9 @@
 
 use e2e::{caller::HttpCaller, recording_origin::issue, setup::RecordedTunnel, wait::soon};
 
+/// Connections on a replaced session get `Connection: close` with their next answer and lose no request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_on_a_replaced_session_are_told_to_come_anew_and_lose_no_request() {
+async fn a_replaced_session_closes_idle_connections_gently() {
     let env = RecordedTunnel::start().await.unwrap();
     let mut pooled = HttpCaller::connect(env.addr).await.unwrap();
     let before = pooled.get("/rest/api/2/issue/DEMO-1").await.unwrap();

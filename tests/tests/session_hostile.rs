@@ -275,7 +275,7 @@ async fn a_loopback_forward_that_another_machine_reaches_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_a_gateway_says_to_people_stands_in_the_cause_of_a_refused_login() {
+async fn the_gateways_banner_is_in_the_cause_of_a_refused_login() {
     let words = "Your account has expired;\n\u{1b}[31m please contact your administrator.";
     let gateway = Gateway::start_saying(false, Some(words)).await;
     let error = gateway.open_echo().await.err().unwrap();

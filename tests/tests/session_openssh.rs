@@ -258,7 +258,7 @@ async fn the_key_type_that_known_hosts_names_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_authorised_is_refused_with_all_that_the_vendor_needs() {
+async fn an_unauthorized_key_is_refused_with_details_for_the_vendor() {
     let sshd = Sshd::start().unwrap();
     let stranger = sshd.folder().join("stranger");
     keygen(&stranger, &["-t", "ed25519"], "").unwrap();
@@ -450,7 +450,7 @@ async fn a_killed_gateway_ends_the_session_and_what_is_asked_of_it() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_stops_answering_is_noticed_by_keep_alives_or_the_stall_timer() {
+async fn a_silent_gateway_is_noticed_by_keep_alive_or_stall_timer() {
     let sshd = Sshd::start().unwrap();
     let mut settings = settings(&sshd, &[]).unwrap();
     settings.keepalive_interval = Duration::from_millis(200);
@@ -493,8 +493,9 @@ async fn what_is_not_ssh_is_told_by_what_it_said() {
     assert_eq!(error.retry(), RetryPace::Soon);
 }
 
+/// A server that is silent from the start or after its banner runs into the deadline of that step.
 #[tokio::test]
-async fn a_silent_server_and_one_silent_after_its_banner_run_into_the_deadline() {
+async fn a_silent_server_runs_into_the_deadline() {
     let sshd = Sshd::start().unwrap();
     for (greeting, expected) in [
         (b"".as_slice(), SessionOpenStep::Banner),
@@ -591,8 +592,9 @@ async fn a_pinned_key_of_any_type_is_asked_for_before_any_alarm() {
     }
 }
 
+/// The error names the key of each type.
 #[tokio::test]
-async fn a_key_that_is_not_pinned_is_refused_in_every_type_and_each_is_named() {
+async fn an_unpinned_key_is_refused_in_every_type() {
     let sshd = three_host_keys();
     let other = fingerprint(&sshd.folder().join("id.pub")).unwrap();
     let mut settings = settings(&sshd, &[]).unwrap();
@@ -641,7 +643,7 @@ async fn a_certificate_that_permits_no_forward_is_named_as_the_reason() {
 }
 
 #[tokio::test]
-async fn foreign_lines_in_known_hosts_are_passed_over_as_ssh_passes_over_them() {
+async fn foreign_lines_in_known_hosts_are_skipped_as_ssh_does() {
     let sshd = Sshd::start().unwrap();
     let key = line(
         &format!("[127.0.0.1]:{}", sshd.port()),

@@ -54,7 +54,7 @@ async fn every_layer_is_proven_by_its_other_side() {
 
 /// `script` (util-linux) gives it a terminal; what it shows is read until it has been drawn anew.
 #[tokio::test(flavor = "multi_thread")]
-async fn watched_on_a_terminal_it_is_drawn_anew_in_colour() {
+async fn watch_redraws_the_status_in_color() {
     let site = TestEnv::start().await.unwrap();
     let status = format!("{} status --watch", binary("agent").display());
     let arguments = ["-qec", &status, "/dev/null"];
@@ -81,7 +81,7 @@ async fn watched_on_a_terminal_it_is_drawn_anew_in_colour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_jira_that_is_gone_is_told_as_jiras_and_found_when_it_is_back() {
+async fn a_lost_jira_fails_the_jira_layer_until_it_returns() {
     let mut site = TestEnv::start().await.unwrap();
     site.stop_jira().await;
     assert_eq!(site.get(MYSELF).await.unwrap().status(), 502);
@@ -120,7 +120,7 @@ async fn a_jira_that_is_gone_is_told_as_jiras_and_found_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_is_gone_is_told_as_the_networks_and_found_when_it_is_back() {
+async fn a_lost_gateway_fails_the_network_layer_until_it_returns() {
     let mut site = TestEnv::start().await.unwrap();
     site.sshd.kill();
     let report = site.agent.until_status("the network to have failed", |r| {

@@ -100,8 +100,9 @@ async fn serving(agent: &RunningAgent) -> StatusReport {
         .unwrap()
 }
 
+/// Both connections of an agent serve, each host name leads to its agent, and the page shows both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn both_connections_serve_the_hosts_lead_to_their_agents_and_the_page_shows_it() {
+async fn the_gateway_routes_hosts_to_agents_and_shows_them() {
     let vendor = Vendor::start().await;
     let acme = RecordingOrigin::start().await.unwrap();
     let other = RecordingOrigin::start().await.unwrap();
@@ -206,8 +207,9 @@ async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
     assert_eq!(vendor.get_issue("acme", "DEMO-11").await, issue("DEMO-11"));
 }
 
+/// While the agent is offline the vendor gets a typed error; requests pass again as soon as it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_agent_is_away_the_vendor_gets_a_typed_error_and_its_return_is_all_it_takes() {
+async fn an_offline_agent_is_a_typed_error_until_it_returns() {
     let vendor = Vendor::start().await;
     let jira = RecordingOrigin::start().await.unwrap();
     vendor.enrol("acme");
@@ -247,7 +249,7 @@ async fn while_the_agent_is_away_the_vendor_gets_a_typed_error_and_its_return_is
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_without_file_descriptors_waits_for_some_and_serves_on() {
+async fn a_gateway_out_of_descriptors_recovers() {
     const DESCRIPTORS: usize = 40;
     let folder = tempfile::tempdir().unwrap();
     let http = free_addr().unwrap();

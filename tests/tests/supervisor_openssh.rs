@@ -78,7 +78,7 @@ async fn a_busy_port_is_asked_for_again_while_the_session_stays() {
 }
 
 #[tokio::test]
-async fn of_two_connections_one_holds_the_port_and_the_other_takes_it_over() {
+async fn the_standby_connection_takes_the_port_over() {
     let sshd = Sshd::start().unwrap();
     let port = free_port().unwrap();
     let mut settings = settings(&sshd, &[&local(port)]).unwrap();
@@ -207,8 +207,9 @@ async fn a_drain_takes_nothing_new_and_lets_what_is_under_way_finish() {
     sshd.logged("the agent is disconnecting").await.unwrap();
 }
 
+/// Open channels and connection attempts do not delay it.
 #[tokio::test]
-async fn a_cancelled_supervisor_ends_at_once_even_with_open_channels_and_dials() {
+async fn a_cancelled_supervisor_ends_at_once() {
     let sshd = Sshd::start().unwrap();
     let port = free_port().unwrap();
     let mut settings = settings(&sshd, &[&local(port)]).unwrap();

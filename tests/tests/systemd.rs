@@ -122,8 +122,9 @@ async fn systemd_hears_of_start_state_life_and_end() {
     assert_eq!(ended.unwrap().code(), Some(0));
 }
 
+/// Its status line to systemd names the failed layer.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_without_a_gateway_is_ready_and_alive_and_says_what_is_missing() {
+async fn an_agent_without_a_gateway_is_ready_and_alive() {
     let mut site = TestEnv::start().await.unwrap();
     // Nobody listens on the port of the TCP multiplexer.
     let gateway = site.sshd.address();

@@ -17,7 +17,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_one_state_folder_one_renews_and_the_other_takes_over() {
+async fn agents_on_one_state_folder_refresh_once() {
     let plan = oauth2().jira(|jira| jira.oauth2.access_lifetime = 12);
     let site = logged_in(plan).await;
     let state = site.dir().join("state");
@@ -43,8 +43,9 @@ async fn on_one_state_folder_one_renews_and_the_other_takes_over() {
     assert_eq!(site.jira().oauth2_counts().refreshes, before + 1);
 }
 
+/// They use it one at a time.
 #[tokio::test(flavor = "multi_thread")]
-async fn on_one_state_folder_a_session_of_oauth_1_0a_is_used_by_one_at_a_time_too() {
+async fn agents_on_one_state_folder_share_an_oauth1_session() {
     let site = logged_in_by_code().await;
     let state = site.dir().join("state");
     let second = Second::start(&site, &[("STATE_DIRECTORY", state.to_str().unwrap())]).await;
@@ -84,9 +85,9 @@ async fn two_logins_of_the_same_client_and_user_do_not_disturb_each_other() {
     assert_eq!(get(&site.vendor_url()).await, 200);
 }
 
+/// The second agent to refresh a copied token reports that, and works again after its own login.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_copies_of_one_token_the_second_to_renew_is_told_so_and_a_login_of_its_own_mends_it()
-{
+async fn the_second_copy_of_a_token_needs_its_own_login() {
     let site = logged_in(oauth2()).await;
     let second = Second::with_tokens_of(&site).await;
     assert_eq!(get(&second.url).await, 200);
@@ -115,7 +116,7 @@ async fn of_two_copies_of_one_token_the_second_to_renew_is_told_so_and_a_login_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_copies_of_one_session_of_oauth_1_0a_the_second_is_told_so_too() {
+async fn the_second_copy_of_an_oauth1_session_reports_it() {
     let site = logged_in_by_code().await;
     let second = Second::with_tokens_of(&site).await;
     assert_eq!(get(&second.url).await, 200);

@@ -13,7 +13,7 @@ use std::{
 };
 
 #[test]
-fn what_is_as_packaged_is_ok_and_changed_configuration_is_no_fault() {
+fn packaged_files_are_ok_and_configuration_may_change() {
     let system = System::new();
     let (report, code) = system.verify();
     assert_eq!(

@@ -39,8 +39,9 @@ async fn a_dead_api_token_is_no_empty_search_result() {
     assert_eq!(get(&search).await.0, 502);
 }
 
+/// Requests with a scoped token go to the API gateway, and the vendor sees the site's own paths.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scoped_token_goes_behind_the_gateway_and_the_vendor_sees_the_sites_paths() {
+async fn a_scoped_token_uses_the_api_gateway() {
     let site = Site::new(|_| {}).await.api_token(SCOPED, true);
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
@@ -103,7 +104,7 @@ async fn a_site_that_tells_no_cloud_id_is_named_and_nothing_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_the_other_kind_is_refused_with_the_setting_that_would_be_right() {
+async fn a_token_of_the_other_kind_names_the_right_setting() {
     for (token, scoped, right) in [
         (SCOPED, false, "with scopes it needs scoped = true"),
         (TOKEN, true, "without scopes it needs scoped = false"),
@@ -117,7 +118,7 @@ async fn a_token_of_the_other_kind_is_refused_with_the_setting_that_would_be_rig
 
 /// Otherwise one request of the vendor could take the whole forward down.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scope_that_is_lacking_is_told_to_the_vendor_and_does_not_end_the_login() {
+async fn a_missing_scope_fails_the_request_not_the_login() {
     let narrow = |settings: &mut Settings| {
         settings.api_tokens[1].scopes =
             Some(vec!["read:jira-work".into(), "read:jira-user".into()]);

@@ -50,7 +50,7 @@ async fn a_person_logs_in_by_an_application_link_and_a_ticket_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_two_legged_link_needs_nobody() {
+async fn a_two_legged_link_needs_no_login() {
     let site = linked(|link| link.two_legged_user = Some(ACCOUNT.into())).await;
     let site = site.with("auth.two_legged", true);
     let (agent, url) = site.start().await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use server_stub::cloud::DeadTokenAnswer;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_3lo_login_works_renews_itself_and_says_when_it_is_dead() {
+async fn a_3lo_login_refreshes_and_reports_its_end() {
     let site = Site::new(|_| {}).await.oauth2().seeded(SCOPE).await;
     let (agent, url) = site.start().await;
     let report = agent.until_proven().await.unwrap();
@@ -30,7 +30,7 @@ async fn a_3lo_login_works_renews_itself_and_says_when_it_is_dead() {
 
 /// Otherwise each such request would use up a refresh token.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scope_that_is_lacking_renews_no_token() {
+async fn a_missing_scope_refreshes_no_token() {
     let site = Site::new(|_| {}).await.oauth2();
     let site = site
         .seeded("read:jira-work read:jira-user offline_access")

@@ -123,7 +123,7 @@ async fn an_agent_that_runs_keeps_its_files_until_it_is_restarted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_that_does_not_come_to_work_leaves_the_old_one_in_use() {
+async fn a_new_key_that_does_not_work_leaves_the_old_one() {
     let (office, host) = enrolled().await;
     let before = host.files().unwrap();
     let withdrawn = office.token(&[]).unwrap();
@@ -135,7 +135,7 @@ async fn a_new_key_that_does_not_come_to_work_leaves_the_old_one_in_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tunnel_that_was_configured_by_hand_is_not_taken_over_by_the_way() {
+async fn a_tunnel_configured_by_hand_is_kept_without_replace() {
     let (office, host) = vendor_and_host().await.unwrap();
     let by_hand = "[tunnel]\ngateways = [\"gw.vendor.example:443\"]\n[log]\nlevel = \"warn\"\n";
     fs::write(host.dir().join("agent.toml"), by_hand).unwrap();

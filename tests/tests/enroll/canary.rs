@@ -18,7 +18,7 @@ use std::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_the_one_time_secret_nor_jiras_token_is_shown_or_kept_anywhere_else() {
+async fn secrets_of_an_enrollment_are_in_one_file_only() {
     let (jira, host) = (jira().await.unwrap(), CustomerHost::new().unwrap());
     let gateway = Gateway::start(host.work_dir()).await;
     let token = gateway.token();

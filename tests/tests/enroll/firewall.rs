@@ -78,8 +78,9 @@ async fn no_authentication_is_begun() {
     assert_eq!(attempts.load(Ordering::SeqCst), 0);
 }
 
+/// A closed port, another host key and an unreachable proxy have different causes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_port_another_host_key_and_a_proxy_that_is_not_there_are_told_apart() {
+async fn each_obstacle_to_the_gateway_is_named() {
     let (office, host) = vendor_and_host().await.unwrap();
     let closed = free_addr().unwrap().to_string();
     let token = office.token_at(&closed, &[]).unwrap();

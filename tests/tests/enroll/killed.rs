@@ -13,7 +13,7 @@ use e2e::{
 use std::{fs, process::Command};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_enrolment_killed_at_any_step_comes_to_its_end_when_it_is_run_again() {
+async fn an_enrollment_killed_at_any_step_completes_when_repeated() {
     let office = VendorSetup::start().await.unwrap();
     let mut flags = office.answers();
     flags.push("--no-check");

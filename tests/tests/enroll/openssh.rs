@@ -46,8 +46,9 @@ fn token(sshd: &Sshd, bind: &str, once: Option<&Path>) -> String {
     String::from_utf8(made.stdout).unwrap().trim().to_owned()
 }
 
+/// Without a one-time secret, the command prints the line for the vendor's `authorized_keys`, and that line works.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_one_time_secret_the_line_for_the_vendor_is_printed_and_works() {
+async fn without_a_secret_the_line_for_the_vendor_works() {
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
     let host = CustomerHost::new().unwrap();
     let mut flags = answers(&jira);
@@ -138,7 +139,7 @@ async fn the_script_of_the_vendor_guide_registers_a_key_once() {
 
 /// Many gateways behind one name have host certificates, and the token the line of their authority.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_with_a_certificate_authority_trusts_its_host_certificates_alone() {
+async fn a_token_with_a_ca_trusts_its_host_certificates_alone() {
     let prepare = |dir: &Path| {
         keygen(&dir.join("ca"), &["-t", "ed25519"], "")?;
         certify(
@@ -165,7 +166,7 @@ async fn a_token_with_a_certificate_authority_trusts_its_host_certificates_alone
 
 /// The gateway registers the key, and is cut off before it can say so.
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_answer_is_lost_the_next_run_finds_out_that_the_key_is_registered() {
+async fn a_lost_registration_answer_is_recovered_by_the_next_run() {
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
     let keys = sshd.folder().join("authorized_keys");
     let token = token_for(&sshd, &format!("cat > {}\nkill -9 $PPID", keys.display()));

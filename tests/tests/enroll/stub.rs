@@ -69,9 +69,10 @@ async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
     agent.until_proven().await.unwrap();
 }
 
+/// A refused password is sent to the proxy once, whatever the number of gateways.
 /// An account that is asked again and again with a wrong password is locked.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_refuses_the_password_is_asked_once_however_many_gateways_there_are() {
+async fn a_proxy_that_refuses_the_password_is_asked_once() {
     let (office, host, squid) = behind_proxy("mistyped").await;
     let url = format!("http://{}", squid.address());
     let flags = through(&office, &url);

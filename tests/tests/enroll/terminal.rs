@@ -59,7 +59,7 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
 
 /// Before the one-time secret is used up: the path, and then the token for Jira, are asked for again.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_jira_does_not_take_is_asked_for_again_before_anything_counts() {
+async fn answers_that_jira_rejects_are_asked_for_again() {
     let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     let without_path = office.jira.url.replace("/jira", "");
@@ -100,7 +100,7 @@ async fn an_answer_that_jira_does_not_take_is_asked_for_again_before_anything_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_no_gateway_can_be_reached_the_proxy_is_asked_for() {
+async fn an_unreachable_gateway_asks_for_the_proxy() {
     let (office, host) = vendor_and_host().await.unwrap();
     // The port of the TCP multiplexer: nobody listens there.
     let token = office.token_at("127.0.0.1:1", &[]).unwrap();
@@ -154,7 +154,7 @@ async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_interrupts_it_leaves_nothing() {
+async fn an_interrupted_dialogue_leaves_nothing() {
     let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     for talk in [

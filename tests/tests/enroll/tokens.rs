@@ -24,8 +24,9 @@ fn refused(host: &CustomerHost, office: &VendorSetup, token: &str, sentence: &st
     done
 }
 
+/// Cut, mistyped, foreign, newer and expired tokens have different error texts.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_mistyped_foreign_newer_or_expired_token_is_told_apart_and_touches_nothing() {
+async fn each_unusable_token_is_named_and_changes_nothing() {
     let (office, host) = vendor_and_host().await.unwrap();
     let good = office.token(&[]).unwrap();
     let mut mistyped = good.clone().into_bytes();
@@ -54,8 +55,9 @@ async fn a_cut_mistyped_foreign_newer_or_expired_token_is_told_apart_and_touches
     host.enroll_ok(&good, &office.answers()).unwrap();
 }
 
+/// Used, withdrawn and unknown one-time secrets register no key and leave no file.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_used_withdrawn_or_unknown_secret_registers_nothing_and_leaves_nothing() {
+async fn an_invalid_one_time_secret_registers_nothing() {
     let office = VendorSetup::start().await.unwrap();
     let used = office.token(&[]).unwrap();
     let first = CustomerHost::new().unwrap();
@@ -148,7 +150,7 @@ async fn a_gateway_that_is_away_leaves_nothing_and_the_token_good() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_hosts_that_race_with_one_token_one_is_enrolled() {
+async fn one_token_enrolls_one_of_racing_hosts() {
     let office = VendorSetup::start().await.unwrap();
     let token = office.token(&[]).unwrap();
     let hosts: Vec<_> = (0..4).map(|_| CustomerHost::new().unwrap()).collect();
@@ -179,7 +181,7 @@ async fn of_two_hosts_that_race_with_one_token_one_is_enrolled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_make_no_configuration_are_refused_before_anything_is_sent() {
+async fn invalid_answers_are_refused_before_anything_is_sent() {
     let (office, host) = vendor_and_host().await.unwrap();
     let token = office.token(&[]).unwrap();
     let mut missing = office.answers();

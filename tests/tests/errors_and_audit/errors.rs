@@ -45,7 +45,7 @@ async fn while_jira_is_down_the_vendor_knows_that_nothing_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_lost_after_the_request_leaves_open_whether_it_was_carried_out() {
+async fn a_connection_lost_after_the_request_is_maybe_sent() {
     let site = TestEnv::start().await.unwrap();
     site.jira()
         .set_faults(vec![InjectedFault::on(ISSUE, FaultKind::HangUp)]);

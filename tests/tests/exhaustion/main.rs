@@ -40,8 +40,10 @@ const MOST_LEFT: u64 = if cfg!(debug_assertions) { 24 } else { 16 } << 20;
 /// Spool: nothing but bodies on their way to Jira may lie there, and no attack sends one that Jira does not take.
 const MOST_DISK: u64 = 16 << 20;
 
+/// No attack takes more memory, descriptors or disk than its bound, all is given back, and honest requests pass
+/// meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_attack_takes_more_than_its_bound_or_keeps_it_and_honest_requests_pass_beside_each() {
+async fn no_attack_exceeds_its_bounds_or_blocks_honest_requests() {
     let sshd = Sshd::start().unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr().unwrap();

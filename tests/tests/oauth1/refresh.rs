@@ -10,8 +10,9 @@ use e2e::{
 use futures_util::future::join_all;
 use serde_json::Value;
 
+/// No request fails meanwhile.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_session_renews_the_token_before_it_ends_and_no_request_notices() {
+async fn an_oauth1_token_is_refreshed_before_it_expires() {
     let plan = TestEnv::builder().jira(|jira| jira.oauth1.access_lifetime = 30);
     let site = logged_in(plan).await;
     let before = site.stored_tokens().unwrap()["tokens"].clone();
@@ -28,8 +29,9 @@ async fn the_session_renews_the_token_before_it_ends_and_no_request_notices() {
     site.until_answered(MYSELF).await.unwrap();
 }
 
+/// The request is answered.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_jira_ended_early_is_renewed_and_the_request_answered() {
+async fn a_token_that_jira_ended_early_is_refreshed() {
     let mut site = logged_in(TestEnv::builder()).await;
     let first = site.stored_tokens().unwrap()["tokens"]["access"].clone();
     site.jira().expire_oauth1_tokens(false);
@@ -55,9 +57,10 @@ async fn a_token_that_jira_ended_early_is_renewed_and_the_request_answered() {
     site.until_proven().await.unwrap();
 }
 
+/// An interrupted refresh is finished at the next start, or named as the reason for a new login.
 /// As a crash leaves it: the mark that a renewal was under way.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_renewal_is_finished_at_the_next_start_or_told_as_the_reason() {
+async fn an_interrupted_refresh_is_finished_or_named() {
     let mut site = logged_in(TestEnv::builder()).await;
     let mark = |site: &TestEnv, mut record: Value| {
         record["pending"] = "2026-01-02T03:04:05Z".into();

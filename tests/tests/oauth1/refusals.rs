@@ -5,7 +5,7 @@ use agent::auth::oauth1::SigningKey;
 use e2e::test_env::{MYSELF, TestEnv, json_of};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_off_is_named_with_its_amount_and_mends_by_itself() {
+async fn a_wrong_clock_is_named_with_its_offset() {
     let mut site = two_legged(TestEnv::builder()).start().await.unwrap();
     site.jira().set_clock_offset(-900);
     let (status, problem) = json_of(site.get(MYSELF).await.unwrap()).await;
@@ -24,8 +24,9 @@ async fn a_clock_that_is_off_is_named_with_its_amount_and_mends_by_itself() {
     site.until_proven().await.unwrap();
 }
 
+/// A key and a consumer that Jira does not know have different causes and remedies.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_jira_does_not_know_is_told_apart_from_a_consumer_that_it_does_not_know() {
+async fn an_unknown_key_differs_from_an_unknown_consumer() {
     let stranger = SigningKey::generate(2048).unwrap();
     let plan = two_legged(TestEnv::builder()).jira(|jira| {
         jira.oauth1.consumers[0].public_key = stranger.public_pem().unwrap();

@@ -15,8 +15,9 @@ use e2e::{
 use std::fs;
 use tokio::net::TcpStream;
 
+/// Reloads of every part of a forward lose no request, and the SSH session stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reloads_of_every_part_of_a_forward_lose_no_request_and_leave_the_session_alone() {
+async fn reloading_a_forward_loses_no_request_and_no_session() {
     let mut env = start().await;
     write_secret(&env.agent.dir().join("one"), "one").unwrap();
     let other = free_addr().unwrap();
@@ -102,8 +103,9 @@ async fn reloads_of_every_part_of_a_forward_lose_no_request_and_leave_the_sessio
     assert!(env.agent.process().is_running());
 }
 
+/// A reloaded policy applies to the next request on an open connection, and not to requests in progress.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_policy_holds_for_the_next_request_of_a_connection_and_not_for_those_under_way() {
+async fn a_new_policy_applies_from_the_next_request() {
     let env = start().await;
     let addr = env.addr;
     let mut kept_alive = HttpCaller::connect(addr).await.unwrap();

@@ -10,8 +10,9 @@ use e2e::{
     wait::{PATIENCE, soon},
 };
 
+/// A reload refuses a bad configuration with the same text as a start, and the previous configuration stays in use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bad_configuration_is_refused_in_the_words_of_a_start_and_the_former_one_goes_on() {
+async fn a_reload_refuses_a_bad_configuration_and_keeps_the_previous() {
     let mut env = start().await;
     let addr = env.addr;
     let load = BackgroundLoad::start(addr, 2);

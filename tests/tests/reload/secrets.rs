@@ -57,8 +57,9 @@ async fn a_new_ssh_key_in_the_same_file_is_taken_over_under_load() {
     assert_eq!(reload(&env.agent), "nothing has changed\n");
 }
 
+/// A changed CA file replaces the connections to Jira at the next reload; a changed token needs no reload.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_ca_in_the_same_file_replaces_the_way_to_jira_and_another_token_nothing() {
+async fn a_changed_ca_file_replaces_the_connections_to_jira() {
     let mut site = TestEnv::start().await.unwrap();
     let file = site.dir().join("ca.pem");
     let pem = fs::read_to_string(&file).unwrap();

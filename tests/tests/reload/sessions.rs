@@ -19,8 +19,9 @@ fn turned(text: String, turn: usize) -> String {
     text.replace(interval[turn % 2], interval[(turn + 1) % 2])
 }
 
+/// At a gateway that lets two sessions listen, replaced sessions lose no request and refuse no connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_two_may_listen_replaced_sessions_lose_no_request_and_refuse_no_connection() {
+async fn replaced_sessions_lose_nothing_where_two_may_listen() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = Settings::new(folder.path());
     settings.ssh = ([127, 0, 0, 1], 0).into();
@@ -61,8 +62,9 @@ async fn where_two_may_listen_replaced_sessions_lose_no_request_and_refuse_no_co
     agent.until_proven().await.unwrap();
 }
 
+/// At a gateway that lets one session listen, replaced sessions lose no accepted request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_one_may_listen_replaced_sessions_lose_no_request_that_was_taken() {
+async fn replaced_sessions_lose_no_accepted_request() {
     let env = start().await;
     let addr = env.addr;
     let mut caller = HttpCaller::connect(addr).await.unwrap();

@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d1_stalled_transfers_hold_nobody_up_behind_our_gateway() -> Result<()> {
+async fn d1_stalled_transfers_delay_nothing_behind_our_gateway() -> Result<()> {
     let (_gateway, client) = pair(&EndOptions::default()).await?;
     within(180, stalled_transfers(&client)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d1_stalled_transfers_hold_nobody_up_behind_openssh() -> Result<()> {
+async fn d1_stalled_transfers_delay_nothing_behind_openssh() -> Result<()> {
     // The far side ends the session, too, if it gets no answers.
     let sshd = Sshd::with(&["ClientAliveInterval 2", "ClientAliveCountMax 2"])?;
     let client = connect(&sshd, &EndOptions::default()).await?;
@@ -78,7 +78,7 @@ const LIVELY: Duration = Duration::from_secs(30);
 const MOST_READ: u64 = 512 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d1_twenty_stalled_uploads_hold_nobody_up() -> Result<()> {
+async fn d1_twenty_stalled_uploads_delay_nothing() -> Result<()> {
     const SIZE: u64 = 20 << 20;
     let (_gateway, client) = pair(&EndOptions::default()).await?;
     let before = resident()?;
