@@ -1,4 +1,4 @@
-//! The real `agent` binary in a folder of its own.
+//! The real `agent` binary in its own folder.
 
 use crate::{
     process::ChildProcess,
@@ -26,7 +26,7 @@ pub struct AgentProcess {
     dir: PathBuf,
     /// Further environment variables.
     environment: Vec<(String, OsString)>,
-    /// Shell script that starts the agent in a mount namespace of its own.
+    /// Shell script that starts the agent in its own mount namespace.
     namespace: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! A vendor's service in a test: one HTTP/1.1 connection, every failure told, nothing ever repeated.
+//! A vendor's service in a test: one HTTP/1.1 connection, every failure is reported, nothing is repeated.
 
 use crate::ssh_pair::{hash, pattern};
 use anyhow::{Result, ensure};
@@ -24,14 +24,14 @@ pub struct HttpCaller {
 type CallerBody = BoxBody<Bytes, Infallible>;
 
 impl HttpCaller {
-    /// Opens one over TCP.
+    /// Connects over TCP.
     pub async fn connect(addr: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
         Self::over(stream).await
     }
 
-    /// Uses a connection that is there.
+    /// Uses an existing connection.
     pub async fn over(
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) -> Result<Self> {
@@ -40,13 +40,13 @@ impl HttpCaller {
         Ok(Self { sender })
     }
 
-    /// Asks and reads the answer to its end.
+    /// Sends a GET and reads the whole answer.
     pub async fn get(&mut self, path: &str) -> Result<Response<String>> {
         let request = Request::get(path).body(Empty::new().boxed())?;
         whole(self.send(request).await?).await
     }
 
-    /// Posts a JSON document and reads the answer to its end.
+    /// Posts a JSON document and reads the whole answer.
     pub async fn post(&mut self, path: &str, json: &str) -> Result<Response<String>> {
         let request = Request::post(path)
             .header(header::CONTENT_TYPE, "application/json")

@@ -1,7 +1,8 @@
-//! A network of its own for one test, whose way to the gateway can be slow, lossy or dead. Needs root, `ip` and `tc`.
+//! A network namespace for one test, in which the path to the gateway can be slow, lossy or dead. Needs root, `ip` and
+//! `tc`.
 //!
-//! All parts of the test run in one network namespace and meet on its loopback; packets to and from the gateway's port
-//! are shaped there, all others are not.
+//! All parts of the test run in one network namespace and use its loopback; only packets to and from the gateway's port
+//! are shaped.
 
 use anyhow::{Context, Result, ensure};
 use std::{
@@ -9,11 +10,11 @@ use std::{
     process::{Command, id},
 };
 
-/// Runs the test `name` of this binary in a network namespace of its own. True inside: there the test goes on. False once
-/// it has run there and passed.
+/// Runs the test `name` of this binary in its own network namespace. Returns true inside, where the test continues, and
+/// false outside, once it has passed inside.
 ///
 /// # Errors
-/// The test has failed there, or there is no namespace.
+/// If the test fails inside, or the namespace cannot be created.
 pub fn run_in_namespace(name: &str) -> Result<bool> {
     if env::var_os(INSIDE).is_some() {
         return Ok(true);
@@ -45,10 +46,10 @@ impl Drop for NetworkNamespace {
     }
 }
 
-/// The way between the agent and a gateway on 127.0.0.1, in a namespace of its own ([`run_in_namespace`]).
+/// The path between the agent and a gateway on 127.0.0.1, in its own namespace ([`run_in_namespace`]).
 pub struct ImpairedLink;
 
-/// Which way packets go.
+/// Direction of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkDirection {
     /// From the agent to the gateway.
@@ -58,7 +59,7 @@ pub enum LinkDirection {
 }
 
 impl ImpairedLink {
-    /// A good link, before the gateway is started.
+    /// Sets up a good link; call it before the gateway starts.
     pub fn new() -> Result<Self> {
         run("ip", &["link", "set", "lo", "mtu", "1500"])?;
         run("ip", &["link", "set", "lo", "gso_max_segs", "1"])?;
@@ -74,7 +75,7 @@ impl ImpairedLink {
         Ok(Self)
     }
 
-    /// Shapes what goes to and comes from this port of the gateway.
+    /// Shapes packets to and from this port of the gateway.
     pub fn shape_port(&self, port: u16) -> Result<()> {
         for (way, side) in [
             (LinkDirection::Out, "dport"),
@@ -88,7 +89,7 @@ impl ImpairedLink {
         Ok(())
     }
 
-    /// Drops every packet this way, unseen, from now on.
+    /// Silently drops every packet in this direction from now on.
     pub fn drop_all(&self, way: LinkDirection) -> Result<()> {
         let class = way.class();
         tc(&format!(
@@ -96,10 +97,11 @@ impl ImpairedLink {
         ))
     }
 
-    /// Drops every packet of more than 1,200 bytes this way, unseen: a black hole for packets of full size (RFC 2923).
+    /// Silently drops every packet of more than 1,200 bytes in this direction: a black hole for full-size packets (RFC
+    /// 2923).
     pub fn drop_large(&self, way: LinkDirection) -> Result<()> {
         let class = way.class();
-        // It holds what waits, which on this link is one packet.
+        // The limit is for queued bytes, and this link queues one packet.
         tc(&format!(
             "qdisc replace dev lo parent {class} bfifo limit 1214"
         ))

@@ -1,4 +1,4 @@
-//! Load with a bound in count, for the benchmarks and for tests under load.
+//! Load with a fixed number of requests, for the benchmarks and for tests under load.
 
 use crate::origin::zeros;
 use bytes::Bytes;
@@ -46,7 +46,7 @@ pub async fn keep_alive(
     Ok(start.elapsed())
 }
 
-/// Sends `total` GETs, each over a connection of its own, `concurrent` at once; returns how long it took.
+/// Sends `total` GETs, each over its own connection, `concurrent` at once; returns how long it took.
 pub async fn new_connections(
     addr: SocketAddr,
     path: &'static str,

@@ -96,5 +96,5 @@ fn decimal(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// About what Jira answers for one issue with few fields.
+/// Like Jira's answer for one issue with few fields.
 const ISSUE: &str = r#"{"id":"10001","key":"DEMO-1","self":"http://jira/rest/api/2/issue/10001","fields":{"summary":"Printer on fire","status":{"name":"To Do","id":"1"},"issuetype":{"name":"Bug","id":"1"},"project":{"key":"DEMO","id":"10000"},"assignee":{"name":"acme-bot"},"created":"2026-01-01T00:00:00.000+0000"}}"#;

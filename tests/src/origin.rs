@@ -1,5 +1,4 @@
-//! A small HTTP origin in the place of Jira, where only speed and bytes matter: it costs as little as possible, so
-//! that what is measured is the tunnel.
+//! A small HTTP origin in the place of Jira, for speed and bytes: it costs little, so that the tunnel is measured.
 
 use crate::tcp_server::TcpServer;
 use bytes::Bytes;
@@ -103,5 +102,5 @@ where
     }
 }
 
-/// About what Jira answers for one issue with few fields.
+/// Like Jira's answer for one issue with few fields.
 const ISSUE: &[u8] = br#"{"id":"10001","key":"DEMO-1","self":"http://jira/rest/api/2/issue/10001","fields":{"summary":"Printer on fire","status":{"name":"To Do","id":"1"},"issuetype":{"name":"Bug","id":"1"},"project":{"key":"DEMO","id":"10000"},"assignee":{"name":"acme-bot"},"created":"2026-01-01T00:00:00.000+0000"}}"#;

@@ -1,4 +1,4 @@
-//! The real agent from a configuration put together key by key, in a temporary folder of its own.
+//! The real agent with a configuration built key by key, in its own temporary folder.
 
 use crate::{
     agent::AgentProcess,
@@ -22,14 +22,14 @@ pub struct AgentSetup {
     forwards: String,
 }
 
-/// An agent that runs in a folder of its own; shows its log when a test fails.
+/// A running agent in its own folder; prints its log when a test fails.
 pub struct RunningAgent {
     agent: AgentProcess,
     _folder: TempDir,
 }
 
 impl AgentSetup {
-    /// One connection to this sshd, with its host key pinned and its own user and key.
+    /// One connection to this sshd, with its host key pinned and with its user and key.
     pub fn for_sshd(sshd: &Sshd) -> Result<Self> {
         let gateway = sshd.address();
         let setup = Self::new(&gateway, &sshd.user(), &sshd.identity());

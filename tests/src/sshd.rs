@@ -28,8 +28,8 @@ impl Sshd {
         Self::with(&[])
     }
 
-    /// Starts one with these lines before its own configuration (sshd takes the first value it sees).
-    /// `{dir}` in a line stands for the temporary folder.
+    /// Starts one with these lines before its default configuration (the first value wins). `{dir}` in a line is
+    /// replaced by the temporary folder.
     pub fn with(lines: &[&str]) -> Result<Self> {
         Self::prepare(|_| Ok(()), lines)
     }
@@ -50,7 +50,7 @@ impl Sshd {
         sshd.configure(lines)?;
         for _ in 0..5 {
             sshd.port = free_port()?;
-            // Another program may have taken the port meanwhile: then the next one.
+            // Another program may have taken the port: try the next one.
             if sshd.run()? {
                 return Ok(sshd);
             }
@@ -68,7 +68,7 @@ impl Sshd {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The user to log in as: whoever runs the test.
+    /// User name for the login: the user who runs the test.
     pub fn user(&self) -> String {
         std::env::var("USER")
             .or_else(|_| std::env::var("LOGNAME"))
@@ -130,7 +130,7 @@ impl Sshd {
             .args(family(pid)?.iter().map(u32::to_string))
             .stderr(Stdio::null())
             .status()?;
-        // One that has just ended is no failure.
+        // A process that has just ended is no failure.
         ensure!(done.code().is_some(), "kill -s {name}: {done}");
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Sshd {
     /// Kills the listener and all its sessions at once, as a crash would.
     pub fn kill(&mut self) {
         if self.child.is_some() {
-            // Stopped first, so that no session begins meanwhile.
+            // Stop it first, so that no session begins.
             let _ = self.signal("STOP");
             let _ = self.signal("KILL");
         }
@@ -275,7 +275,7 @@ fn family(pid: u32) -> Result<Vec<u32>> {
             continue;
         };
         let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        // The name, in parentheses, may hold anything; the state and the parent follow it.
+        // The name in parentheses may contain anything; state and parent follow it.
         let parent: Option<u32> = stat
             .rsplit(')')
             .next()

@@ -1,4 +1,4 @@
-//! Attachments as large as Jira takes them: whole, and never in the agent's memory.
+//! Attachments as large as Jira accepts: unchanged, and never held in the agent's memory.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
@@ -93,7 +93,7 @@ async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
     );
 }
 
-/// Jira makes the link, the vendor calls it: names that need encoding, even twice, come down as they went up.
+/// Jira creates the link and the vendor requests it: names that need encoding arrive unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn attachments_of_any_name_come_down_by_jiras_own_links() {
     let site = TestEnv::start().await.unwrap();
@@ -132,7 +132,7 @@ async fn attachments_of_any_name_come_down_by_jiras_own_links() {
     }
 }
 
-/// Pages that are all different, made when they are asked for, and hashed on the way.
+/// Distinct pages, generated on demand and hashed as they are sent.
 fn content(sent: Arc<Mutex<Sha256>>) -> Body {
     let mut random = vec![0; BLOCK];
     rand::rng().fill(&mut random[..]);
@@ -161,6 +161,6 @@ fn digest_of(path: PathBuf) -> sha2::digest::Output<Sha256> {
 
 const SIZE: u64 = 1 << 30;
 const BLOCK: usize = 256 << 10;
-/// One channel's memory, what is on its way to the spool file, the transport's backlog and russh's own buffers; far
-/// below the file.
+/// Memory of one channel, data on its way to the spool file, the transport's backlog and russh's buffers; far below the
+/// file's size.
 const MEMORY: u64 = 48 << 20;

@@ -1,5 +1,4 @@
-//! What becomes of requests, of the audit and of a pause when the disk is full. Needs root: the agent gets a small disk in
-//! a mount namespace of its own.
+//! Requests, audit and a pause on a full disk. Needs root: the agent gets a small disk in its own mount namespace.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
@@ -27,7 +26,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A site whose agent has been started again on a disk of 120 MiB.
+/// An environment whose agent runs on a disk of 120 MiB.
 struct SmallDisk {
     site: TestEnv,
     filler: PathBuf,
@@ -47,7 +46,7 @@ impl SmallDisk {
         Self { site, filler }
     }
 
-    /// As another program on this disk may, or a vendor before there was a floor: leaves this many bytes, or fewer.
+    /// Fills the disk, as another program may, until this many bytes or fewer are left.
     fn fill(&self, left: u64) {
         let mut file = File::create(&self.filler).unwrap();
         let block = vec![b'x'; 64 << 10];
@@ -59,7 +58,7 @@ impl SmallDisk {
         }
     }
 
-    /// Bytes that are free.
+    /// Free bytes on the disk.
     fn free(&mut self) -> u64 {
         let stat = rustix::fs::statvfs(self.site.agent.path("state")).unwrap();
         stat.f_bavail * stat.f_frsize
@@ -69,7 +68,7 @@ impl SmallDisk {
         fs::remove_file(&self.filler).unwrap();
     }
 
-    /// 100 writes, as the vendor would; what became of each.
+    /// Sends 100 writes; returns the answers.
     async fn write(&self, name: &str) -> Vec<(StatusCode, Value)> {
         let mut answers = Vec::new();
         for number in 0..100 {
@@ -129,7 +128,7 @@ mount --bind state/audit.log audit.log
 exec "$0" "$@"
 "#;
 
-/// What a bank asks for: either it is on record, or it has not happened.
+/// As a bank demands: a request is on record, or it has not happened.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_that_fills_the_disk_silences_nothing() {
     let mut disk = SmallDisk::start(&["required = true"]).await;
@@ -164,11 +163,11 @@ async fn a_vendor_that_fills_the_disk_silences_nothing() {
     disk.write("THIRD").await;
     disk.until_recorded("THIRD", 100).await;
     assert_eq!(disk.seen_by_jira("THIRD"), 100);
-    // Not one of all that reached Jira is missing, and none of the others is there.
+    // All writes that reached Jira are on record, and no others.
     assert_eq!(disk.recorded("FIRST") + disk.recorded("SECOND"), 100);
 }
 
-/// Without `required`, ticketing goes on; that it is off the record is seen at once.
+/// Without `required`, requests pass; the status shows at once that records are lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
     let mut disk = SmallDisk::start(&["queue = 50"]).await;
@@ -185,14 +184,14 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
     assert!(text.contains("DROPPED"), "{text}");
     assert!(text.contains("remedy: make room on its disk"), "{text}");
 
-    // The administrator can still stop the vendor for good.
+    // The administrator can still pause the vendor durably.
     let pause = ["pause", "--reason", "CHG-7"];
     disk.site.agent.succeed(&pause).unwrap();
     let kept = fs::read_to_string(disk.site.agent.path("state/pause.json")).unwrap();
     assert!(kept.contains("CHG-7"), "{kept}");
     disk.site.agent.succeed(&["resume"]).unwrap();
 
-    // What was queued is written once there is room, and the loss stays visible.
+    // Queued records are written once there is room; the loss stays visible.
     disk.make_room();
     let written = |report: &StatusReport| {
         let cause = report.audit.cause.as_deref();
@@ -212,7 +211,7 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
     assert!(numbers.collect::<Vec<_>>().is_sorted());
 }
 
-/// The reserve is used up, and another program has taken what it held.
+/// Another program has taken the space of the reserve.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_state_folder_is_degraded_with_a_remedy() {
     let mut disk = SmallDisk::start(&[]).await;
@@ -224,7 +223,7 @@ async fn a_full_state_folder_is_degraded_with_a_remedy() {
         disk.site.agent.path("state/more"),
     );
     for _ in 0..100 {
-        // The agent may take it back meanwhile.
+        // The agent may create it again meanwhile.
         let _ = fs::remove_file(&reserve);
         let mut more = File::options()
             .create(true)
@@ -257,8 +256,8 @@ async fn a_full_state_folder_is_degraded_with_a_remedy() {
     disk.site.agent.succeed(&["pause"]).unwrap();
 }
 
-/// Uploads that Jira does not read fill the disk as far as the spool may, a tenth of it. What that leaves is enough for the
-/// audit and a pause without any reserve.
+/// Uploads that Jira does not read fill the disk up to the spool's limit, a tenth of it. The rest is enough for the
+/// audit and a pause without a reserve.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_spool_leaves_room_for_audit_and_pause() {
     let mut disk = SmallDisk::start(&["required = true"]).await;
@@ -270,14 +269,14 @@ async fn a_full_spool_leaves_room_for_audit_and_pause() {
     for number in 0..4 {
         uploads.push(upload(disk.site.addr(), number).await);
     }
-    // Those that were not reset hold what they have spooled.
+    // Uploads that were not reset keep their spooled data.
     let held = uploads.iter().flatten().count();
     assert!(held >= 1 && disk.free() < before, "nothing was spooled");
     assert!(held < uploads.len(), "the spool has not come to its floor");
     assert!(disk.free() > 11 << 20, "{} bytes are free", disk.free());
     disk.write("SECOND").await;
     disk.until_recorded("SECOND", 100).await;
-    // Audited and answered; only what would be spooled has no room.
+    // Requests are audited and answered; only spooled data has no room.
     let degraded = |r: &StatusReport| r.spool.state == LayerState::Degraded;
     let report = disk.until("the spool to be degraded", degraded).await;
     let cause = report.spool.cause.unwrap_or_default();
@@ -289,7 +288,7 @@ async fn a_full_spool_leaves_room_for_audit_and_pause() {
     disk.site.agent.succeed(&["pause"]).unwrap();
 }
 
-/// 16 MiB of an upload that is not at its end; none where it is broken off before they are taken.
+/// Sends 16 MiB of a longer upload; none if it is reset before.
 async fn upload(addr: SocketAddr, number: u32) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let head = format!(
@@ -305,13 +304,13 @@ async fn upload(addr: SocketAddr, number: u32) -> Option<TcpStream> {
             .expect("the tunnel does not take it")
             .ok()?;
     }
-    // A reset that is under way.
+    // A reset may still be in transit.
     let mut answer = [0; 1024];
     let end = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut answer));
     end.await.is_err().then_some(stream)
 }
 
-/// A refresh token that was used up must be replaced by the new one, whoever has filled the disk.
+/// A used refresh token must be replaced by the new one, even on a full disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_saved_on_a_full_disk() {
     let mut disk = SmallDisk::start(&[]).await;

@@ -1,5 +1,5 @@
-//! A real journald, by its own limit of rate, with and without what the packaged unit says of it. Needs root and
-//! systemd's journald and journalctl; all of it is in a mount namespace of the agent's.
+//! A real journald with a low rate limit, with and without the settings of the packaged unit. Needs root and systemd's
+//! journald and journalctl, which run in the agent's mount namespace.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::test_env::{BOT_TOKEN, MYSELF, TestEnv, json_of, vendor};
@@ -7,18 +7,18 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::{fs, process::Command, time::Duration};
 
-/// What of the packaged unit is in force.
+/// Which settings of the packaged unit apply.
 #[derive(Clone, Copy, PartialEq)]
 enum Unit {
-    /// All of it, by systemd 240 and later.
+    /// All of them, as by systemd 240 and later.
     Packaged,
-    /// systemd before 240 ignores the limit, and passes the variable on.
+    /// As by systemd before 240, which ignores the limit and passes the variable on.
     OldSystemd,
-    /// Somebody else's.
+    /// None: another unit starts the agent.
     Foreign,
 }
 
-/// A site whose agent finds a journal of its own, which lets some hundred lines pass in 30 s.
+/// Starts an agent whose journal accepts some hundred lines in 30 s.
 async fn site(unit: Unit, sink: &str) -> TestEnv {
     let mut site = prepared(unit, &format!("sink = \"{sink}\"")).await;
     site.until_proven().await.unwrap();
@@ -56,7 +56,7 @@ async fn prepared(unit: Unit, audit: &str) -> TestEnv {
     site
 }
 
-/// More refused requests than journald lets pass, then fifty writes.
+/// Sends more refused requests than journald accepts lines, then fifty writes.
 async fn flood(site: &TestEnv) {
     let refused = format!("{}/nope", site.vendor_url());
     for _ in 0..30 {
@@ -76,7 +76,7 @@ async fn flood(site: &TestEnv) {
     }
 }
 
-/// The audit lines that journald has kept.
+/// The audit lines in the journal.
 fn journal(site: &mut TestEnv) -> Vec<Value> {
     let id = fs::read_to_string("/etc/machine-id").unwrap();
     let folder = site.agent.path("/run/log/journal").join(id.trim());
@@ -119,7 +119,7 @@ async fn the_packaged_unit_loses_no_audit_line_in_a_flood() {
     let mut site = site(Unit::Packaged, "auto").await;
     let audit = site.agent.status().await.unwrap().audit;
     assert_eq!(audit.sink, "the journal");
-    // What "auto" has become is not in any file.
+    // The effective sink of "auto" is in no file.
     let shown = site.agent.succeed(&["config", "show"]).unwrap();
     let why =
         "# The running agent writes its audit to the journal: the unit lets journald drop nothing";
@@ -133,7 +133,7 @@ async fn the_packaged_unit_loses_no_audit_line_in_a_flood() {
 }
 
 /// Without the unit's setting the journal loses lines, and gaps in `seq` show that.
-/// The premise of it all, and what the gaps are for.
+/// This is the premise of the other tests, and what the numbers are for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limited_journal_loses_lines_visibly() {
     let mut site = site(Unit::Foreign, "journal").await;
@@ -151,7 +151,7 @@ async fn a_rate_limited_journal_loses_lines_visibly() {
     assert!((lines.len() as u64) < 1500);
 }
 
-/// A promise that journald can break is none.
+/// A required audit must not depend on what journald may drop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_required_audit_takes_no_journal_that_may_drop_lines() {
     let mut site = prepared(Unit::Foreign, "sink = \"journal\"\nrequired = true").await;
@@ -181,7 +181,7 @@ async fn the_default_sink_is_a_file_if_the_journal_may_drop() {
     }
 }
 
-/// What the packaged unit sets this to.
+/// Value of a key in the packaged unit.
 fn in_unit(key: &str) -> String {
     let root = env!("CARGO_MANIFEST_DIR");
     let unit = format!("{root}/../packaging/files/jira-tunnel-agent.service");
@@ -193,7 +193,7 @@ fn in_unit(key: &str) -> String {
         .to_owned()
 }
 
-/// What systemd 240 and later hands to journald of the limits in the packaged unit: a 0 is taken for "not set".
+/// The packaged unit's limits as systemd 240 and later passes them to journald; 0 means "not set".
 fn limits() -> String {
     let of = |key: &str, file: &str| match in_unit(key).as_str() {
         "0" => String::new(),

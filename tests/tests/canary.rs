@@ -1,5 +1,5 @@
-//! Marked secrets in every place that holds one, and a search through everything that the agent writes or shows, at the
-//! most talkative log level, while it works and while it fails.
+//! Marked secrets in every place that holds one, and a search through everything that the agent writes or shows at the
+//! most verbose log level, while it works and while it fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::auth::oauth1::SigningKey;
@@ -45,7 +45,7 @@ async fn no_secret_is_written_anywhere_while_requests_pass_and_fail() {
     }
 }
 
-/// What Jira refuses, what cannot be a header, what others may read.
+/// Credentials that Jira rejects, that cannot be in a header, and that others may read.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_written_anywhere_while_the_login_fails() {
     let service = format!("{OAUTH2}\ngrant = \"client_credentials\"");
@@ -77,7 +77,7 @@ async fn no_secret_is_written_anywhere_while_the_login_fails() {
         answers += &requests(&site).await;
         search(&mut site, &answers);
 
-        // Nor when it does not even start: everything is refused before a socket is opened.
+        // A start with open secrets is refused before a socket is opened.
         site.agent.process().kill();
         for arguments in [&["run"][..], &["config", "show"], &["check"]] {
             let told = format!("{:?}", site.agent.run(arguments).unwrap());
@@ -121,7 +121,7 @@ async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
     }
 }
 
-/// Neither the whole of a private key nor one line of it.
+/// No line of a private key is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn signing_and_client_keys_are_written_nowhere() {
     let folder = tempfile::tempdir().unwrap();
@@ -157,13 +157,13 @@ async fn signing_and_client_keys_are_written_nowhere() {
     );
     search_for(&mut site, &answers, &secrets);
 
-    // Cut in the middle, it is told as such and not shown.
+    // A truncated key is named as such and not shown.
     site.change_secret(&pem[..pem.len() / 2]).unwrap();
     answers += &requests(&site).await;
     search_for(&mut site, &answers, &secrets);
 }
 
-/// Tokens are made by Jira, so what they are is read from what reached it and from the store.
+/// Jira creates the tokens, so they are read from its requests and from the store.
 #[tokio::test(flavor = "multi_thread")]
 async fn oauth2_secrets_are_only_in_the_store() {
     for grant in ["client_credentials", "authorization_code"] {
@@ -180,12 +180,12 @@ async fn oauth2_secrets_are_only_in_the_store() {
         }
         site.until_proven().await.unwrap();
         let mut answers = requests(&site).await;
-        // The next request meets a dead token, and the agent renews it.
+        // The next request gets a 401, and the agent refreshes the token.
         site.jira().expire_oauth2_tokens(true);
         answers += &requests(&site).await;
         let tokens = tokens(&site);
         assert!(tokens.len() >= 2, "{grant}: {tokens:?}");
-        // What Jira asks a person for stands in the address that is pasted, and is told to nobody.
+        // The address that the person pastes must not be printed.
         answers += &told;
         let mut secrets = secrets(&site);
         secrets.extend(tokens);
@@ -193,7 +193,7 @@ async fn oauth2_secrets_are_only_in_the_store() {
     }
 }
 
-/// What Jira issues over an application link is a secret as well: token, its secret, session.
+/// Jira issues a token, its secret and a session over an application link; all are secrets.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_an_application_link_are_only_in_the_store() {
     let key = SigningKey::generate(2048).unwrap();
@@ -206,7 +206,7 @@ async fn tokens_of_an_application_link_are_only_in_the_store() {
     answers += &requests(&site).await;
     let mut secrets = secrets(&site);
     secrets.extend(tokens(&site));
-    // The next request meets a dead token, and the agent renews it; then the session is over, too.
+    // The next request gets a 401, and the agent refreshes the token; then the session ends too.
     site.jira().expire_oauth1_tokens(false);
     answers += &requests(&site).await;
     let renewed = tokens(&site);
@@ -220,7 +220,7 @@ async fn tokens_of_an_application_link_are_only_in_the_store() {
     search_for(&mut site, &answers, &secrets);
 }
 
-/// An API token that works, on the site's own URL and behind the API gateway, and then is revoked.
+/// An API token on the site's own URL and behind the API gateway, before and after it is revoked.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_token_is_written_nowhere_while_it_works_and_when_it_is_revoked() {
     for scoped in [false, true] {
@@ -254,7 +254,7 @@ async fn an_api_token_is_written_nowhere_while_it_works_and_when_it_is_revoked()
     }
 }
 
-/// Access tokens in requests, refresh tokens and what else was sent to the token endpoint, and what is stored.
+/// All tokens in requests, in what was sent to the token endpoint, and in the store.
 fn tokens(site: &TestEnv) -> Vec<String> {
     let mut tokens = BTreeSet::new();
     for request in site.jira().requests() {
@@ -272,14 +272,14 @@ fn tokens(site: &TestEnv) -> Vec<String> {
     for kind in ["access", "access_secret", "refresh"] {
         tokens.extend(stored["tokens"][kind].as_str().map(str::to_owned));
     }
-    // The vendor's are looked for anyhow.
+    // The vendor's marked secret is searched for anyway.
     tokens
         .into_iter()
         .filter(|t| t.len() >= 16 && t != THEIRS)
         .collect()
 }
 
-/// Requests of every kind, with the vendor's secrets in every place; gives what the vendor was answered.
+/// Sends requests with the vendor's secrets in every place; returns the answers.
 async fn requests(site: &TestEnv) -> String {
     let url = site.vendor_url();
     let query = format!("?jql=project%20%3D%20{THEIRS}&os_username={THEIRS}&{THEIRS}");
@@ -319,7 +319,7 @@ async fn requests(site: &TestEnv) -> String {
     answers
 }
 
-/// Everything that is written or shown.
+/// Searches everything that is written or shown.
 fn search(site: &mut TestEnv, answers: &str) {
     let secrets = secrets(site);
     search_for(site, answers, &secrets);
@@ -327,7 +327,7 @@ fn search(site: &mut TestEnv, answers: &str) {
 
 fn search_for(site: &mut TestEnv, answers: &str, secrets: &[String]) {
     let pid = site.agent.process().pid();
-    // What only root may read of a process that dumps no core is as good as clean.
+    // A file that only root may read, of a process without core dumps, counts as clean.
     let proc = |name: &str| match fs::read(format!("/proc/{pid}/{name}")) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => error.to_string(),
         read => String::from_utf8_lossy(&read.unwrap()).into_owned(),
@@ -356,7 +356,7 @@ fn search_for(site: &mut TestEnv, answers: &str, secrets: &[String]) {
         assert!(!text.is_empty(), "{place}");
         clean(place, &text, secrets);
     }
-    // Nor in any file but those it was put into, the audit log included.
+    // No other file holds a secret, the audit log included.
     let files = files_below(&site.dir());
     assert!(files.iter().any(|file| file.ends_with("audit.log")));
     for file in files {
@@ -380,7 +380,7 @@ fn clean(place: &str, text: &str, secrets: &[String]) {
     }
 }
 
-/// As they are, as Basic sends them, and each line of the private key.
+/// The secrets as they are, as Basic encodes them, and each line of the private key.
 fn secrets(site: &TestEnv) -> Vec<String> {
     let key = fs::read_to_string(site.sshd.identity()).unwrap();
     let lines = key.lines().filter(|line| line.len() >= 40);

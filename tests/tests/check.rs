@@ -1,5 +1,5 @@
-//! `agent check` against an imitation Jira with each trouble: the step that fails, one cause, one remedy, and no
-//! credential that is tried twice.
+//! `agent check` against an imitation Jira with each kind of fault: the failing step, one cause, one remedy, and no
+//! credential is tried twice.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
@@ -15,7 +15,7 @@ use server_stub::jira::{AuthKind, ReceivedRequest};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
-    // This gateway lets the agent call its own forward, so that a request can go the vendor's way.
+    // This gateway lets the agent connect to its own forward, so that a request can take the vendor's way.
     let open = TestEnv::builder().sshd("AllowTcpForwarding yes");
     let mut site = open.pat(BOT_TOKEN).start().await.unwrap();
     let (report, code) = check(&site, &[]);
@@ -36,7 +36,7 @@ async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
     assert!(table.contains(&sum), "{table}");
     assert!(!table.contains("network team"), "{table}");
 
-    // Without a running agent the command takes the same steps itself, and gives the forward back.
+    // Without a running agent the command itself takes the same steps and releases the forward.
     site.agent.process().kill();
     let (report, code) = check(&site, &["jira"]);
     assert_eq!(code, Some(0), "{report:#?}");
@@ -56,7 +56,7 @@ async fn a_wrong_context_path_is_named_and_gets_no_credential() {
         .jira(|jira| jira.listen.set_port(port))
         .upstream(&format!("https://127.0.0.1:{port}/tracker"));
     let mut site = plan.start_unproven().await.unwrap();
-    // Its own probes send the credential wherever upstream leads.
+    // The running agent's probes would send the credential to the upstream.
     site.agent.process().kill();
     let before = logins(&site);
     let (report, code) = check(&site, &[]);
@@ -138,7 +138,7 @@ async fn a_wrong_password_is_tried_once_however_often_it_is_checked() {
     }
     assert_eq!(logins(&site), 1);
 
-    // Alone, once as well.
+    // A standalone check tries it once too.
     site.agent.process().kill();
     let (report, _) = check(&site, &[]);
     failed(&report, "login");
@@ -148,7 +148,7 @@ async fn a_wrong_password_is_tried_once_however_often_it_is_checked() {
 /// CAPTCHA, Basic authentication switched off, and an expired token.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_rejection_of_a_credential_has_cause_and_remedy() {
-    // Somebody else has locked the account; the password is right.
+    // Another client locks the account; the agent's password is right.
     let mut plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
     plan = plan.jira(|jira| jira.captcha_after = 1);
     let mut site = plan.start().await.unwrap();
@@ -180,7 +180,7 @@ async fn each_rejection_of_a_credential_has_cause_and_remedy() {
     let search = "/rest/api/2/search?jql=project%20%3D%20DEMO";
     assert_eq!(site.get(search).await.unwrap().status(), 502);
     let (cause, remedy) = failed(&check(&site, &[]).0, "login");
-    // As the agent's own probe found it.
+    // The cause is from the agent's own probe.
     assert!(cause.contains("(401)"), "{cause}");
     assert!(remedy.contains("Personal Access Tokens"), "{remedy}");
 }
@@ -198,7 +198,7 @@ async fn too_few_and_too_many_permissions_are_told() {
         let cause = told.cause.clone().unwrap();
         assert!(cause.contains(part), "{cause}");
         if token == "reader-token" {
-            // By the names that Jira's screens have.
+            // By their names in Jira's screens.
             for lacking in ["Create Issues", "Add Comments", "Edit Own Comments"] {
                 assert!(cause.contains(lacking), "{cause}");
             }
@@ -215,7 +215,7 @@ async fn a_credential_that_ends_soon_is_warned_of_everywhere() {
             jira.tokens[0].expires_in = Some(days * 86_400 + 3600);
         });
         let site = plan.start_unproven().await.unwrap();
-        // The exit code is about all layers: those that the credential does not touch are to be proven by then.
+        // The exit code depends on all layers, so wait for those that the credential does not affect.
         let report = site.agent.until_status("the end to be known", |r| {
             let others = [&r.layers.network, &r.layers.tunnel, &r.layers.jira];
             r.credentials.iter().any(|c| c.expires.is_some())
@@ -250,7 +250,7 @@ async fn a_configuration_that_cannot_be_used_is_a_step_like_any_other() {
     let mut site = TestEnv::start().await.unwrap();
     let slip = |text: String| text.replace("mode = \"pat\"", "mode = \"pta\"");
     site.agent.edit_config(slip).unwrap();
-    // One that runs goes on by what it has read before, and is checked by that (`members`).
+    // A running agent keeps its previous configuration and is checked with that (`members.rs`).
     site.agent.process().kill();
     let (report, code) = check(&site, &[]);
     assert_eq!(code, Some(78));
@@ -302,14 +302,14 @@ fn text(site: &TestEnv) -> String {
     String::from_utf8(site.agent.run(&["check"]).unwrap().stdout).unwrap()
 }
 
-/// Of Jira's side, or of this host.
+/// A step of this host or of Jira's side.
 fn find<'a>(report: &'a CheckReport, step: &str) -> &'a CheckStep {
     let mut steps = report.steps.iter().rev().filter(|s| s.gateway.is_none());
     let found = steps.find(|s| s.step == step);
     found.unwrap_or_else(|| panic!("no step {step} in {report:#?}"))
 }
 
-/// Of the tunnel.
+/// A step of the tunnel.
 fn tunnel<'a>(report: &'a CheckReport, step: &str) -> &'a CheckStep {
     let mut steps = report.steps.iter().filter(|s| s.gateway.is_some());
     let found = steps.find(|s| s.step == step);
@@ -320,7 +320,7 @@ fn taken(report: &CheckReport) -> Vec<&str> {
     report.steps.iter().map(|s| s.step.as_str()).collect()
 }
 
-/// Cause and remedy.
+/// Cause and remedy of a failed step.
 fn failed(report: &CheckReport, step: &str) -> (String, String) {
     let step = find(report, step);
     assert_eq!(step.verdict, StepVerdict::Fail, "{report:#?}");
@@ -363,7 +363,7 @@ const LIVE: &[&str] = &[
     "forward",
     "round-trip",
 ];
-/// No session of the agent's that could have answered a probe.
+/// Without `session`: no session of the agent answers probes.
 const ALONE: &[&str] = &[
     "dns",
     "tcp",

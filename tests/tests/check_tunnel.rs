@@ -1,5 +1,5 @@
-//! `agent check` on the tunnel's side, against real gateways and proxies with each trouble: the hop that fails, the same
-//! with a running agent and without, and no credential that is tried once more.
+//! `agent check` of the tunnel, against real gateways and proxies with each kind of fault: it names the failing hop,
+//! with and without a running agent, and tries no credential once more.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
@@ -17,7 +17,7 @@ use server_stub::jira::{JiraStub, Settings};
 use std::net::TcpListener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Nobody listens there: these are about the tunnel.
+/// Nothing listens there: these tests are about the tunnel.
 const NO_JIRA: &str = "http://127.0.0.1:9";
 
 fn setup(sshd: &Sshd) -> AgentSetup {
@@ -38,7 +38,7 @@ fn tunnel(report: &CheckReport) -> Vec<&CheckStep> {
         .collect()
 }
 
-/// Exactly this hop of the tunnel fails; all before it are fine.
+/// Exactly this hop of the tunnel fails.
 fn fails_at(report: &CheckReport, hop: Hop, cause: &[&str]) -> CheckStep {
     let steps = tunnel(report);
     let bad = |s: &&&CheckStep| s.verdict == StepVerdict::Fail;
@@ -53,11 +53,11 @@ fn fails_at(report: &CheckReport, hop: Hop, cause: &[&str]) -> CheckStep {
     (**failed[0]).clone()
 }
 
-/// The same hop in status and log, in a check of the running agent, and in one without it.
+/// The same hop is named in status, log, a check of the running agent, and a check without it.
 async fn everywhere(mut agent: RunningAgent, hop: Hop, cause: &[&str]) -> CheckStep {
     let line = format!("(hop {hop})");
     let failed = |r: &StatusReport| {
-        // The status comes first.
+        // The status changes before the log line is written.
         r.connections[0].failed_hop.is_some() && agent.log().contains("(hop ")
     };
     let report = agent
@@ -107,15 +107,15 @@ async fn the_round_trip_needs_one_permitopen_only() {
         assert!(seen.contains("/jira/status"), "{seen}");
         assert!(seen.contains("Jira's 200"), "{seen}");
         assert_eq!(asked(&jira), before + 1);
-        // Packets of full size have come through.
+        // Full-size packets pass.
         let requests = jira.requests();
         let sent = requests.iter().rev().find(|r| is_of_check(r)).unwrap();
         assert!(sent.header("accept").unwrap().len() > 2_900, "{sent:?}");
     }
-    // What it was asked for is free again.
+    // The check has released the port.
     drop(TcpListener::bind(&bind).unwrap());
 
-    // The same key may go nowhere else.
+    // The key permits no other connection.
     let mut ssh = ssh_client(sshd.port(), &sshd.user(), &key);
     ssh.args(["-W", &other.to_string(), "127.0.0.1"]);
     let refused = ssh.output().unwrap();
@@ -134,8 +134,8 @@ fn is_of_check(request: &server_stub::jira::ReceivedRequest) -> bool {
         .is_some_and(|agent| agent.starts_with("jira-tunnel-agent-check"))
 }
 
-/// GatewayPorts of this sshd makes 127.0.0.1 of it, and the protocol tells nobody. The connection that stands by claims
-/// nothing but that it asks again.
+/// This sshd's GatewayPorts turns the bind into 127.0.0.1, which the protocol does not report. The standby connection
+/// reports only that it asks again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unconfirmed_bind_is_reported_as_requested() {
     let sshd = Sshd::start().unwrap();
@@ -214,7 +214,7 @@ async fn each_hop_that_fails_is_named_the_same_in_status_log_and_check() {
     everywhere(wrong.start().unwrap(), Hop::HostKey, &[&another, &real]).await;
 }
 
-/// Answers each connection with this, reads what comes for a moment, and closes.
+/// Answers each connection with these bytes, reads once, and closes.
 async fn serve(answer: &'static [u8]) -> TcpServer {
     let server = TcpServer::start(move |mut stream| async move {
         let _ = stream.write_all(answer).await;
@@ -275,7 +275,7 @@ async fn a_check_tries_a_refused_key_at_most_once() {
     assert_eq!(tries(), before + 1);
 }
 
-/// Attempts that have come as far as a key.
+/// Attempts that have offered a key.
 fn logins(sshd: &Sshd) -> usize {
     sshd.log().matches("Failed publickey").count()
 }

@@ -1,5 +1,5 @@
-//! Real Jira clients that know nothing of us play the vendor: each with a password and a token, passed through and
-//! replaced by the agent's own. The scripts are in `clients/`; `make setup` installs their libraries.
+//! Unmodified Jira clients as the vendor, each with a password and a token, passed through and replaced by the agent's
+//! own. The scripts are in `clients/`; `make setup` installs their libraries.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -30,7 +30,7 @@ enum Client {
     Node(&'static str),
 }
 
-/// What the library is told to log in with.
+/// The credential that the library uses.
 enum Login {
     Basic(&'static str, &'static str),
     Pat(&'static str),
@@ -153,5 +153,5 @@ impl Client {
     }
 }
 
-/// What the imitation Jira keeps of a body.
+/// Bytes of a body that the imitation Jira records.
 const BODY_HEAD: usize = 64 << 10;

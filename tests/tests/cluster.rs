@@ -28,7 +28,7 @@ async fn site(plan: TestEnvPlan, cluster: &JiraCluster) -> TestEnv {
 async fn create(url: &str, label: &str) {
     let issue = json!({"fields": {"labels": [label]}});
     let created = vendor().post(format!("{url}/rest/api/2/issue"));
-    // As a client would that has a session with somebody else.
+    // As a client with another server's session sends it.
     let created = created.header("cookie", "SERVERID=node2; JSESSIONID=S0.node2; foreign=1");
     let created = created
         .header("content-type", "application/json")
@@ -83,11 +83,11 @@ async fn many_requests_at_once_share_a_node_and_a_session_of_a_cluster() {
     }));
     let found = found.await;
     assert!(found.iter().all(|found| *found), "{found:?}");
-    // The agent's own probe has made the one that all share.
+    // The agent's own probe has created the shared session.
     assert!(cluster.sessions() <= 2, "{}", cluster.sessions());
 }
 
-/// What was created with the former token is found with the next one: the node stays.
+/// An issue created with the previous token is found with the next one, because the node stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refreshed_token_stays_on_its_cluster_node() {
     let cluster = JiraCluster::start().await.unwrap();

@@ -1,4 +1,4 @@
-//! The demo as a user meets it.
+//! The demo as a user runs it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::{agent::binary, wait::soon};

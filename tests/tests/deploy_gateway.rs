@@ -31,7 +31,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A gateway with two customers that are connected.
+/// A gateway with two connected customers.
 struct Two {
     gateway: InstalledGateway,
     acme: RunningAgent,
@@ -84,7 +84,7 @@ fn comment(customer: &str, key: &str) -> String {
     )
 }
 
-/// The gateway's own answer: its type and delivery.
+/// Status, type and delivery of the gateway's own answer.
 fn told(answer: &RawResponse) -> (u16, String, String) {
     let body: serde_json::Value = serde_json::from_slice(&answer.body)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&answer.body)));
@@ -106,7 +106,7 @@ fn told(answer: &RawResponse) -> (u16, String, String) {
             .unwrap()
             .starts_with("urn:jira-tunnel-gateway:problem:")
     );
-    // What Jira clients show of an error.
+    // The member that Jira clients show.
     let shown = body["errorMessages"][0].as_str().unwrap();
     assert!(shown.contains(body["title"].as_str().unwrap()), "{body}");
     assert!(
@@ -138,7 +138,7 @@ async fn each_customer_is_reached_by_its_name_and_by_no_other() {
         assert_eq!(asked.comments().len(), 1);
         assert_eq!(other.comments().get(&format!("{name}-1")), None);
     }
-    // Upper case and a port are the same name.
+    // Upper case and a port do not matter.
     let answer = ask(
         at,
         &format!("ACME.{DOMAIN}:8080"),
@@ -227,7 +227,7 @@ async fn a_customer_can_bind_its_own_socket_and_nothing_else() {
     assert_eq!((socket.mode() & 0o777, socket.gid()), (0o660, folder.gid()));
 
     let (key, _) = two.gateway.add("acme").unwrap();
-    // What is right first, so that the refusals below are none of the test's own.
+    // A permitted bind first: the refusals below are not caused by the test.
     refused_or_bound(&two.gateway, &key, "/s/other.sock", ForwardState::Bound).await;
     for bind in [
         "127.0.0.1:0",
@@ -242,7 +242,7 @@ async fn a_customer_can_bind_its_own_socket_and_nothing_else() {
     ] {
         refused_or_bound(&two.gateway, &key, bind, ForwardState::Refused).await;
     }
-    // Nor a way out of the gateway, nor a command, nor another's name.
+    // No connection from the gateway, no command and no other user name is permitted.
     let inside = format!("127.0.0.1:{}", two.gateway.monitoring().port());
     let asked: [(&str, &[&str], &[&str]); 5] = [
         ("acme", &["-W", &inside], &[]),
@@ -309,7 +309,7 @@ async fn an_offline_agent_is_reported_and_retakes_its_socket() {
     let other = ask(at, &host("bolt"), "/rest/api/2/issue/DEMO-7").await;
     assert_eq!(String::from_utf8_lossy(&other.body), issue("DEMO-7"));
 
-    // The socket that was left behind is no hindrance.
+    // The stale socket does not matter.
     assert!(
         two.gateway
             .path("/srv/jira-gateway/acme/s/jira.sock")
@@ -320,7 +320,7 @@ async fn an_offline_agent_is_reported_and_retakes_its_socket() {
     let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
     assert_eq!(String::from_utf8_lossy(&answer.body), issue("DEMO-7"));
 
-    // Nor a twin that is connected and dead.
+    // A connected but dead twin does not matter either.
     signal(two.acme.process().pid(), "STOP").unwrap();
     let (key, _) = two.gateway.add("acme").unwrap();
     let new = two
@@ -334,7 +334,7 @@ async fn an_offline_agent_is_reported_and_retakes_its_socket() {
     drop(two.bolt);
 }
 
-/// Asks until sshd has noticed that the agent is gone.
+/// Asks until sshd has noticed that the agent has ended.
 async fn offline(at: SocketAddr) -> RawResponse {
     loop {
         let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
@@ -350,8 +350,8 @@ async fn offline(at: SocketAddr) -> RawResponse {
 async fn a_connection_lost_after_sending_is_maybe_sent() {
     let mut two = Two::start().await;
     let at = two.gateway.services();
-    // On a connection that has carried a request before, too: HAProxy by itself would close it without a word, and the
-    // service's HTTP client might send the request again.
+    // Also on a reused connection: by default HAProxy would close it silently, and the service's HTTP client might send
+    // the request again.
     let mut first = kept_alive(at, &["HELD-1"]).await;
     let mut second = kept_alive(at, &["DEMO-1", "HELD-2"]).await;
     two.jira_of_acme.wait_until_held(2).await.unwrap();
@@ -374,7 +374,7 @@ async fn a_connection_lost_after_sending_is_maybe_sent() {
     }
 }
 
-/// A connection on which these comments were sent, one after the answer to another; the last is not answered.
+/// A connection on which these comments were sent one after the other; all but the last are answered.
 async fn kept_alive(at: SocketAddr, keys: &[&str]) -> TcpStream {
     let mut stream = TcpStream::connect(at).await.unwrap();
     let (last, before) = keys.split_last().unwrap();
@@ -412,14 +412,14 @@ async fn answer_of(stream: &mut TcpStream) -> RawResponse {
 async fn a_customer_that_is_removed_is_cut_off_and_leaves_nothing() {
     let two = Two::start().await;
     let (gateway, at) = (&two.gateway, two.gateway.services());
-    // Adding again changes nothing for the tunnel that stands.
+    // Adding the same customer again does not affect its tunnel.
     gateway.add("acme").unwrap();
     let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
     assert_eq!(answer.status, 200);
     let before: JoinHandle<_> = tokio::spawn(slow_download(at));
 
     gateway.customer(&["remove", "acme"]).unwrap();
-    // HAProxy takes the new list a moment later; until then nobody is behind the name.
+    // HAProxy loads the new list a moment later; until then the customer is offline.
     let forgotten = async || {
         let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
         match told(&answer) {
@@ -450,7 +450,7 @@ async fn a_customer_that_is_removed_is_cut_off_and_leaves_nothing() {
     assert_eq!(answer.status, 200);
 }
 
-/// Whether a download that takes a while came to its end.
+/// Whether a long download completes.
 async fn slow_download(at: SocketAddr) -> bool {
     let url = format!("http://{at}/secure/attachment/500000000/x");
     let answer = vendor().get(url).header("host", host("acme")).send().await;
@@ -496,7 +496,7 @@ fn the_token_of_the_script_is_one_that_agent_enroll_reads() {
     );
 }
 
-/// From the token to the first request, by the commands that the README names and nothing else.
+/// From the token to the first request, with the commands of the README alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_enrollment_works_from_token_to_request() {
     let (gateway, jira) = (InstalledGateway::start().unwrap(), jira().await.unwrap());
@@ -506,7 +506,7 @@ async fn the_documented_enrollment_works_from_token_to_request() {
     let text = customer.enroll_ok(token.trim(), &answers(&jira)).unwrap();
     let line = text.lines().find(|line| line.starts_with("restrict,"));
     let line = line.unwrap_or_else(|| panic!("no line for the vendor: {text}"));
-    // As a mail program on Windows may hand it on, too.
+    // With a line end as mail programs on Windows may add it.
     let added = gateway.customer_reads(&["add", "hosp", "-"], &format!("{line}\r\n"));
     assert!(added.unwrap().contains("hosp"));
     gateway.add("never").unwrap();
@@ -530,7 +530,7 @@ async fn the_documented_enrollment_works_from_token_to_request() {
     let trip = steps.iter().find(|step| step["step"] == "round-trip");
     assert_eq!(trip.unwrap()["verdict"], "skipped", "{checked:#}");
 
-    // Whether somebody is there is what the metrics are for.
+    // The metrics show who is connected.
     let shown = async || {
         let both = (up(&gateway, "hosp").await, up(&gateway, "never").await);
         (both == (Some(true), Some(false))).then_some(())
@@ -538,7 +538,7 @@ async fn the_documented_enrollment_works_from_token_to_request() {
     until("metrics of who is connected", shown).await.unwrap();
 }
 
-/// What the metrics say of a customer.
+/// Whether a customer is up according to the metrics.
 async fn up(gateway: &InstalledGateway, customer: &str) -> Option<bool> {
     let metrics = ask(gateway.monitoring(), "any", "/metrics").await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();

@@ -1,6 +1,5 @@
-//! What comes by a forward while its gateway has not heard yet that it is to let go of it: the agent stops, or a changed
-//! configuration has the forward no more. The gateway accepts connections until it has read so, and what it has accepted
-//! is answered.
+//! Requests that arrive on a forward while the agent stops or removes it. The gateway accepts connections until it has
+//! read the cancellation, and every accepted request is answered.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::{
@@ -33,7 +32,7 @@ async fn a_silent_gateway_does_not_delay_the_stop_of_an_idle_agent() {
     signal(env.agent.process().pid(), "TERM").unwrap();
     let ended = env.agent.process().wait(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(0));
-    // Which ends a session that owes an answer for long enough.
+    // Keep-alives would end a session that owes an answer for too long.
     assert!(!env.agent.log().contains("session lost"));
 }
 
@@ -133,10 +132,10 @@ impl Vendor {
     }
 }
 
-/// By what one sees that the gateway has been told.
+/// What shows that the agent has notified the gateway.
 enum Seen {
     Draining,
-    /// These are the forwards of the connection.
+    /// The connection has these forwards.
     Forwards(&'static [&'static str]),
 }
 

@@ -1,4 +1,4 @@
-//! The way out of a company's network, through real proxies and TLS, by the real agent.
+//! From a company network to the gateway: real proxies and TLS, and the real agent.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
@@ -15,7 +15,7 @@ use e2e::{
 };
 use std::path::Path;
 
-/// Nobody listens there: the agent's own answer is enough to show that bytes come through.
+/// Nothing listens there: the agent's own answer shows that bytes pass.
 const NO_JIRA: &str = "http://127.0.0.1:9";
 
 fn setup(sshd: &Sshd) -> AgentSetup {
@@ -23,7 +23,7 @@ fn setup(sshd: &Sshd) -> AgentSetup {
     setup.forward("jira", "127.0.0.1:0", NO_JIRA)
 }
 
-/// Through the proxy at this URL, with this login.
+/// Through the proxy at this URL, with this user name and password.
 fn by_proxy(sshd: &Sshd, url: &str, login: Option<(&str, &str)>) -> AgentSetup {
     let setup = setup(sshd).tunnel("proxy", url);
     match login {
@@ -36,7 +36,7 @@ fn by_proxy(sshd: &Sshd, url: &str, login: Option<(&str, &str)>) -> AgentSetup {
     }
 }
 
-/// To sshd through this stunnel or HAProxy.
+/// To sshd through this TLS terminator.
 fn inside_tls(setup: AgentSetup, tls: &NetworkPart, ca_file: Option<&Path>) -> AgentSetup {
     let setup = setup.tunnel("gateways", vec![format!("tls://{}", tls.address())]);
     match ca_file {
@@ -45,7 +45,7 @@ fn inside_tls(setup: AgentSetup, tls: &NetworkPart, ca_file: Option<&Path>) -> A
     }
 }
 
-/// The tunnel is proven, and a request of the vendor's gets the agent's answer.
+/// The tunnel is proven, and a request of the vendor gets the agent's answer.
 async fn carries(agent: &RunningAgent) -> StatusReport {
     let bound = agent.until_bound().await.unwrap();
     let proven = |r: &StatusReport| r.layers.tunnel.state == LayerState::Proven;
@@ -59,9 +59,9 @@ async fn carries(agent: &RunningAgent) -> StatusReport {
     report
 }
 
-/// The network fails at this hop, with this cause and this remedy.
+/// The network layer fails at this hop, with this cause and this remedy.
 async fn fails(agent: &RunningAgent, hop: Hop, cause: &[&str], remedy: &str) {
-    // The status comes before the log.
+    // The status changes before the log line is written.
     let failed = |r: &StatusReport| {
         r.connections[0].network.state == LayerState::Failed && agent.log().contains("(hop ")
     };
@@ -115,7 +115,7 @@ async fn a_proxy_that_refuses_the_login_is_not_retried_soon() {
         .unwrap();
     let cause = [url.as_str(), "refused the login", "407", "\"acme\""];
     fails(&agent, Hop::Proxy, &cause, "may be locked").await;
-    // An account is not locked by an agent that goes on asking: the next attempt is a minute away.
+    // The next attempt is a minute away, so that the account is not locked.
     let report = agent.status().await.unwrap();
     let next = report.connections[0].next_retry_seconds.unwrap();
     assert!(next > 20.0, "next attempt in {next} s");
@@ -232,7 +232,7 @@ async fn tls_that_is_intercepted_names_the_issuer() {
     let inspecting = TestCa::new("Corp Inspection CA").unwrap();
     let tls = stunnel(sshd.port(), &inspecting).await.unwrap();
     let ca_file = vendor.write(sshd.folder()).unwrap();
-    // Many companies put their inspecting proxy's CA into the system's store; the vendor's file alone counts.
+    // The system's trust store often contains the CA of an inspecting proxy; only the vendor's file counts.
     let folder = tempfile::tempdir().unwrap();
     let system = inspecting.write(folder.path()).unwrap();
     let inspected = [("SSL_CERT_FILE", system.to_str().unwrap())];
@@ -248,7 +248,7 @@ async fn tls_that_is_intercepted_names_the_issuer() {
         ];
         fails(&agent, Hop::Tls, &cause, "exempt").await;
     }
-    // That store is the one that counts where no file is named.
+    // Without a CA file, the system's trust store counts.
     let setup = inside_tls(setup(&sshd), &tls, None);
     carries(&setup.start_with(&inspected).unwrap()).await;
 }

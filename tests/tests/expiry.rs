@@ -1,5 +1,5 @@
-//! When certificates end: what a running agent says of the SSH user certificate it logs in to the gateway with and of
-//! the TLS client certificate it shows to Jira, 30, 14 and 7 days before.
+//! Expiring certificates: what a running agent reports of its SSH user certificate and of its TLS client certificate
+//! 30, 14 and 7 days before the end.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
@@ -24,7 +24,7 @@ use std::{
 async fn expiring_certificates_are_warned_of_30_14_and_7_days_before() {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("tls.pem"), folder.path().join("tls.key"));
-    // There has to be one at the first start; Jira does not take it.
+    // The first start needs one, which Jira does not accept.
     tls_certificate(
         &CertificateAuthority::new().unwrap(),
         40,
@@ -48,7 +48,7 @@ async fn expiring_certificates_are_warned_of_30_14_and_7_days_before() {
     let mut site = plan.start_unproven().await.unwrap();
     let ca = site.sshd.folder().join("ca");
     keygen(&ca, &["-t", "ed25519"], "").unwrap();
-    // From here on the certificate alone opens the gateway.
+    // From here on only the certificate permits the login.
     fs::remove_file(site.sshd.folder().join("authorized_keys")).unwrap();
 
     for (days, urgency, overall) in [
@@ -108,7 +108,7 @@ async fn expiring_certificates_are_warned_of_30_14_and_7_days_before() {
     accepted.await.unwrap();
 }
 
-/// Jira itself says when a personal access token ends.
+/// Jira reports when a personal access token ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_agent_warns_of_a_token_whose_end_jira_tells() {
     let plan = TestEnv::builder().pat(BOT_TOKEN).jira(|jira| {
@@ -128,7 +128,7 @@ async fn a_running_agent_warns_of_a_token_whose_end_jira_tells() {
     told_of(&site, &told, kind, Some("jira"), 9, urgency);
 }
 
-/// By `agent status`, `--json` and metrics alike.
+/// Checks `agent status`, `--json` and metrics.
 fn told_of(
     site: &TestEnv,
     report: &StatusReport,
@@ -178,7 +178,7 @@ fn told_of(
     }
 }
 
-/// Made 60 days ago, and good for so many days and a half.
+/// Issues a certificate that began 60 days ago and ends in this many days and a half.
 fn tls_certificate(authority: &CertificateAuthority, days: u64, certificate: &Path, key: &Path) {
     let now = SystemTime::now();
     let end = now + DAY * u32::try_from(days).unwrap() + DAY / 2;

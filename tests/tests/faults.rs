@@ -1,5 +1,5 @@
-//! `agent run` while things break, and under loads that could break it: what the vendor gets is right or a clean
-//! failure, and everything comes back by itself.
+//! `agent run` while parts of the path break, and under heavy load: the vendor gets a right answer or a clean failure,
+//! and everything recovers by itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, StatusReport};
@@ -93,7 +93,7 @@ async fn a_silent_gateway_under_load_is_noticed_and_left() {
         "noticed after {noticed:?}: {:?}",
         report.connections[0].tunnel
     );
-    // Four seconds by its settings; the rest is for a machine that is busy.
+    // Four seconds by its settings; the rest is for a busy machine.
     assert!(noticed < Duration::from_secs(20), "{noticed:?}");
     load.until_failed(8).await.unwrap();
 
@@ -122,7 +122,7 @@ async fn rekeying_during_transfers_changes_no_byte() {
     let expected = digest(LENGTH);
     assert_eq!(uploaded.unwrap(), expected);
     assert_eq!(downloaded.unwrap(), expected);
-    // One line each time that keys come into use which are not the first.
+    // One line for each change of keys.
     let rekeys = env.sshd.log().matches("rekeying in, input").count();
     println!("{rekeys} rekeys");
     assert!(rekeys >= 10, "{rekeys} rekeys");
@@ -149,7 +149,7 @@ async fn two_hundred_channels_at_once_are_all_answered() {
     let report = env.agent.status().await.unwrap();
     assert_eq!(report.connections[0].channels, CHANNELS);
     assert_eq!(report.forwards[0].in_flight, CHANNELS as u64);
-    // One more finds its place beside them.
+    // One more request passes meanwhile.
     let mut beside = HttpCaller::connect(addr).await.unwrap();
     let answer = beside.get("/rest/api/2/issue/DEMO-1").await.unwrap();
     assert_eq!(*answer.body(), issue("DEMO-1"));
@@ -189,7 +189,7 @@ async fn a_stopping_agent_finishes_requests_and_takes_no_new_ones() {
     assert!(report.agent.draining);
     assert_eq!(report.forwards[0].in_flight, 1);
     assert!(env.agent.process().is_running(), "a request is under way");
-    // What was on its way would still be answered, and the client told to come by another connection.
+    // A request in transit is still answered, with `Connection: close`.
     let mut more = 0;
     while let Ok(answer) = idle.get("/rest/api/2/issue/DEMO-2").await {
         more += 1;
@@ -200,7 +200,7 @@ async fn a_stopping_agent_finishes_requests_and_takes_no_new_ones() {
     env.jira.release();
     let answer = within(30, slow).await.unwrap().unwrap();
     assert_eq!(*answer.body(), issue("HELD-1"));
-    // The limit is 30 s for requests under way, and there are none any more.
+    // The limit of 30 s is for requests in progress; there are none.
     let limit = Duration::from_secs(25);
     let status = env.agent.process().wait(limit).await.unwrap();
     assert!(status.success(), "{status}");
@@ -221,7 +221,7 @@ async fn what_a_stop_cuts_off_is_told_by_its_delivery_state() {
 
     signal(env.agent.process().pid(), "TERM").unwrap();
     let answer = within(30, held).await.unwrap().unwrap();
-    // Not 503: stock clients send that again by themselves, and Jira may have seen this one.
+    // Not 503: stock clients repeat such requests, and Jira may have received this one.
     assert_eq!(answer.status(), 502);
     let problem: serde_json::Value = serde_json::from_str(answer.body()).unwrap();
     assert_eq!(
@@ -240,7 +240,7 @@ async fn an_agent_killed_and_started_again_has_its_port_back() {
     let load = BackgroundLoad::start(addr, 4);
     load.until_answered(100).await.unwrap();
     for _ in 0..2 {
-        // With SIGKILL: no goodbye, and its runtime socket stays behind.
+        // With SIGKILL: no disconnect, and a stale runtime socket.
         let killed = env.agent.process().pid();
         env.agent.restart().unwrap();
         assert_ne!(env.agent.process().pid(), killed);
@@ -295,7 +295,7 @@ async fn stalled_transfers_delay_no_other_request() {
     );
     assert!(peak < before + GROWTH, "{} KiB more", (peak - before) >> 10);
 
-    // What was held went on without a loss.
+    // The stalled transfers complete without a loss.
     env.jira.release();
     let expected = digest(LENGTH);
     let uploaded = within(60, upload).await.unwrap();
@@ -306,6 +306,7 @@ async fn stalled_transfers_delay_no_other_request() {
     assert_eq!(generation(&report), 1, "the same session");
 }
 
-/// Of two stalled transfers of 100 MiB each beside thirty busy connections: 1 MiB of channel memory each, 8 MiB on the
-/// way to the spool file, 1 MiB of backlog to the gateway, read buffers, and what the allocator keeps of them.
+/// Largest growth of memory by two stalled transfers of 100 MiB each and thirty busy connections: 1 MiB of channel
+/// memory each, 8 MiB on the way to the spool file, 1 MiB of backlog to the gateway, read buffers, and the allocator's
+/// reserve.
 const GROWTH: u64 = 48 << 20;

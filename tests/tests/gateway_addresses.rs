@@ -1,5 +1,5 @@
-//! A gateway's name with several addresses, of which one is bad: what the agent learns past TCP is used for the next attempt.
-//! The name is resolved by the test; sshd is on 127.0.0.1, and the other gateway on 127.0.0.2, the first of the name.
+//! A gateway's name with several addresses, one of them bad: what the agent learns after TCP is used for the next
+//! attempt. The test resolves the name: sshd is on 127.0.0.1, the other gateway on 127.0.0.2, the first address.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// What the first address does once TCP stands.
+/// What the first address does after the TCP handshake.
 #[derive(Clone, Debug)]
 enum Behavior {
     Silent,
@@ -37,11 +37,11 @@ enum Behavior {
     Says(&'static str),
     /// Leads to the sshd at this address.
     Leads(String),
-    /// The same until this is cancelled.
+    /// As `Leads`, until this is cancelled.
     LeadsUntil(String, CancellationToken, Ending),
 }
 
-/// What becomes of the connections then.
+/// What happens to the connections then.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
     Silence,
@@ -141,7 +141,7 @@ async fn an_address_that_fails_past_tcp_is_followed_by_the_next_one() {
         settings.login_timeout = Duration::from_secs(4);
         let handle = supervise(settings);
         until_connections(&handle, serves).await;
-        // Another host key is asked for once more, by another type.
+        // A wrong host key leads to one more attempt, for another key type.
         let calls = 1 + usize::from(matches!(behavior, Behavior::Leads(_)));
         assert_eq!(first.calls(), calls, "{behavior:?}");
         let view = handle.connections().remove(0);
@@ -176,7 +176,7 @@ async fn an_address_that_falls_silent_is_left() {
 }
 
 /// After an address that cuts sessions before they serve, the agent tries the next one.
-/// No forward is granted here, so that a session has served nobody when it is cut.
+/// No forward is granted, so that no session has served when it is cut.
 #[tokio::test]
 async fn an_address_that_cuts_new_sessions_is_left() {
     let sshd = Sshd::with(&["PermitListen 127.0.0.1:1"]).unwrap();
@@ -243,7 +243,7 @@ async fn a_cause_names_the_address_that_failed() {
     until_connections(&handle, |c| names(c, "127.0.0.1")).await;
 }
 
-/// What a gateway says in place of a banner, and what is made of it.
+/// Texts in place of a banner, and what the agent makes of them.
 #[tokio::test]
 async fn sshds_refusals_before_the_banner_are_quoted() {
     for (text, words, slow) in [
@@ -307,7 +307,7 @@ async fn a_gateway_that_cuts_unused_sessions_is_named() {
     until_connections(&handle, |c| c[0].forwards[0].state == ForwardState::Bound).await;
 }
 
-/// `agent check` without a running agent, and `agent enroll`, ask so whether they go on with the next address.
+/// `agent check` without a running agent and `agent enroll` use this to continue with the next address.
 #[tokio::test]
 async fn whoever_opens_one_session_goes_on_with_the_next_address_too() {
     let sshd = Sshd::start().unwrap();

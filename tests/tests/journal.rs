@@ -1,5 +1,5 @@
-//! What an administrator reads in plain `journalctl`: the real agent, a real systemd-journald in a mount namespace of
-//! its own. Needs root.
+//! What an administrator reads in plain `journalctl`: the real agent and a real systemd-journald in their own mount
+//! namespace. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::{
@@ -14,14 +14,14 @@ use std::{
     process::Command,
 };
 
-/// An agent whose lines go to a journal, and what `journalctl` shows of them.
+/// An agent that logs to a journal, and the output of `journalctl`.
 struct Journal {
     process: ChildProcess,
     shown: PathBuf,
 }
 
 impl Journal {
-    /// Starts the site's agent again, with a journal.
+    /// Restarts the agent with a journal.
     fn of(site: &mut TestEnv) -> Self {
         site.agent.process().kill();
         let to_journald =
@@ -49,7 +49,7 @@ impl Journal {
         Self { process, shown }
     }
 
-    /// Waits for a line with all these words, and gives it.
+    /// Waits for a line with all these words and returns it.
     async fn line(&self, words: &[&str]) -> String {
         let found = async || {
             let shown = read(&self.shown);
@@ -77,7 +77,7 @@ async fn each_line_says_what_where_why_and_what_to_do() {
     journal
         .line(&[rejected, "login-retry): Jira refused", "; remedy: "])
         .await;
-    // Once, and there is one.
+    // There is a credential, and one line about it.
     let shown = read(&journal.shown);
     assert!(!shown.contains("there is no credential"), "{shown}");
     journal
@@ -88,7 +88,7 @@ async fn each_line_says_what_where_why_and_what_to_do() {
         ])
         .await;
 
-    // The status comes once the socket is there.
+    // Wait for the runtime socket.
     site.agent
         .until_status("the forward", |r| !r.connections.is_empty())
         .await

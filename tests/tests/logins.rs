@@ -1,5 +1,4 @@
-//! Logins end to end: a refused one is sent once, and the vendor's never reaches Jira where the
-//! agent has its own.
+//! Credentials end to end: a rejected one is sent once, and the vendor's never reaches Jira if the agent has its own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, OverallState};
@@ -40,13 +39,13 @@ async fn a_wrong_password_reaches_jira_once_however_many_requests_come() {
     assert!(remedy.contains("password"), "{remedy}");
     assert_eq!(site.agent.status_output().unwrap().1, 2);
 
-    // The account is not locked: a person logs in as ever.
+    // The account is not locked: a person can log in.
     let person = direct(&site)
         .get(site.jira().url.clone() + MYSELF)
         .basic_auth(BOT, Some(BOT_PASSWORD));
     assert_eq!(person.send().await.unwrap().status(), 200);
 
-    // Mended, it works without a restart.
+    // A corrected password works without a restart.
     site.change_secret(BOT_PASSWORD).unwrap();
     site.until_answered(MYSELF).await.unwrap();
     site.until_proven().await.unwrap();
@@ -71,7 +70,7 @@ async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
     // The agent's own probe confirms it.
     site.agent.login_failure().await.unwrap();
 
-    // Changed back in Jira: the agent cannot know, and does not try.
+    // The password is changed back in Jira; the agent does not know that and does not try.
     site.jira().set_password(BOT, BOT_PASSWORD);
     site.jira().clear_requests();
     let (status, problem) = problem_of(site.get(MYSELF).await.unwrap()).await;
@@ -83,7 +82,7 @@ async fn a_login_that_was_refused_is_tried_again_when_an_admin_says_so() {
     site.until_proven().await.unwrap();
 }
 
-/// Jira answers 200 and "nothing found" to a bad token; a vendor would believe it.
+/// Jira answers a search with a bad token 200 and "nothing found", which a vendor would believe.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_token_is_no_empty_search_result() {
     let site = TestEnv::start().await.unwrap();
@@ -96,7 +95,7 @@ async fn an_expired_token_is_no_empty_search_result() {
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
     let report = site.agent.until_login(LayerState::Failed).await.unwrap();
     assert_eq!(report.overall, OverallState::Down);
-    // As the agent's own probe found it.
+    // The cause is from the agent's own probe.
     assert!(report.layers.login.cause.unwrap().contains("(401)"));
     assert!(report.layers.login.remedy.unwrap().contains("token"));
     assert_eq!(report.layers.jira.state, LayerState::Proven);
@@ -160,7 +159,7 @@ async fn the_vendors_identity_stays_outside_where_the_agent_has_its_own() {
 
 async fn stays_outside(plan: TestEnvPlan) {
     let site = plan.start().await.unwrap();
-    // A session that really logs in as the administrator.
+    // A valid session of the administrator.
     let session = direct(&site)
         .get(site.jira().url.clone() + MYSELF)
         .basic_auth("admin", Some("admin-password"));
@@ -284,7 +283,7 @@ async fn passed_through_the_vendors_login_is_jiras_affair() {
         "the vendor's own session is the vendor's"
     );
 
-    // A wrong password is answered by Jira itself, each time; nothing is held back.
+    // Jira itself answers each wrong password; no request is held back.
     for _ in 0..2 {
         let answer = vendor()
             .get(&url)
@@ -358,7 +357,7 @@ async fn a_header_of_the_vendors_reaches_jira_once_the_customer_names_it() {
     assert_eq!(send().await.as_deref(), Some("7"));
 }
 
-/// How often Jira was shown a credential, probes of the agent's own included.
+/// How many requests with a credential have reached Jira, the agent's probes included.
 fn logins(site: &TestEnv) -> usize {
     let requests = site.jira().requests();
     requests
@@ -391,7 +390,7 @@ async fn problem_of(answer: Response) -> (u16, Value) {
     json_of(answer).await
 }
 
-/// Somebody inside the customer's network.
+/// A person inside the customer's network.
 fn direct(site: &TestEnv) -> reqwest::Client {
     let ca =
         reqwest::Certificate::from_pem(site.jira().ca_pem.as_ref().unwrap().as_bytes()).unwrap();

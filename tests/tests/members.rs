@@ -1,4 +1,4 @@
-//! Who is no root: a member of the agent's group looks at everything and reads no secret, and anybody else is told so.
+//! Commands without root: a member of the agent's group sees everything but secrets, and others are told who may ask.
 //! Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -77,7 +77,7 @@ async fn group_members_may_check_without_reading_secrets() {
         assert!(!output_text(output).contains(BOT_TOKEN));
     }
 
-    // Without an agent the check needs the secrets, and nobody is told to loosen their mode.
+    // Without an agent the check needs the secrets; it does not suggest to loosen their mode.
     site.agent.process().kill();
     let checked = run(&dir, GROUP, &["check"]);
     assert_eq!(checked.status.code(), Some(77), "{}", output_text(&checked));
@@ -117,7 +117,7 @@ async fn others_are_told_who_may_ask() {
 }
 
 /// A bad change on disk is a warning; the running agent is checked with the configuration it uses.
-/// The next reload would be refused; the agent that runs is well.
+/// The next reload would be refused; the running agent is healthy.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_uses_the_running_configuration() {
     let site = site().await;

@@ -1,5 +1,5 @@
-//! OAuth 2.0 end to end: the real agent logs in at an imitation Jira that rotates without leeway, renews, and says
-//! what is wrong when it cannot.
+//! OAuth 2.0 end to end: the real agent logs in to an imitation Jira that rotates tokens without leeway, refreshes, and
+//! reports why it cannot.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::LayerState;
@@ -56,7 +56,7 @@ async fn a_person_logs_in_by_pasting_and_the_running_agent_takes_it_up() {
     let issue: Value = issue.json().await.unwrap();
     assert_eq!(issue["fields"]["reporter"]["name"], "acme-bot");
 
-    // Nothing of it is anybody else's to see.
+    // The tokens are readable by their owner only.
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(site.token_file()), 0o600);
     assert_eq!(mode(site.token_file().parent().unwrap().into()), 0o700);
@@ -76,7 +76,7 @@ async fn a_browser_on_this_host_comes_back_by_itself() {
     let mut site = plan.start_unproven().await.unwrap();
     let mut dialogue = LoginProcess::start(site.agent.dir()).unwrap();
     let address = dialogue.address().await.unwrap();
-    // Somebody else's answer is refused, and the wait goes on.
+    // A forged answer is refused, and the command keeps waiting.
     let forged = browser().get(format!("{redirect}?code=forged&state=other"));
     assert_eq!(forged.send().await.unwrap().status(), 400);
     let elsewhere = browser().get(format!("http://127.0.0.1:{port}/favicon.ico"));
@@ -139,7 +139,7 @@ async fn tokens_are_refreshed_before_they_expire() {
         (site.jira().oauth2_counts().refreshes >= 2).then_some(())
     };
     until("two refreshes", renewed).await.unwrap();
-    // Ahead of the end: Jira has not refused one of them.
+    // Jira has rejected no request, so each refresh came before the expiry.
     let refused = site
         .jira()
         .requests()
@@ -159,7 +159,7 @@ async fn an_expired_token_is_refreshed_once_for_all_requests() {
     }
     assert_eq!(site.jira().oauth2_counts().refreshes, 1);
 
-    // A write is sent a second time too: the refusal says that it was not carried out.
+    // A write is repeated too: the rejection means that it was not carried out.
     site.jira().expire_oauth2_tokens(false);
     let before = issues(&site).await;
     site.jira().expire_oauth2_tokens(false);
@@ -172,7 +172,7 @@ async fn an_expired_token_is_refreshed_once_for_all_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_cannot_be_repeated_fails_once() {
     let site = logged_in().await;
-    // Taken for anonymous, a search is answered 200: whether it did something, nobody knows.
+    // An anonymous search is answered 200: whether it had an effect is unknown.
     site.jira().expire_oauth2_tokens(false);
     let jql = json!({ "jql": "project = DEMO" });
     let (status, problem) = json_of(site.post(SEARCH, &jql).await.unwrap()).await;
@@ -184,7 +184,7 @@ async fn a_request_that_cannot_be_repeated_fails_once() {
     );
     assert_eq!(site.post(SEARCH, &jql).await.unwrap().status(), 200);
 
-    // Too large to be kept.
+    // Too large to be kept for a repetition.
     site.jira().expire_oauth2_tokens(false);
     let large = issue().to_string() + &" ".repeat(100_000);
     let post = vendor().post(site.vendor_url() + ISSUE).body(large);
@@ -210,7 +210,7 @@ async fn rotation_survives_a_restart_and_the_old_tokens_are_dead() {
     let counts = site.jira().oauth2_counts();
     assert_eq!((counts.codes, counts.refreshes), (1, 1));
 
-    // Whoever comes with the old one, as a second agent on a copied state folder does, is told to log in.
+    // The old tokens, as in a copied state folder, require a new login.
     fs::write(site.token_file(), serde_json::to_vec(&old).unwrap()).unwrap();
     let report = site.until_login_fails(MYSELF).await.unwrap();
     let login = report.layers.login;
@@ -239,7 +239,7 @@ async fn a_login_that_jira_ended_says_so_and_a_new_one_is_taken_up() {
     let remedy = problem["remedy"].as_str().unwrap();
     assert!(remedy.contains("quote request_id"), "{problem}");
     assert!(!problem.to_string().contains("agent login"), "{problem}");
-    // It does not ask again for what it was refused.
+    // The agent does not repeat a refused refresh.
     let refused = site.jira().oauth2_counts().refused;
     assert_eq!(refused, 1);
     let renewed = site.agent.run(&["login", "--renew"]).unwrap();
@@ -267,7 +267,7 @@ async fn logging_out_revokes_and_deletes() {
     site.agent.succeed(&["logout"]).unwrap();
 }
 
-/// Nobody could revoke them afterwards: they are gone here.
+/// The tokens are deleted here, so nothing could revoke them later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logout_without_jira_names_what_stays_valid() {
     let mut site = logged_in().await;
@@ -338,7 +338,7 @@ async fn a_refresh_token_from_a_file_needs_no_login() {
     site.agent.restart().unwrap();
     site.until_proven().await.unwrap();
     assert_eq!(site.jira().oauth2_counts().refreshes, 1);
-    // It has served: neither a restart nor a logout takes it for news.
+    // Once used, the file is ignored after a restart and after a logout.
     site.agent.restart().unwrap();
     site.until_proven().await.unwrap();
     assert_eq!(site.jira().oauth2_counts().refreshes, 1);
@@ -347,7 +347,7 @@ async fn a_refresh_token_from_a_file_needs_no_login() {
     assert_eq!(site.jira().oauth2_counts().refused, 0);
 }
 
-/// Cloud by its own rules: no PKCE, an audience, leeway; and both ways in which a dead refresh token is told.
+/// With Cloud's rules: no PKCE, an audience, a leeway, and two forms of answers to a dead refresh token.
 #[tokio::test(flavor = "multi_thread")]
 async fn both_forms_of_a_dead_cloud_token_ask_for_a_login() {
     let settings = cloud::Settings {
@@ -373,7 +373,7 @@ async fn both_forms_of_a_dead_cloud_token_ask_for_a_login() {
             output_text(&done)
         );
 
-        // An answer that is lost is no end: the old token has leeway.
+        // After a lost answer, the old token still works within its leeway.
         cloud.drop_token_responses(1);
         let lost = desk.run(&["login", "--renew"]).unwrap();
         assert!(!lost.status.success(), "{}", output_text(&lost));
@@ -391,7 +391,7 @@ async fn both_forms_of_a_dead_cloud_token_ask_for_a_login() {
         );
         assert!(desk.stored_tokens().unwrap()["ended"].is_string());
     }
-    // There is nothing to revoke at, and the command says where the person does it.
+    // Cloud has no revocation endpoint; the command names the page for it.
     let out = desk.run(&["logout"]).unwrap();
     assert!(
         output_text(&out).contains("id.atlassian.com"),
@@ -401,7 +401,7 @@ async fn both_forms_of_a_dead_cloud_token_ask_for_a_login() {
     assert!(!desk.token_file().exists());
 }
 
-/// The access token serves for an hour; the secret that cannot renew it any more shows now.
+/// The access token stays valid for an hour; a wrong client secret is reported at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_client_secret_degrades_the_login_while_the_token_serves() {
     let site = logged_in().await;
@@ -411,7 +411,7 @@ async fn a_wrong_client_secret_degrades_the_login_while_the_token_serves() {
         let report = site.agent.until_login(LayerState::Degraded).await.unwrap();
         assert!(changed.elapsed() < SOON, "{:?}", changed.elapsed());
         let report = match report.layers.login.cause.as_deref() {
-            // Asked about, and not answered yet.
+            // Jira has not answered the check of the new secret yet.
             Some(cause) if cause.contains("has changed") => {
                 let refused = site.agent.until_status("the secret to be refused", |r| {
                     let cause = r.layers.login.cause.as_deref();
@@ -481,7 +481,7 @@ fn issue() -> Value {
     new_issue("by token")
 }
 
-/// As Jira itself counts them.
+/// Number of issues in Jira.
 async fn issues(site: &TestEnv) -> u64 {
     let search = browser().get(site.jira().url.clone() + "/rest/api/2/search?maxResults=0");
     let found = search.bearer_auth("admin-token").send().await.unwrap();

@@ -1,5 +1,5 @@
-//! A vendor that runs its own OAuth, with libraries that know nothing of us: what the preset `oauth-dance` lets through
-//! is what they need, and a signature made over Jira's own URL verifies behind the agent.
+//! A vendor that runs its own OAuth with unmodified libraries: the preset `oauth-dance` permits what they need, and a
+//! signature over Jira's own URL is valid behind the agent.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::auth::oauth1::SigningKey;
@@ -66,7 +66,7 @@ async fn a_vendors_own_oauth2_works_through_the_tunnel() {
     }
 }
 
-/// `Authlib` gets tokens; they are the last line that the script prints.
+/// Gets tokens with Authlib; they are the last line of the script's output.
 async fn dance(site: &TestEnv, tap: &CapturingProxy, login: [&str; 3]) -> Vec<String> {
     let mut command = client_script::python("authlib_dances.py");
     command.args([&tunnel_url(tap), &site.jira().url, BOT, BOT_PASSWORD]);
@@ -75,7 +75,7 @@ async fn dance(site: &TestEnv, tap: &CapturingProxy, login: [&str; 3]) -> Vec<St
     serde_json::from_str(said.lines().last().unwrap()).unwrap()
 }
 
-/// What reached Jira, but for the person's browser, went through the tunnel, and as it was sent.
+/// All requests at Jira except the browser's went through the tunnel unchanged.
 fn assert_all_went_through(site: &TestEnv, tap: &CapturingProxy) {
     let sent = tap.requests();
     let received = site.received();
@@ -108,7 +108,7 @@ fn assert_signed_by_the_vendor(site: &TestEnv) {
     }
 }
 
-/// Of all that has to do with OAuth, the preset lets four endpoints through, with one method.
+/// Of all OAuth endpoints the preset permits only those of the dance, with one method each.
 async fn assert_dance_endpoints_alone(site: &TestEnv) {
     site.jira().clear_requests();
     let url = site.vendor_url();

@@ -1,5 +1,5 @@
-//! `agent run` with a stock OpenSSH sshd as its gateway, seen as its administrator and the vendor see it: requests,
-//! status, exit codes, log.
+//! `agent run` with a stock OpenSSH sshd as its gateway, as its administrator and the vendor see it: requests, status,
+//! exit codes, log.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{ConnectionPhase, ForwardState, LayerState, OverallState, StatusReport};
@@ -99,7 +99,7 @@ async fn a_port_that_is_not_permitted_leaves_the_session() {
         .until_status("one of two forwards", mixed)
         .await
         .unwrap();
-    // It is asked for again, on the same session.
+    // The forward is requested again on the same session.
     let denials = || sshd.log().matches("request was denied").count();
     let before = denials();
     agent
@@ -114,7 +114,7 @@ async fn a_port_that_is_not_permitted_leaves_the_session() {
     assert_eq!(code, 1, "degraded:\n{shown}");
     assert!(shown.contains("remedy") && shown.contains("permitlisten"));
 
-    // Where it is the only one, no request can pass.
+    // If it is the only forward, no request can pass.
     let alone = setup.forward("other", &other, &jira.url()).start().unwrap();
     let down = |r: &StatusReport| forward_state(r, 0) == ForwardState::Refused;
     alone.until_status("the refusal", down).await.unwrap();
@@ -262,17 +262,17 @@ async fn a_wrong_host_key_prevents_the_login() {
         );
     }
     assert!(shown.contains("ssh-keyscan"), "no remedy in\n{shown}");
-    // Not even the user's name was told.
+    // Not even the user name was sent.
     sshd.logged("Connection closed by").await.unwrap();
     assert!(!sshd.log().contains(LOGIN), "{}", sshd.log());
 
-    // This log would show it.
+    // sshd logs the user name of a real login.
     let right = setup.start().unwrap();
     right.until_proven().await.unwrap();
     sshd.logged(LOGIN).await.unwrap();
 }
 
-/// The session is refused past SSH's banner, and the next attempt is not soon; returns the text of the status.
+/// Waits until the session is refused after SSH's banner; the next attempt is not soon. Returns the text of the status.
 async fn refused_slowly(agent: &RunningAgent) -> String {
     let refused = |r: &StatusReport| {
         r.connections[0].tunnel.state == LayerState::Failed
@@ -288,7 +288,7 @@ async fn refused_slowly(agent: &RunningAgent) -> String {
     shown
 }
 
-/// What sshd logs of every attempt to log in.
+/// sshd's log line for every login attempt.
 const LOGIN: &str = "userauth-request for user";
 
 #[tokio::test]
@@ -328,7 +328,7 @@ async fn a_gateway_that_is_no_ssh_server_is_told_by_what_it_said() {
         .forward("jira", "127.0.0.1:0", "http://127.0.0.1:9")
         .start()
         .unwrap();
-    // It may change at any moment, so that it is tried again soon.
+    // The server may change at any moment, so the agent retries soon.
     let tried = |r: &StatusReport| {
         r.connections[0].network.state == LayerState::Failed && r.connections[0].attempt >= 2
     };
@@ -398,7 +398,7 @@ async fn the_standby_connection_takes_over_under_load() {
         .unwrap();
     let account = load.stop().await;
     println!("{} answered, {} failed", account.answered, account.failed);
-    // The vendor's connections through the lost session.
+    // Requests on the lost session have failed.
     assert!(account.failed > 0);
     account.verify_against(&jira.comments()).unwrap();
 }

@@ -1,4 +1,4 @@
-//! Gateways besides OpenSSH, and what they say and do: dropbear, and strict peers scripted with asyncssh and paramiko.
+//! Gateways other than OpenSSH, and their behavior: dropbear, and strict peers scripted with asyncssh and paramiko.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, StatusReport};
@@ -20,7 +20,7 @@ fn start(setup: &AgentSetup, jira: &RecordingOrigin) -> (RunningAgent, SocketAdd
     (setup.start().unwrap(), addr)
 }
 
-/// Requests both ways, and the same session all the time.
+/// Transfers both ways over one session.
 async fn serves(gateway: &OtherGateway) -> (RunningAgent, StatusReport) {
     let jira = RecordingOrigin::start().await.unwrap();
     let (agent, addr) = start(&gateway.setup(), &jira);
@@ -50,7 +50,7 @@ async fn an_asyncssh_server_is_a_gateway() {
     assert_eq!(report.connections[0].strict_key_exchange, Some(true));
 }
 
-/// Answers UNIMPLEMENTED to keep-alives, which is an answer (RFC 4253 §11.4), or nothing at all.
+/// The gateway answers UNIMPLEMENTED to keep-alives, which is an answer (RFC 4253 §11.4), or nothing at all.
 #[tokio::test]
 async fn a_gateway_that_knows_no_keep_alive_keeps_its_session() {
     for habit in ["unimplemented", "mute"] {
@@ -67,8 +67,8 @@ async fn a_gateway_that_knows_no_keep_alive_keeps_its_session() {
     }
 }
 
-/// Ends the session for a keep-alive, with a goodbye, without one, or with one that the SSH library cannot read: one
-/// session is lost for it, and the next ones send none.
+/// The gateway ends a session that sends a keep-alive: with a disconnect message, without one, or with one that the SSH
+/// library cannot read. One session is lost, and the next ones send none.
 #[tokio::test]
 async fn a_gateway_that_rejects_keep_alives_is_probed_otherwise() {
     for habit in [
@@ -105,7 +105,7 @@ async fn a_text_that_comes_in_pieces_stands_whole_in_the_cause() {
         .unwrap();
 }
 
-/// Nor the answer to a probe for that to the forward, which russh tells apart by their order alone (docs/dev/ssh.md, D10).
+/// russh tells the answers to probe and forward apart by their order alone (docs/dev/ssh.md, D10).
 #[tokio::test]
 async fn a_forward_that_is_granted_late_is_not_taken_for_a_probe() {
     let gateway = asyncssh("slow-forward").await;
@@ -116,8 +116,8 @@ async fn a_forward_that_is_granted_late_is_not_taken_for_a_probe() {
     }
 }
 
-/// Where a call is not permitted, asyncssh answers as if nothing listened there (code 2): that decides nothing about the
-/// vendor's own way.
+/// asyncssh answers a connection that it does not permit as if nothing listened there (code 2). That shows nothing
+/// about the vendor's own way.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inconclusive_round_trip_is_a_warning() {
     let jira = RecordingOrigin::start().await.unwrap();
@@ -135,7 +135,7 @@ async fn an_inconclusive_round_trip_is_a_warning() {
     assert_eq!(code, Some(1));
 }
 
-/// Paramiko without strict key exchange is served, and named in status and check.
+/// A gateway without strict key exchange is served, and named in status and check.
 #[tokio::test]
 async fn a_gateway_without_strict_key_exchange_is_named() {
     let gateway = OtherGateway::script("paramiko_gateway.py", "lax")
@@ -160,7 +160,7 @@ async fn a_gateway_without_strict_key_exchange_is_named() {
     assert!(!text.contains("no strict key exchange"), "{text}");
 }
 
-/// What is meant for people decides nothing, in UTF-8 at least, and steers nobody's terminal.
+/// A banner in UTF-8 has no effect and cannot control a terminal.
 #[tokio::test]
 async fn a_long_banner_that_would_steer_a_terminal_is_only_text() {
     let gateway = asyncssh("utf8-banner").await;
@@ -204,7 +204,7 @@ async fn texts_that_are_not_utf8_are_named_as_the_cause() {
         .until_status("the cause to be named", named)
         .await
         .unwrap();
-    // From the first attempt on: it is no fault that passes by itself.
+    // From the first attempt on, because this fault does not pass.
     let connection = &report.connections[0];
     assert!(connection.attempt <= 1, "{report:#?}");
     assert!(connection.next_retry_seconds > Some(20.0), "{report:#?}");
@@ -221,7 +221,7 @@ async fn texts_that_are_not_utf8_are_named_as_the_cause() {
         .unwrap();
 }
 
-/// A strict peer takes russh's answer to what wants none for a breach (docs/dev/ssh.md, D9).
+/// A strict peer takes russh's answer to a request without reply for a protocol error (docs/dev/ssh.md, D9).
 #[tokio::test]
 async fn a_peer_that_objects_to_unasked_answers_is_quoted() {
     let jira = RecordingOrigin::start().await.unwrap();
@@ -235,7 +235,7 @@ async fn a_peer_that_objects_to_unasked_answers_is_quoted() {
     agent.until_status("the remedy", ended).await.unwrap();
 }
 
-/// 60 MB of names, and 100,000 requests: not one line each.
+/// 60 MB of names, and 100,000 requests.
 #[tokio::test]
 async fn a_gateway_cannot_flood_the_log() {
     for habit in ["flood-long", "flood-short"] {

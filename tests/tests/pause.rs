@@ -1,4 +1,4 @@
-//! The administrator can stop the vendor at any time, and lets it in again at his own word only.
+//! The administrator can pause the vendor at any time, and only the administrator can resume.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, OverallState};
@@ -42,7 +42,7 @@ async fn a_paused_forward_refuses_new_requests_and_finishes_others() {
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(problem["type"], "urn:jira-tunnel-agent:problem:paused");
     assert_eq!(problem["delivery"], "not_sent");
-    // Why is none of the vendor's business.
+    // The reason is not shown to the vendor.
     assert!(!problem.to_string().contains("CHG-7"), "{problem}");
     let record = site.audit_of(problem["request_id"].as_str().unwrap());
     let record = record.await.unwrap();
@@ -59,7 +59,7 @@ async fn a_paused_forward_refuses_new_requests_and_finishes_others() {
         .count();
     assert_eq!(tickets, 1, "the refused request reached Jira");
 
-    // The tunnel stays, and so does the proof of every layer.
+    // The tunnel and the proof of every layer stay.
     let report = site.agent.status().await.unwrap();
     assert_eq!(report.overall, OverallState::Degraded);
     for layer in [
@@ -79,7 +79,7 @@ async fn a_paused_forward_refuses_new_requests_and_finishes_others() {
         "{text}"
     );
 
-    // Also when the process has died in between.
+    // The pause survives the death of the process.
     site.agent.restart().unwrap();
     site.until_bound().await.unwrap();
     assert_eq!(post(&site).await.status(), 503);

@@ -1,4 +1,4 @@
-//! HTTP as vendors' clients speak it, over the whole path.
+//! HTTP as vendors' clients send it, over the whole path.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
@@ -111,7 +111,7 @@ async fn a_client_that_waits_for_100_continue_gets_it_and_its_trailers_arrive() 
     assert_eq!(received[0].trailers, [check]);
 }
 
-/// HAProxy's `option httpchk` is HTTP/1.0 without a Host where nothing else is said.
+/// By default HAProxy's `option httpchk` is HTTP/1.0 without a Host.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_haproxy_takes_the_forward_for_up_and_passes_requests() {
     let site = TestEnv::start().await.unwrap();
@@ -127,7 +127,7 @@ async fn a_stock_haproxy_takes_the_forward_for_up_and_passes_requests() {
         .await
         .unwrap();
     assert_eq!(answers[0].status, 200, "{answers:?}\n{}", haproxy.log());
-    // As nginx's proxy_pass writes it without another word.
+    // As nginx's `proxy_pass` sends it by default.
     let nginx = format!("GET {MYSELF} HTTP/1.0\r\nHost: vendor\r\nConnection: close\r\n\r\n");
     let answers = raw_http::exchange(site.addr(), nginx.as_bytes())
         .await

@@ -1,5 +1,5 @@
-//! Proven means proven: what one path answers is not the credential's fate, a changed secret is unproven until it is
-//! proven, and nothing but Jira proves Jira.
+//! Proven means proven: an answer on one path does not decide about the credential, a changed secret is unproven until
+//! Jira accepts it, and only Jira proves Jira.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, OverallState, StatusReport};
@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Ways in which Jira, or something before it, refuses on one path what it takes elsewhere.
+/// Ways in which Jira or an intermediary rejects a credential on one path and accepts it on others.
 fn refusals() -> Vec<FaultKind> {
     let jiras = |status, headers: &[(&str, &str)]| {
         FaultKind::Answer(CannedResponse::new(status, headers, ""))
@@ -84,7 +84,7 @@ async fn one_path_alone(plan: TestEnvPlan) -> TestEnv {
                 (502, &json!(LOGIN_FAILED)),
                 "{told}"
             );
-            // At once, and without a word of it.
+            // Other requests pass at once.
             let others = join_all((0..5).map(|_| site.get(MYSELF)));
             for other in others.await {
                 assert_eq!(other.unwrap().status(), 200, "{told}");
@@ -97,7 +97,7 @@ async fn one_path_alone(plan: TestEnvPlan) -> TestEnv {
     site
 }
 
-/// A refusal that the vendor may see, and that says nothing of the login.
+/// Refusals that the vendor may see and that do not concern the login.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_of_firewall_and_rate_limit_reach_the_vendor() {
     let site = TestEnv::start().await.unwrap();
@@ -113,7 +113,7 @@ async fn answers_of_firewall_and_rate_limit_reach_the_vendor() {
     }
 }
 
-/// Jira 8.14.1: a token counts below /rest alone, and a download redirects to the login page.
+/// Jira 8.14.1 accepts a token only below /rest and redirects a download to the login page.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_that_wants_a_login_page_leaves_the_forward_open() {
     let plan = TestEnv::builder()
@@ -172,7 +172,7 @@ async fn a_password_that_was_changed_in_jira_locks_no_account() {
     assert_eq!(tried.count(), 2, "one request and the agent's own probe");
 }
 
-/// Each refusal is known only when it comes back: forty at once would lock the account.
+/// Each rejection is known only once it arrives: forty simultaneous ones would lock the account.
 #[tokio::test(flavor = "multi_thread")]
 async fn simultaneous_requests_try_a_changed_password_once() {
     let plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
@@ -200,17 +200,17 @@ async fn simultaneous_requests_try_a_changed_password_once() {
         .iter()
         .filter(|r| r.header("authorization").is_some());
     assert_eq!(tried.count(), 2, "one request and the agent's own probe");
-    // No CAPTCHA stands before the right one.
+    // The right password meets no CAPTCHA.
     site.change_secret("changed in Jira").unwrap();
     site.until_proven().await.unwrap();
 }
 
-/// A little more than the time for which a good answer is one for the requests that follow.
+/// Slightly longer than a good answer vouches for the requests that follow.
 const SILENCE: Duration = Duration::from_millis(1500);
 
 /// Under steady traffic, one request and the probe try a changed password.
-/// Requests without end, a Jira that keeps its sessions, and a password that is another one since: the sessions of the
-/// agent's login are renewed by one request in a while.
+/// Continuous requests, a Jira that keeps its sessions, and a changed password: at intervals, one request renews the
+/// sessions of the agent's login.
 #[tokio::test(flavor = "multi_thread")]
 async fn steady_traffic_tries_a_changed_password_once() {
     let plan = TestEnv::builder().basic(BOT, BOT_PASSWORD);
@@ -226,7 +226,7 @@ async fn steady_traffic_tries_a_changed_password_once() {
                 while !stop.load(Ordering::Relaxed) {
                     let status = vendor().get(&url).send().await.unwrap().status();
                     refused += u32::from(status == 502);
-                    // Beside many other tests.
+                    // Many other tests run at the same time.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 refused
@@ -270,7 +270,7 @@ async fn a_changed_secret_is_unproven_until_it_is_proven_either_way() {
                 r.layers.login.state == state
             });
             let report = report.await;
-            // Two seconds on a quiet machine; the regular probe would take up to thirty.
+            // Two seconds on an idle machine; the regular probe would take up to thirty.
             assert!(
                 begun.elapsed() < Duration::from_secs(10),
                 "{:?}",
@@ -299,12 +299,12 @@ async fn an_answer_for_another_user_never_reaches_the_vendor() {
     let (status, problem) = problem_of(answer.await.unwrap()).await;
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
     assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
-    // In another spelling it is the same user.
+    // Another spelling of the same user.
     site.jira().set_faults(fault("/issuetype", "ACME%2Dbot"));
     let answer = site.get(ISSUE_TYPES);
     assert_eq!(answer.await.unwrap().status(), 200);
 
-    // Renamed: the probe meets the new name, which is taken from then on.
+    // The user is renamed: the probe sees the new name, which is accepted from then on.
     site.jira().set_faults(fault("/rest/api/2/", "acme-robot"));
     let answer = site.get(ISSUE_TYPES);
     problem_of(answer.await.unwrap()).await;
@@ -369,7 +369,7 @@ async fn nothing_is_proven_by(answers: &[(CannedResponse, &str)]) {
         let code = i32::from(wanted.exit_code());
         site.jira()
             .set_faults(vec![InjectedFault::on("", FaultKind::Intermediary(answer))]);
-        // Traffic has seen it; the probe follows, and no further request proves anything.
+        // Traffic sees the answer first, the probe second; no further request proves anything.
         let get = || site.get(ISSUE_TYPES);
         get().await.unwrap();
         let report = until(&site, "the cause", |r| {
@@ -413,7 +413,7 @@ async fn a_wrong_context_path_is_down_and_names_the_line_to_write() {
     });
     let remedy = report.await.layers.jira.remedy.unwrap();
     assert_eq!(remedy, format!("write {upstream}"));
-    // That Jira says 404 to everything below the wrong path proves nothing: no request can pass.
+    // Jira's 404 to everything below the wrong path proves nothing.
     let url = site.vendor_url().trim_end_matches("/jira").to_owned();
     let answer = vendor().get(url + "/tracker/rest/api/2/myself").send();
     assert_eq!(answer.await.unwrap().status(), 404);

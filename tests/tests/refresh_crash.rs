@@ -1,6 +1,5 @@
-//! The exchange of OAuth tokens, of both generations, killed at every system call: whatever instruction it was, the next
-//! start either works or says "log in again" and why. And no kill ever makes the agent use a token that is not on the
-//! disk.
+//! The refresh of OAuth 1.0a and 2.0 tokens, killed at every system call: the next start either works, or says why a
+//! person has to log in again. The agent never uses a token that is not on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::auth::oauth1::SigningKey;
@@ -35,8 +34,8 @@ async fn a_killed_oauth1_refresh_recovers_or_says_why() {
     kill_at_every_step(&folder, log_in).await;
 }
 
-/// Kills `agent login --renew` at every step; each time the next start must work, or say "log in again" and why, as it
-/// knows from the mark on the disk. `log_in` lets a person do that.
+/// Kills `agent login --renew` at every step. Each time the next start must work, or name the reason for a new login by
+/// the mark on disk; `log_in` then lets a person log in.
 async fn kill_at_every_step(
     folder: &CommandFolder,
     log_in: impl AsyncFn() -> anyhow::Result<Output>,
@@ -50,7 +49,7 @@ async fn kill_at_every_step(
         if completed(&killed.context("strace (tools/setup installs it)")?)? {
             return Ok(true);
         }
-        // A killed process leaves an old or a new file, never none or half of one.
+        // A killed process leaves the old or the new file, never half of one.
         let before = folder.stored_tokens().context("the token file")?;
         let next = folder.run(REFRESH)?;
         if next.status.success() {
@@ -70,15 +69,15 @@ async fn kill_at_every_step(
     });
     let kills = kills.await.unwrap();
     println!("{kills} kills, {log_ins} log-ins");
-    // Killed before Jira has rotated it works, killed before the answer is saved it cannot.
+    // A kill before Jira rotates the token is recovered; a kill before the answer is saved is not.
     assert!(kills - log_ins > 20 && log_ins > 5, "{kills}, {log_ins}");
 }
 
 /// The mark is on disk before the token is sent, and the new token before it is used.
-/// What a kill cannot show, because the kernel lives on: that each step is on the disk before the next one begins.
+/// The order on disk, which a kill cannot show because the kernel survives.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_step_of_a_refresh_is_durable_before_the_next() {
-    // One connection for the old token, one for the question whose the new one is.
+    // One connection to exchange the old token, one to ask whose the new one is.
     let expected = [&SAVED[..], &[CONNECTED], &SAVED, &[CONNECTED]].concat();
     let (_jira, folder) = oauth2().await;
     assert_eq!(refresh_steps(&folder), expected);
@@ -119,7 +118,7 @@ async fn oauth2() -> (RunningJira, CommandFolder) {
     (jira, folder)
 }
 
-/// The same by an application link.
+/// As [`oauth2`], with an application link.
 async fn oauth1() -> (RunningJira, CommandFolder) {
     let key = SigningKey::generate(2048).unwrap();
     let mut settings = settings();

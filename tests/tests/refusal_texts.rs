@@ -1,5 +1,5 @@
-//! What a vendor's user reads when the agent answers instead of Jira: the common client libraries show cause and remedy,
-//! and nothing that is the customer's own business.
+//! What a vendor's user reads when the agent answers instead of Jira: common client libraries show cause and remedy,
+//! and no details of the customer.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::{
@@ -49,7 +49,7 @@ async fn client_libraries_show_an_unreachable_jira_without_its_address() {
         assert!(!text.contains(&address), "{library}: {text}");
         assert_holds_nothing_of_the_customers(&site, &library, &text);
     }
-    // The administrator finds the whole of it by the request's id.
+    // The administrator finds all details by the request's id.
     let (_, problem) = json_of(site.get(MYSELF).await.unwrap()).await;
     let id = problem["request_id"].as_str().unwrap();
     let record = site.audit_of(id).await.unwrap();

@@ -1,5 +1,5 @@
-//! A session that is replaced while the vendor keeps its connections open: each is told, with its next answer, to come
-//! anew, and the session ends without having cut one off.
+//! A session is replaced while the vendor keeps connections open: each is closed with its next answer, and the session
+//! ends without cutting one off.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::{caller::HttpCaller, recording_origin::issue, setup::RecordedTunnel, wait::soon};
@@ -27,7 +27,7 @@ async fn a_replaced_session_closes_idle_connections_gently() {
     let last = soon(last).await;
     assert_eq!(last.headers()["connection"], "close");
 
-    // With its last connection the session goes; a new connection comes by the new one.
+    // The session ends with its last connection; a new connection uses the new session.
     env.sshd.logged("Disconnected from").await.unwrap();
     let mut new = HttpCaller::connect(env.addr).await.unwrap();
     let answer = new.get("/rest/api/2/issue/DEMO-3").await.unwrap();

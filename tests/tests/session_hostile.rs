@@ -1,4 +1,4 @@
-//! One SSH session of the agent against a gateway that does what it should not.
+//! One SSH session of the agent against a misbehaving gateway.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 #![expect(
     clippy::disallowed_methods,
@@ -26,7 +26,7 @@ use tokio::{
     time::timeout,
 };
 
-/// A gateway of the test's own, with the handle to make it misbehave.
+/// A russh server with a handle to make it misbehave.
 struct Gateway {
     folder: TempDir,
     address: String,
@@ -79,7 +79,7 @@ impl Gateway {
         Self::start_saying(accepts, None).await
     }
 
-    /// With a text for people before the login.
+    /// As `start`, with a banner before the login.
     async fn start_saying(accepts: bool, banner: Option<&'static str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for key in ["host", "id"] {
@@ -238,7 +238,7 @@ async fn a_session_that_panics_ends_and_the_process_goes_on() {
     let session = gateway.open(Arc::new(Panics)).await.unwrap();
     session.forward(&forward("127.0.0.1:8080")).await.unwrap();
     let handle = gateway.handle().await;
-    // Whether it is confirmed before the end is of no interest.
+    // It may or may not be confirmed before the session ends.
     let _ = handle
         .channel_open_forwarded_tcpip("127.0.0.1", 8080, "x", 1)
         .await;
@@ -288,5 +288,5 @@ async fn the_gateways_banner_is_in_the_cause_of_a_refused_login() {
     assert_eq!(error.retry(), agent::tunnel::session::RetryPace::Slow);
 }
 
-/// The port that the gateway gives for 0.
+/// Port that the gateway chooses for 0.
 const GIVEN: u16 = 40_000;

@@ -360,7 +360,7 @@ async fn an_expired_user_certificate_is_named_in_the_error() {
     assert!(error.contains("EXPIRED 2021-01-01"), "{error}");
 }
 
-/// What ssh-keygen makes and sshd refuses without a word of why: each has the remedy that cures it.
+/// Certificates that sshd refuses without a reason: each has its own remedy.
 #[tokio::test]
 async fn each_certificate_that_sshd_refuses_has_a_remedy_of_its_own() {
     let ed25519 = ["-t", "ed25519"].as_slice();
@@ -400,7 +400,7 @@ async fn each_certificate_that_sshd_refuses_has_a_remedy_of_its_own() {
         (rsa, "other", &["-n", "USER"], "", "TrustedUserCAKeys"),
         // As OpenSSH before 7.8 does.
         (rsa, "ca", &["-n", "USER"], sha1, "OpenSSH before 7.8"),
-        // Nothing is visibly wrong with it: the key is to be authorised, or its authority.
+        // Nothing is visibly wrong: the key or its CA must be authorized.
         (ed25519, "other", &["-n", "USER"], "", "authorise this key"),
     ] {
         let prepare = |dir: &Path| {
@@ -525,7 +525,7 @@ async fn a_session_given_up_while_it_opens_leaves_nothing_behind() {
     let sshd = Sshd::start().unwrap();
     let mut settings = settings(&sshd, &[]).unwrap();
     settings.gateways = vec![mute.addr.to_string().parse().unwrap()];
-    // So that no timer but ours could end it.
+    // No other timer may end it first.
     settings.keepalive_interval = Duration::from_secs(3600);
     settings.login_timeout = Duration::from_secs(3600);
     settings.stall_timeout = Duration::from_secs(3600);
@@ -539,7 +539,7 @@ async fn a_session_given_up_while_it_opens_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn forwards_with_equal_names_are_not_mixed_up_after_a_refusal() {
-    // The port is taken by us: refused; then free: bound, on the same session.
+    // First our listener takes the port, and the forward is refused; then it is bound on the same session.
     let sshd = Sshd::start().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! A gateway that falls silent is seen in time at default settings, and a slow link is not taken for a dead one.
+//! With default settings, a silent gateway is noticed in time, and a slow link is not taken for a dead one.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, StatusReport};
@@ -60,7 +60,7 @@ impl Scene {
         held
     }
 
-    /// How long it takes until status no longer claims a proof, and what it says and exits with then.
+    /// Waits until the status no longer claims a proof; returns the time, the status text and its exit code.
     async fn noticed(&self) -> (Duration, String, i32) {
         let start = Instant::now();
         self.agent
@@ -75,7 +75,7 @@ impl Scene {
 
     async fn is_noticed_within(&self, seconds: u64) {
         let (after, text, code) = self.noticed().await;
-        // The rest is for a machine that is busy; the exact times are in the agent's own tests, without a clock.
+        // The rest is for a busy machine; the agent's own tests check the exact times with a paused clock.
         assert!(after < Duration::from_secs(seconds + BUSY), "{after:?}");
         assert_ne!(code, 0, "{text}");
         assert!(text.contains("remedy:"), "{text}");
@@ -90,14 +90,14 @@ fn is_proven(report: &StatusReport) -> bool {
     report.connections[0].tunnel.state == LayerState::Proven
 }
 
-/// SIGSTOP to the session's process alone: its kernel goes on acknowledging.
+/// SIGSTOP to the session's process alone: the kernel still acknowledges packets.
 #[tokio::test]
 async fn a_stopped_gateway_is_seen_within_ten_seconds_at_rest() {
     let scene = Scene::start().await;
     let process = listener(scene.addr.port()).unwrap();
     signal(process, "STOP").unwrap();
     scene.is_noticed_within(10).await;
-    // What is left is a gateway that hangs: the session is ended, and another one serves once the port is free.
+    // The agent ends the session, and a new one serves once the port is free.
     scene
         .agent
         .until_status("the session to be ended", |r| {
@@ -118,7 +118,7 @@ async fn a_stopped_gateway_is_seen_within_five_seconds_in_flight() {
     held.abort();
 }
 
-/// One that only paused for a while is proven again by the same session.
+/// A gateway that only paused is proven again on the same session.
 #[tokio::test]
 async fn a_gateway_that_comes_back_in_time_keeps_its_session() {
     let scene = Scene::start().await;
@@ -139,7 +139,7 @@ async fn a_gateway_that_comes_back_in_time_keeps_its_session() {
         .unwrap();
 }
 
-/// Runs `test` in a network of its own, on this thread.
+/// Runs `test` in its own network namespace, on this thread.
 fn in_a_network(name: &str, test: impl AsyncFnOnce(ImpairedLink)) {
     if !run_in_namespace(name).unwrap() {
         return;
@@ -208,7 +208,7 @@ fn a_black_hole_from_the_gateway_is_seen_at_rest() {
     );
 }
 
-/// Answers and uploads of several packets come through after one session was lost for each direction at most.
+/// Large answers and uploads pass after at most one lost session for each direction.
 #[test]
 fn a_path_that_loses_large_packets_is_served_by_small_ones() {
     in_a_network(
@@ -242,7 +242,7 @@ fn a_path_that_loses_large_packets_is_served_by_small_ones() {
     );
 }
 
-/// The gateway's end is gone and said so into the void: it answers the next packet with a reset.
+/// The gateway has ended, and its packets were lost: it answers the next packet with a reset.
 #[test]
 fn a_half_open_connection_is_seen_within_ten_seconds() {
     in_a_network(
@@ -252,7 +252,7 @@ fn a_half_open_connection_is_seen_within_ten_seconds() {
             link.shape_port(scene.sshd.port()).unwrap();
             link.drop_all(LinkDirection::Back).unwrap();
             scene.0.sshd.kill();
-            // Its last words are repeated for a while, and then no more: here at once.
+            // Its kernel would repeat its last packets for a while; here the link recovers soon.
             sleep(Duration::from_millis(500)).await;
             link.restore(LinkDirection::Back).unwrap();
             let (after, text, code) = scene.noticed().await;
@@ -262,7 +262,7 @@ fn a_half_open_connection_is_seen_within_ten_seconds() {
     );
 }
 
-/// 64 kbit/s, full both ways. `SLOW_LINK_SECONDS=600` for the ten minutes that docs/network.md promises.
+/// 64 kbit/s, full both ways. `SLOW_LINK_SECONDS=600` for the ten minutes of docs/network.md.
 #[test]
 fn a_slow_link_under_full_transfers_is_not_cut() {
     in_a_network(
@@ -335,7 +335,7 @@ async fn a_satellite_link_under_load_stays_proven() {
     up.abort();
 }
 
-/// Leads to `to` with [`ONE_WAY`] in each direction.
+/// Forwards to `to` with a delay of [`ONE_WAY`] in each direction.
 async fn far_away(to: SocketAddr) -> TcpServer {
     let server = TcpServer::start(move |near| async move {
         let far = TcpStream::connect(to).await.unwrap();
@@ -346,7 +346,7 @@ async fn far_away(to: SocketAddr) -> TcpServer {
     server.await.unwrap()
 }
 
-/// Passes on what comes, each piece [`ONE_WAY`] after it came.
+/// Copies, with a delay of [`ONE_WAY`].
 async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
     let (sender, mut pieces) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(64);
     let reads = async move {
@@ -423,9 +423,9 @@ fn slow_link_time() -> Duration {
 const HUGE: u64 = 64 << 30;
 /// Half of a round trip.
 const ONE_WAY: Duration = Duration::from_millis(300);
-/// Between two looks at the status.
+/// Pause between two reads of the status.
 const STEP: Duration = Duration::from_millis(500);
-/// Seconds that a busy machine may take on top.
+/// Additional seconds for a busy machine.
 const BUSY: u64 = 3;
 
 /// More than fits a few packets.

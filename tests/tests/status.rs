@@ -1,4 +1,4 @@
-//! `agent status` says what is so, and nothing else.
+//! `agent status` shows what is proven, and nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{LayerState, OverallState, StatusReport};
@@ -52,7 +52,7 @@ async fn every_layer_is_proven_by_its_other_side() {
     );
 }
 
-/// `script` (util-linux) gives it a terminal; what it shows is read until it has been drawn anew.
+/// `script` (util-linux) provides a terminal; the output is read until the second screen.
 #[tokio::test(flavor = "multi_thread")]
 async fn watch_redraws_the_status_in_color() {
     let site = TestEnv::start().await.unwrap();
@@ -113,7 +113,7 @@ async fn a_lost_jira_fails_the_jira_layer_until_it_returns() {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
 
-    // Found without anybody's traffic.
+    // The recovery is noticed without traffic.
     site.start_jira().await.unwrap();
     site.until_proven().await.unwrap();
     assert_eq!(status(&site).status.code(), Some(0));
@@ -159,7 +159,7 @@ async fn a_jira_in_maintenance_is_told_as_that() {
         .await
         .unwrap();
     assert_ne!(status(&site).status.code(), Some(0));
-    // A bare 503 knows less, and is no news.
+    // A bare 503 is less specific and does not replace the cause.
     request().await;
     let report = site.agent.status().await.unwrap();
     assert!(in_maintenance(&report), "{:?}", report.layers.jira);
@@ -215,7 +215,7 @@ async fn the_log_level_changes_while_it_runs() {
     set("trace");
     assert_eq!(request().await, 200);
     site.agent.logged("TRACE").await.unwrap();
-    // Each change says so in the log, unless it is to "off".
+    // Each change is logged, except to "off".
     set("warn");
     site.agent
         .logged("the log level is now warn")
@@ -231,7 +231,7 @@ async fn the_log_level_changes_while_it_runs() {
     let log = site.agent.log();
     let (_, after) = log.split_once("the log level is now warn").unwrap();
     let (meanwhile, _) = after.split_once("the log level is now info").unwrap();
-    // What was on its way when the level changed may still come; a request makes hundreds of lines.
+    // Lines in transit may still arrive; a request makes hundreds of them.
     let lines = meanwhile.matches("TRACE").count();
     assert!(lines < 50, "{lines} lines");
 
@@ -243,7 +243,7 @@ fn status(site: &TestEnv) -> Output {
     site.agent.run(&["status"]).unwrap()
 }
 
-/// As much of JSON Schema as this schema uses; a keyword that is not known here is a problem too.
+/// Implements the keywords of JSON Schema that this schema uses; an unknown keyword is a problem too.
 fn conform(root: &Value, schema: &Value, value: &Value, at: &str, problems: &mut Vec<String>) {
     let Some(keywords) = schema.as_object() else {
         return;
@@ -318,7 +318,7 @@ fn is_a(kind: &Value, value: &Value) -> bool {
     }
 }
 
-/// In a terminal there are colors, and none where it cannot show them or nobody wants them.
+/// There are colors in a terminal, unless it cannot show them or `NO_COLOR` is set.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dumb_terminal_gets_no_colors() {
     let site = TestEnv::builder().start().await.unwrap();

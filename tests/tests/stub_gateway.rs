@@ -1,5 +1,5 @@
-//! `agent run` with the vendor's gateway of `server-stub`: several connections that all serve, routing by host, dead
-//! twins, its page.
+//! `agent run` with the gateway of `server-stub`: several serving connections, routing by host, dead twins, the status
+//! page.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
@@ -46,7 +46,7 @@ impl Vendor {
         }
     }
 
-    /// Lets an agent of this name in; returns its key.
+    /// Authorizes an agent of this name; returns its key.
     fn enrol(&self, name: &str) -> PathBuf {
         let key = self.folder.path().join(name);
         keygen(&key, &["-t", "ed25519"], "").unwrap();
@@ -192,14 +192,14 @@ async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
         let snapshot = vendor.gateway.snapshot();
         let sessions = &snapshot.agent("acme").unwrap().sessions;
         assert_eq!(sessions.len(), 4, "the twin has not been noticed yet");
-        // Equals have their turns by chance, and one that owes an answer waits.
+        // The gateway chooses between idle sessions at random.
         if number >= 10 && sessions[2..].iter().all(|s| s.requests > 0) {
             break;
         }
         assert!(number < 500, "{sessions:?}");
     }
 
-    // With the process its sessions go, and nobody misses them.
+    // Its sessions end with the process; the others still serve.
     hanging.process().kill();
     vendor
         .wait_until(|g| g.agent("acme").is_some_and(|a| a.sessions.len() == 2))
@@ -274,7 +274,7 @@ async fn a_gateway_out_of_descriptors_recovers() {
         assert!(held.len() < 4 * DESCRIPTORS, "{} are open", open());
         held.push(soon(connect()).await.unwrap());
     }
-    // More come than it can take: they wait in the kernel's queue.
+    // More connections than it can accept wait in the kernel's queue.
     for _ in 0..5 {
         held.push(soon(connect()).await.unwrap());
     }
@@ -323,7 +323,7 @@ async fn an_agent_may_call_its_own_forwards_and_nothing_else() {
         let refused = soon(session.open_direct(&BoundForward(bind))).await.err();
         assert_eq!(refused, Some(OpenDirectError::Prohibited(place)));
     }
-    // Nor one that was its own and is no more.
+    // A cancelled forward is not permitted either.
     let gone = session.bound("f0").unwrap();
     session.cancel_forward("f0").await.unwrap();
     let refused = soon(session.open_direct(&gone)).await.err();
@@ -352,7 +352,7 @@ async fn a_check_goes_the_whole_way_and_claims_no_answer_that_a_twin_gave() {
 
     let twin = vendor.setup("acme", &jira, port).start().unwrap();
     serving(&twin).await;
-    // Whose turn it is, is chance: 40 times the same is one in 10^12.
+    // The gateway chooses at random: 40 times the same session is one in 10^12.
     let mut trips = (0..40).map(|_| round_trip(&agent));
     let other = trips.find(|trip| trip.verdict == check::StepVerdict::Warn);
     let cause = other.expect("the twin never had its turn").cause.unwrap();

@@ -213,7 +213,7 @@ async fn a_cancelled_supervisor_ends_at_once() {
     let sshd = Sshd::start().unwrap();
     let port = free_port().unwrap();
     let mut settings = settings(&sshd, &[&local(port)]).unwrap();
-    // One connection to sshd, one to a gateway that takes connections and says nothing.
+    // One connection to sshd, one to a gateway that accepts connections and stays silent.
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mute_address = mute.local_addr().unwrap().to_string();
     settings.gateways.push(mute_address.parse().unwrap());

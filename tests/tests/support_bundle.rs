@@ -1,4 +1,4 @@
-//! `agent support-bundle`: what is in it, what is not, and that nothing stops it.
+//! `agent support-bundle`: what it contains, what it never contains, and that a missing part does not stop it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -44,7 +44,7 @@ async fn every_part_is_there_and_no_secret_in_any_encoding() {
     for name in ["status.json", "check.json"] {
         serde_json::from_str::<serde_json::Value>(&parts[name]).unwrap();
     }
-    // What was planted was taken out, and told.
+    // The planted secrets were removed, and the contents report that.
     assert!(
         parts["CONTENTS.txt"].contains("secrets taken out"),
         "{}",
@@ -52,7 +52,7 @@ async fn every_part_is_there_and_no_secret_in_any_encoding() {
     );
     clean(&parts, &secrets(&site));
 
-    // Nor where the configuration cannot be used, so that it names no login any more.
+    // The same with a bad configuration, which names no credential.
     let slip = |text: String| text.replace("mode = \"pat\"", "mode = \"pta\"");
     site.agent.edit_config(slip).unwrap();
     site.agent.process().kill();
@@ -65,7 +65,7 @@ async fn every_part_is_there_and_no_secret_in_any_encoding() {
     clean(&parts, &secrets(&site));
 }
 
-/// Tokens are made by Jira and lie in the store, not in a file of the configuration's.
+/// Jira creates the tokens; they are in the store, not in a configured file.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_of_a_login_is_in_it() {
     let plan = TestEnv::builder().oauth2(OURS, "");
@@ -95,7 +95,7 @@ async fn nothing_is_written_before_somebody_agrees() {
     let archive = site.dir().join("bundle.tar.gz");
     let output = ["--output", archive.to_str().unwrap()];
 
-    // The list, with sizes, is all that --list gives.
+    // `--list` prints only the list with sizes.
     let listed = run(&site, &[&["--list"], &output[..]].concat());
     assert_eq!(listed.status.code(), Some(0), "{listed:?}");
     let table = String::from_utf8(listed.stdout).unwrap();
@@ -112,7 +112,7 @@ async fn nothing_is_written_before_somebody_agrees() {
     }
     assert!(!archive.exists());
 
-    // Without a terminal nobody can agree.
+    // Without a terminal no person can confirm.
     let refused = run(&site, &output);
     assert_eq!(refused.status.code(), Some(64), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--yes"));
@@ -137,7 +137,7 @@ async fn nothing_is_written_before_somebody_agrees() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_for_its_owner_alone_and_overwrites_nothing() {
     let site = site(TestEnv::builder().pat(OURS)).await;
-    // Named by host and time, in the folder it is made in.
+    // The archive is in the working folder, named by host and time.
     let folder = tempfile::tempdir().unwrap();
     let mut made = command(
         Command::new(binary("agent")),
@@ -171,7 +171,7 @@ async fn it_is_for_its_owner_alone_and_overwrites_nothing() {
 async fn a_part_that_cannot_be_had_says_why_and_stops_nothing() {
     let mut site = site(TestEnv::builder().basic(BOT, BOT_PASSWORD)).await;
     let absent = site.dir().join("no-such-log");
-    // It hangs: the socket is there and nobody answers.
+    // The agent hangs: its socket exists and does not answer.
     signal(site.agent.process().pid(), "STOP").unwrap();
     let begun = Instant::now();
     let parts = bundle(&site, &["--log-file", absent.to_str().unwrap()]);
@@ -195,7 +195,7 @@ async fn a_part_that_cannot_be_had_says_why_and_stops_nothing() {
     }
     assert!(parts["config.txt"].contains("mode = \"basic\""));
 
-    // Where none is running, a check would log in each time a bundle is made.
+    // Without a running agent, a check would log in for each bundle.
     site.agent.process().kill();
     let before = logins(&site);
     let parts = bundle(&site, &[]);
@@ -231,7 +231,7 @@ async fn requests(site: &TestEnv) {
     }
 }
 
-/// What an administrator's own script may leave behind in log and audit, and a comment in the configuration.
+/// Adds what an administrator's own script may leave in log and audit, and a comment in the configuration.
 fn plant(site: &TestEnv, secret: &str) {
     for file in ["agent.log", "audit.log"] {
         let mut file = OpenOptions::new()
@@ -245,14 +245,14 @@ fn plant(site: &TestEnv, secret: &str) {
         }
         lines += &format!("GET /jira/rest/api/2/search?os_password={STRAY}\n");
         lines += &format!("export HTTPS_PROXY=http://svc:{STRAY}@proxy.corp:3128\n");
-        // By one write: the agent appends to the same file, and a line of its own would come in between.
+        // With one write, because the agent appends to the same file.
         file.write_all(lines.as_bytes()).unwrap();
     }
     let comment = |text| format!("# the old password was {STRAY}\n{text}");
     site.agent.edit_config(comment).unwrap();
 }
 
-/// The parts of a fresh bundle by name, unpacked as its reader would.
+/// Makes a bundle and unpacks it; returns its parts by name.
 fn bundle(site: &TestEnv, more: &[&str]) -> BTreeMap<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let archive = folder.path().join("bundle.tar.gz");
@@ -272,7 +272,7 @@ fn bundle(site: &TestEnv, more: &[&str]) -> BTreeMap<String, String> {
         .status();
     assert!(unpacked.unwrap().success());
     let mut parts = BTreeMap::new();
-    // What is told on the terminal is passed on as easily.
+    // The output on the terminal may be passed on too.
     parts.insert("what was told".to_owned(), format!("{made:?}"));
     let inner = fs::read_dir(folder.path()).unwrap().flatten();
     let inner = inner
@@ -291,7 +291,7 @@ fn run(site: &TestEnv, arguments: &[&str]) -> Output {
     site.agent.run(&arguments).unwrap()
 }
 
-/// In a pseudo terminal, with what is typed into it.
+/// Runs the command in a pseudo terminal, with this input.
 fn in_terminal(site: &TestEnv, arguments: &[&str], typed: &str) -> (String, Option<i32>) {
     let line = format!(
         "{} support-bundle {}",
@@ -348,7 +348,7 @@ fn secrets(site: &TestEnv) -> Vec<String> {
 fn encodings(secret: &str) -> Vec<String> {
     let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let basic = STANDARD.encode(format!("{BOT}:{secret}"));
-    // The part of it that the secret alone decides.
+    // The part that depends on the secret alone.
     let of_secret = basic[(BOT.len() + 1).div_ceil(3) * 4..]
         .trim_end_matches('=')
         .to_owned();
@@ -374,5 +374,5 @@ fn logins(site: &TestEnv) -> usize {
 
 const OURS: &str = "canary-of-the-agent";
 const THEIRS: &str = "canary-of-the-vendor";
-/// In no file that the agent knows of.
+/// A secret that is in no configured file.
 const STRAY: &str = "canary-gone-astray";

@@ -1,4 +1,4 @@
-//! What systemd hears of the real agent over `NOTIFY_SOCKET`.
+//! What the real agent sends to systemd over `NOTIFY_SOCKET`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use e2e::{
@@ -12,11 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// systemd's end.
+/// systemd's end of the notification socket.
 struct Systemd(UnixDatagram);
 
 impl Systemd {
-    /// From the next start on the agent tells this one.
+    /// From its next start on, the agent notifies this socket.
     fn of(site: &mut TestEnv) -> Self {
         let path = site.dir().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -27,7 +27,7 @@ impl Systemd {
         Self(socket)
     }
 
-    /// Reads on until this is told.
+    /// Reads messages until one is as wanted.
     fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut heard = Vec::new();
@@ -50,14 +50,14 @@ impl Systemd {
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
-    /// Reads away what has been told already.
+    /// Discards the messages received so far.
     fn skip(&self) {
         self.0.set_nonblocking(true).unwrap();
         while self.0.recv(&mut [0; 4096]).is_ok() {}
         self.0.set_nonblocking(false).unwrap();
     }
 
-    /// Whether something is told within this time.
+    /// Whether a message arrives within this time.
     fn hears_within(&self, time: Duration) -> bool {
         self.0.set_read_timeout(Some(time)).unwrap();
         let heard = self.0.recv(&mut [0; 4096]).is_ok();
@@ -81,7 +81,7 @@ async fn systemd_hears_of_start_state_life_and_end() {
     site.agent.run(&["resume"]).unwrap();
     systemd.until("its end", |m| m.starts_with("STATUS=proven: "));
 
-    // One that hangs is not fed, and one that goes on is fed again.
+    // A hung agent sends no watchdog message; a continued one does again.
     let pid = site.agent.process().pid();
     signal(pid, "STOP").unwrap();
     let stat = format!("/proc/{pid}/stat");
@@ -92,7 +92,7 @@ async fn systemd_hears_of_start_state_life_and_end() {
     signal(pid, "CONT").unwrap();
     systemd.until("life after the stop", |m| m == "WATCHDOG=1");
 
-    // A reload is told from its begin to its end, whatever comes of it.
+    // A reload is reported from beginning to end, whatever its result.
     let file = site.dir().join("agent.toml");
     let config = fs::read_to_string(&file).unwrap();
     for text in ["[tunnel]\n", &config] {
@@ -104,7 +104,7 @@ async fn systemd_hears_of_start_state_life_and_end() {
             m.starts_with("RELOADING=1\nMONOTONIC_USEC=")
         });
         let usec: f64 = told.rsplit('=').next().unwrap().parse().unwrap();
-        // systemd takes only what was said after its signal.
+        // systemd accepts only messages sent after its signal.
         assert!(
             (-0.1..60.0).contains(&(usec / 1e6 - before)),
             "{told} at {before} s"
@@ -145,9 +145,9 @@ async fn a_configuration_that_is_refused_is_never_ready() {
     site.agent.restart().unwrap();
     let ended = site.agent.process().wait(PATIENCE).await;
     assert_eq!(ended.unwrap().code(), Some(78));
-    // What it has told lies in the socket, the process is gone.
+    // The process has ended; its messages would still be in the socket.
     assert!(!systemd.hears_within(Duration::from_millis(1)));
 }
 
-/// Short, so that the test is.
+/// Short, to keep the test short.
 const WATCHDOG: Duration = Duration::from_millis(600);

@@ -1,5 +1,5 @@
-//! One OAuth credential and two whole agents: on one state folder they take turns, with copies of it the second to come
-//! is told that another was there, and with a login each they do not disturb each other.
+//! One OAuth credential and two agents: on one state folder they take turns, with copies of it the second to refresh
+//! reports the other one, and with separate logins they do not affect each other.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{auth::oauth1::SigningKey, expiry::CredentialKind, status::LayerState};
@@ -29,10 +29,11 @@ async fn agents_on_one_state_folder_refresh_once() {
         (site.jira().oauth2_counts().refreshes >= first + 3).then_some(())
     };
     until("three refreshes", renewed).await.unwrap();
-    // No refresh token was sent twice. (Whoever has not seen yet that the other renewed meets a 401, and looks.)
+    // No refresh token was sent twice. An agent that has not yet seen the other's refresh gets a 401 and reads the
+    // file.
     assert_eq!(site.jira().oauth2_counts().refused, 0);
     until_in_step(&site, &second).await;
-    // Refused early, the token of both is renewed once: the other waits, however long Jira takes.
+    // A token that Jira ended early is refreshed once: the other agent waits, however long Jira takes.
     let slow = InjectedFault::on("/rest/oauth2/latest/token", FaultKind::SlowAnswer(1500));
     site.jira().set_faults(vec![slow]);
     let before = site.jira().oauth2_counts().refreshes;
@@ -67,7 +68,7 @@ async fn in_one_runtime_folder_the_second_says_that_the_first_runs() {
     assert!(told.contains("another agent is running here"), "{told}");
 }
 
-/// They share nothing but the client and the user: that is what two hosts are to do.
+/// They share only the client and the user, as two hosts should.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_logins_of_the_same_client_and_user_do_not_disturb_each_other() {
     let site = logged_in(oauth2()).await;
@@ -79,7 +80,7 @@ async fn two_logins_of_the_same_client_and_user_do_not_disturb_each_other() {
         assert_eq!(get(&site.vendor_url()).await, 200);
         assert_eq!(get(&second.url).await, 200);
     }
-    // A logout of one ends its own tokens alone.
+    // A logout ends only the agent's own tokens.
     let done = second.agent.run(&["logout"]).unwrap();
     assert!(done.status.success(), "{}", output_text(&done));
     assert_eq!(get(&site.vendor_url()).await, 200);
@@ -91,7 +92,7 @@ async fn the_second_copy_of_a_token_needs_its_own_login() {
     let site = logged_in(oauth2()).await;
     let second = Second::with_tokens_of(&site).await;
     assert_eq!(get(&second.url).await, 200);
-    // The first comes first.
+    // The first agent refreshes first.
     site.jira().expire_oauth2_tokens(false);
     assert_eq!(get(&site.vendor_url()).await, 200);
     assert_ne!(get(&second.url).await, 200);
@@ -101,7 +102,7 @@ async fn the_second_copy_of_a_token_needs_its_own_login() {
         "{cause}"
     );
     assert!(remedy.contains("agent login jira"), "{remedy}");
-    // It does not ask again and again for what is dead, and the first goes on.
+    // The second agent does not repeat the refresh, and the first one still works.
     let refused = site.jira().oauth2_counts().refused;
     for _ in 0..3 {
         assert_eq!(get(&second.url).await, 503);
@@ -132,7 +133,7 @@ async fn the_second_copy_of_an_oauth1_session_reports_it() {
     assert_eq!(get(&site.vendor_url()).await, 200);
 }
 
-/// At Cloud a copy works for the minutes of leeway; one that comes later takes all of them along.
+/// At Cloud a copy works within the leeway; a later one ends all copies.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_cloud_a_copy_that_comes_after_the_leeway_ends_all_of_them() {
     let settings = cloud::Settings {
@@ -171,7 +172,7 @@ async fn at_cloud_a_copy_that_comes_after_the_leeway_ends_all_of_them() {
     }
 }
 
-/// A second agent with the configuration of a site's, in a folder of its own.
+/// A second agent with the same configuration in its own folder.
 struct Second {
     agent: AgentProcess,
     url: String,
@@ -183,7 +184,7 @@ impl Second {
         Self::start_in(tempfile::tempdir().unwrap(), site, variables).await
     }
 
-    /// Set up from a copy of the first one's state folder.
+    /// Starts it with a copy of the first agent's state folder.
     async fn with_tokens_of(site: &TestEnv) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tokens = folder.path().join("state/tokens");
@@ -227,7 +228,7 @@ async fn logged_in_by_code() -> TestEnv {
     site
 }
 
-/// Waits until no renewal is under way and both hold what is stored.
+/// Waits until no refresh is in progress and both use the stored token.
 async fn until_in_step(site: &TestEnv, second: &Second) {
     let in_step = async || {
         assert_eq!(get(&site.vendor_url()).await, 200);

@@ -1,4 +1,4 @@
-//! `agent verify-self` on a system that is made up, below a folder of its own.
+//! `agent verify-self` on an artificial system below its own root folder.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::verify::{FileVerdict, VerifyReport};
@@ -27,7 +27,7 @@ fn packaged_files_are_ok_and_configuration_may_change() {
     fs::write(system.at(CONFIG), "[tunnel]\n").unwrap();
     fs::set_permissions(system.at(CONFIG), Permissions::from_mode(0o640)).unwrap();
     fs::remove_file(system.at(LOGROTATE)).unwrap();
-    // As systems without documentation have it.
+    // As on systems that exclude documentation.
     fs::remove_file(system.at(DOCUMENT)).unwrap();
     let (report, code) = system.verify();
     assert_eq!(code, Some(0), "{report:#?}");
@@ -47,7 +47,7 @@ fn packaged_files_are_ok_and_configuration_may_change() {
         "{text}"
     );
 
-    // The administrator's, but not everybody's.
+    // The administrator may change it, but it must not be world-writable.
     fs::set_permissions(system.at(CONFIG), Permissions::from_mode(0o666)).unwrap();
     let (report, code) = system.verify();
     assert_eq!(
@@ -121,7 +121,7 @@ fn each_difference_is_named_with_what_to_do_about_it() {
     }
 }
 
-/// The package's name as a second name of the program.
+/// The package's name is a symbolic link to the program.
 #[test]
 fn a_link_is_held_to_where_it_leads() {
     let system = System::new();
@@ -233,7 +233,7 @@ fn without_a_usable_manifest_nothing_is_claimed() {
     assert_eq!(done.status.code(), Some(2), "{done:?}");
     assert!(String::from_utf8_lossy(&done.stderr).contains("does not come from a package"));
 
-    // One from elsewhere, as after the system's own has been changed.
+    // A manifest from elsewhere, as after a change of the installed one.
     let elsewhere = tempfile::NamedTempFile::new().unwrap();
     fs::write(elsewhere.path(), manifest).unwrap();
     let done = system.run(&["--manifest", elsewhere.path().to_str().unwrap()]);
@@ -265,7 +265,7 @@ impl System {
         self.0.path().join(path.trim_start_matches('/'))
     }
 
-    /// What the package says of what is there now.
+    /// A manifest of the files as they are now.
     fn manifest(&self) -> Value {
         let owned = fs::metadata(self.0.path()).unwrap();
         let name = |file: &str, id: u32| {

@@ -76,7 +76,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How much of everything; smaller by environment for a quick look.
+/// Amount of work; smaller by environment variables for a quick run.
 struct BenchPlan {
     /// One measure alone, for a profile of it.
     only: Option<BenchMeasure>,
@@ -209,7 +209,7 @@ struct ResultRow {
 
 impl ResultRow {
     fn new(measure: BenchMeasure, samples: [Vec<BenchSample>; 2]) -> Self {
-        // CPU seconds are per so much of the amount.
+        // CPU seconds are shown per this amount.
         let (name, unit, per, cpu_unit, goal) = match measure {
             BenchMeasure::Download => ("download", "MiB/s", 1024.0, "s/GiB", 1.3),
             BenchMeasure::Upload => ("upload", "MiB/s", 1024.0, "s/GiB", 1.3),
@@ -295,7 +295,7 @@ impl BenchSetup {
         let ssh = BenchSide::wait_reachable(process, ssh_ports).await?;
         let process = start_agent(folder.path(), &sshd, ways(agent_ports))?;
         let agent = BenchSide::wait_reachable(process, agent_ports).await?;
-        // Both have said hello; let them settle before idle memory is read.
+        // Let both settle before idle memory is read.
         tokio::time::sleep(Duration::from_secs(2)).await;
         Ok(Self {
             ssh,
@@ -308,7 +308,7 @@ impl BenchSetup {
     }
 }
 
-/// Ports on the gateway, and where each leads.
+/// Ports on the gateway and their targets.
 type PortTargets = [(u16, SocketAddr); 2];
 
 fn start_ssh(dir: &Path, sshd: &Sshd, ways: PortTargets) -> anyhow::Result<ChildProcess> {
@@ -374,5 +374,5 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / (1 << 20) as f64
 }
 
-/// Requests under way at once.
+/// Concurrent requests.
 const CONCURRENT: usize = 32;

@@ -25,7 +25,7 @@ pub struct SshClient {
     pub http: u16,
     /// Port on the gateway that leads to the raw service.
     pub raw: u16,
-    /// The account of the channels; its meter is the transport's.
+    /// Budget of the session's channels.
     pub budget: Arc<SessionBudget>,
     /// The service behind the HTTP and raw forwards.
     pub service: Arc<EchoService>,
@@ -33,7 +33,7 @@ pub struct SshClient {
 }
 
 impl SshClient {
-    /// Connects, logs in, asks for the forwards. The host key is not judged here.
+    /// Connects, logs in and requests the forwards. Any host key is accepted.
     pub async fn connect(
         address: &str,
         user: &str,
@@ -77,7 +77,7 @@ impl SshClient {
         Ok(self.handle.send_ping().await?)
     }
 
-    /// Asks for new keys.
+    /// Starts a key exchange.
     pub async fn rekey(&self) -> Result<()> {
         Ok(self.handle.rekey_soon().await?)
     }
@@ -92,7 +92,7 @@ impl SshClient {
         self.handle.is_closed()
     }
 
-    /// Waits for the session's end and says how long that took.
+    /// Waits for the session's end; returns how long that took.
     pub async fn wait_closed(&self, limit: Duration) -> Result<Duration> {
         let begun = Instant::now();
         while !self.is_closed() {

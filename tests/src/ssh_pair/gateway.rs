@@ -1,4 +1,5 @@
-//! The vendor's end: an SSH server that lets everybody in and joins each connection to a forward's port to a channel.
+//! The vendor's end: an SSH server that accepts every login and forwards each connection to a port of a forward over a
+//! channel.
 
 use super::{EndOptions, SessionTransport, SshClient, wrap_channel, wrap_socket};
 use crate::tcp_server::TcpServer;
@@ -29,8 +30,8 @@ pub struct SshGateway {
 }
 
 impl SshGateway {
-    /// Listens on a free port of 127.0.0.1. Closes channels first after 250 ms: between two ends that wait for the
-    /// other's CLOSE one must begin.
+    /// Listens on a free port of 127.0.0.1. Closes channels first after 250 ms: of two ends that wait for the other's
+    /// CLOSE, one must begin.
     pub async fn start(mut options: EndOptions) -> Result<Self> {
         options.channel.close_wait = Duration::from_millis(250);
         let config = config(&options)?;
@@ -61,7 +62,7 @@ impl SshGateway {
         self.server.addr.to_string()
     }
 
-    /// Connects an agent's end, with a key of its own.
+    /// Connects an agent's end with a new key.
     pub async fn connect(&self, options: &EndOptions) -> Result<SshClient> {
         self.connect_through(&self.address(), options).await
     }
@@ -71,7 +72,7 @@ impl SshGateway {
         SshClient::connect(address, "agent", key()?, options).await
     }
 
-    /// The account of the newest session.
+    /// Channel budget of the newest session.
     pub fn budget(&self) -> Result<Arc<SessionBudget>> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         match sessions.last() {
@@ -172,7 +173,7 @@ impl ForwardedPort {
         while let Ok((socket, from)) = listener.accept().await {
             let forward = self.clone();
             tokio::spawn(async move {
-                // An early answer makes the copy end with an error on purpose.
+                // After an early answer the copy ends with an error, as intended.
                 let _ = forward.join(socket, from).await;
             });
         }

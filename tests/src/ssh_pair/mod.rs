@@ -1,9 +1,8 @@
-//! A small SSH client and a small SSH gateway around `agent::tunnel::{transport, channel}`, so that these two rooms
-//! are tried against each other and against OpenSSH without the rest of the product: the gate for every version of
-//! russh.
+//! A small SSH client and a small SSH gateway around `agent::tunnel::{transport, channel}`, to test both modules
+//! against each other and against OpenSSH without the rest of the product: the gate for every version of russh.
 //!
-//! `SSH_GATE_WITHOUT=transport`, `=channel` or `=window` (or several, with commas) takes an answer out, to see the
-//! tests that ask for it fail.
+//! `SSH_GATE_WITHOUT=transport`, `=channel` or `=window` (or several, with commas) disables a workaround, to see the
+//! tests for it fail.
 
 mod client;
 mod gateway;
@@ -35,7 +34,7 @@ pub struct EndOptions {
     pub keepalive: Option<Duration>,
     /// The stall timer outside russh.
     pub stall_timeout: Option<Duration>,
-    /// Bytes after which this end asks for new keys.
+    /// Bytes after which this end starts a key exchange.
     pub rekey_after: usize,
     /// No encryption, so that a [`PacketInjector`] can read and add packets.
     pub unencrypted: bool,
@@ -85,16 +84,16 @@ impl EndOptions {
     }
 }
 
-/// Is this answer taken out?
+/// Whether this workaround is disabled.
 pub fn is_disabled(answer: &str) -> bool {
     std::env::var("SSH_GATE_WITHOUT").is_ok_and(|list| list.split(',').any(|out| out == answer))
 }
 
-/// What russh is given, with the account of its channels.
+/// The stream for russh, with the budget of its channels.
 struct SessionTransport {
     stream: Box<dyn ByteStream>,
     budget: Arc<SessionBudget>,
-    /// Where the transport is taken out: the one that the account needs all the same.
+    /// If the transport is disabled: an unused one, which the budget needs.
     _idle: Option<Box<dyn ByteStream>>,
 }
 

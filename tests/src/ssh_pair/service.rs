@@ -1,4 +1,4 @@
-//! What answers behind the forwards, and the bytes it sends.
+//! The services behind the forwards, and the bytes that they send.
 
 use super::ByteStream;
 use bytes::Bytes;
@@ -24,8 +24,8 @@ use tokio::{
     sync::watch,
 };
 
-/// Answers `GET /ping`, `GET /bytes/N`, `POST /up` (the digest of what came), `POST /held` (the same, but reads
-/// nothing before [`release`](Self::release)); everything else is 404 without its body being read.
+/// Answers `GET /ping`, `GET /bytes/N`, `POST /up` (the digest of the body) and `POST /held` (the same, but reads
+/// nothing before [`release`](Self::release)). Everything else is 404, and its body is not read.
 pub struct EchoService {
     released: watch::Sender<bool>,
     sent: AtomicU64,
@@ -45,17 +45,17 @@ impl Default for EchoService {
 type ServiceBody = BoxBody<Bytes, Infallible>;
 
 impl EchoService {
-    /// Lets those that are held read on.
+    /// Lets held requests continue.
     pub fn release(&self) {
         self.released.send_replace(true);
     }
 
-    /// Bytes of `/bytes/N` that were asked of it so far.
+    /// Bytes of `/bytes/N` sent so far.
     pub fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
-    /// Connections it serves now.
+    /// Number of open connections.
     pub fn live(&self) -> usize {
         self.live.load(Relaxed)
     }
@@ -64,7 +64,7 @@ impl EchoService {
     pub(super) async fn http(self: Arc<Self>, stream: Box<dyn ByteStream>) {
         self.live.fetch_add(1, Relaxed);
         let answer = service_fn(|request| Arc::clone(&self).answer(request));
-        // Peers that leave early make it end with an error on purpose.
+        // Peers that leave early make it end with an error, as intended.
         let _ = http1::Builder::new()
             .half_close(false)
             .serve_connection(TokioIo::new(stream), answer)
@@ -117,7 +117,7 @@ impl EchoService {
     }
 }
 
-/// `length` bytes in which a hole, a repetition or a wrong order changes the digest; made without copying.
+/// `length` bytes whose digest changes by a gap, a repetition or a wrong order; made without copying.
 pub fn pattern(length: u64) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Sync {
     stream::iter(pieces(length).map(|piece| Ok(Frame::data(piece))))
 }

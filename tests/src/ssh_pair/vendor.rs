@@ -25,7 +25,7 @@ pub struct VendorConnection {
 }
 
 impl VendorConnection {
-    /// Opens one to a port of 127.0.0.1.
+    /// Connects to a port of 127.0.0.1.
     pub async fn open(port: u16) -> Result<Self> {
         let socket = TcpStream::connect(("127.0.0.1", port)).await?;
         socket.set_nodelay(true)?;
@@ -39,7 +39,7 @@ impl VendorConnection {
         self.ping_with(None).await
     }
 
-    /// A small request, after which the other side closes.
+    /// Sends a small request with `Connection: close`.
     pub async fn last_ping(&mut self) -> Result<()> {
         self.ping_with(Some("close")).await
     }
@@ -50,7 +50,7 @@ impl VendorConnection {
         finish_download(response).await
     }
 
-    /// Asks for `length` bytes and reads none of them.
+    /// Requests `length` bytes and reads none of them.
     pub async fn begin_download(&mut self, length: u64) -> Result<Incoming> {
         let request = get(&format!("/bytes/{length}"));
         Ok(self.send(request).await?.1)
@@ -100,7 +100,7 @@ pub async fn finish_download(mut body: Incoming) -> Result<String> {
     Ok(hex(hash))
 }
 
-/// One small request over a connection of its own.
+/// Sends one small request over a new connection.
 pub async fn ping(port: u16) -> Result<()> {
     VendorConnection::open(port).await?.ping().await
 }
@@ -128,7 +128,7 @@ pub async fn pings(port: u16, connections: usize, count: usize) -> Result<Vec<Du
     Ok(times)
 }
 
-/// The middle and the worst but one in a hundred.
+/// Median and 99th percentile of sorted times.
 pub fn quantiles(times: &[Duration]) -> Result<(Duration, Duration)> {
     let at = |share: usize| times.get(times.len() * share / 100).copied();
     at(50).zip(at(99)).context("no times")

@@ -27,7 +27,7 @@ async fn an_api_token_logs_in_on_the_sites_own_url() {
     );
 }
 
-/// A dead token is anonymous in a search, which would look like "nothing found".
+/// Jira treats a dead token as anonymous, so a search would look like "nothing found".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_api_token_is_no_empty_search_result() {
     let site = Site::new(|_| {}).await.api_token(TOKEN, false);
@@ -49,7 +49,7 @@ async fn a_scoped_token_uses_the_api_gateway() {
     let created = created.json(&new_issue("one")).send().await.unwrap();
     assert_eq!(created.status(), 201);
     let created: Value = created.json().await.unwrap();
-    // The link is Jira's own, as it stood in the answer.
+    // Jira's own link is passed on unchanged.
     let link = created["self"].as_str().unwrap();
     assert!(
         link.starts_with(&format!("{SITE}/rest/api/2/issue/")),
@@ -62,7 +62,7 @@ async fn a_scoped_token_uses_the_api_gateway() {
     let id = &site.cloud.sites[0].cloud_id;
     let wanted = format!("/ex/jira/{id}{raw}");
     assert!(site.cloud.api_targets().contains(&wanted));
-    // The prefix is the agent's alone: policy knows no such path.
+    // Only the agent adds the prefix; the policy permits no such path.
     let (status, problem) = get(&format!("{url}/ex/jira/{id}{MYSELF}")).await;
     assert_eq!(status, 403, "{problem}");
 }
@@ -86,7 +86,7 @@ async fn a_site_that_tells_no_cloud_id_is_named_and_nothing_is_sent() {
     let elsewhere = site.cloud.auth_addr.to_string();
     let mut site = site;
     site.keys.retain(|(key, _)| *key != "address");
-    // No such host in that certificate, were it asked by its name.
+    // That certificate does not have the site's name.
     let site = site
         .with("address", elsewhere)
         .with("server_name", "auth.atlassian.com");
@@ -116,7 +116,7 @@ async fn a_token_of_the_other_kind_names_the_right_setting() {
     }
 }
 
-/// Otherwise one request of the vendor could take the whole forward down.
+/// Otherwise one request of the vendor could block the whole forward.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_scope_fails_the_request_not_the_login() {
     let narrow = |settings: &mut Settings| {
@@ -145,7 +145,7 @@ async fn a_missing_scope_fails_the_request_not_the_login() {
     assert_eq!(report.layers.login.state, LayerState::Proven);
 }
 
-/// Cloud's search is at `search/jql`; what Cloud says of the old one reaches the vendor.
+/// Cloud's search is at `search/jql`; its answer at the old path reaches the vendor.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_searches_on_cloud_with_the_preset_alone() {
     let site = Site::new(|_| {}).await.api_token(TOKEN, false);

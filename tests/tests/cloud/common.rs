@@ -20,7 +20,7 @@ pub const TOKEN: &str = "acme-bot-api-token";
 pub const SCOPED: &str = "acme-bot-scoped-token";
 pub const SCOPE: &str = "read:jira-work write:jira-work read:jira-user offline_access";
 
-/// Cloud, a gateway, a folder of secrets, and what the agent's forward is to hold.
+/// Cloud, a gateway, a folder of secrets, and the settings of the agent's forward.
 pub struct Site {
     pub cloud: Atlassian,
     sshd: Sshd,
@@ -92,7 +92,7 @@ impl Site {
             .secret("auth.client_secret_file", "app-secret")
     }
 
-    /// With a first refresh token that a person got elsewhere.
+    /// Configures a first refresh token, obtained by a person elsewhere.
     pub async fn seeded(self, scope: &str) -> Self {
         let code = consent(&self, &authorize(&self, scope)).await;
         let form = [
@@ -121,7 +121,7 @@ impl Site {
     }
 }
 
-/// Whoever consents.
+/// The browser of the person who consents.
 pub fn browser(site: &Site) -> Client {
     let ca = Certificate::from_pem(site.cloud.ca_pem.as_bytes()).unwrap();
     Client::builder()
@@ -140,7 +140,7 @@ pub fn authorize(site: &Site, scope: &str) -> String {
     )
 }
 
-/// Where the browser is sent after consent.
+/// Where Cloud redirects the browser after consent.
 pub async fn consent(site: &Site, url: &str) -> String {
     let form = [
         ("username", EMAIL),
@@ -163,7 +163,7 @@ pub async fn get(url: &str) -> (u16, Value) {
     json_of(request.send().await.unwrap()).await
 }
 
-/// `agent login` with a person who consents and pastes the address line; what it said, and whether it was content.
+/// `agent login` with a person who consents and pastes the address; returns the output and whether it succeeded.
 pub async fn log_in(agent: &RunningAgent) -> (String, bool) {
     let done = login::log_in(agent.dir(), EMAIL, BOT_PASSWORD)
         .await

@@ -1,4 +1,4 @@
-//! Application links (OAuth 1.0a) of a Cloud site: legacy, and by the same signer as at any other Jira.
+//! Application links (OAuth 1.0a) of a Cloud site: legacy, with the same signer as for any other Jira.
 
 use crate::common::{ACCOUNT, EMAIL, SITE, Site, get};
 use agent::auth::oauth1::{ProtocolParameters, RequestSigner, SignedParts, SigningKey};
@@ -45,7 +45,7 @@ async fn a_person_logs_in_by_an_application_link_and_a_ticket_is_made() {
     for request in &requests {
         assert_eq!(request.auth, Some(AuthKind::OAuth1), "{request:?}");
     }
-    // A signature is over the site's own URL: nothing of it goes behind the gateway.
+    // A signature covers the site's own URL: nothing goes to the API gateway.
     assert!(site.cloud.api_targets().is_empty());
 }
 
@@ -84,7 +84,7 @@ async fn what_the_site_refuses_is_told_with_its_cause() {
             "{why}; {what}"
         );
     };
-    // The clock, another key in the link, the token with its session: each is told apart.
+    // A wrong clock, another key in the link and a revoked token have different causes.
     site.cloud.set_clock_offset(-900);
     refused("15m ahead of Jira's", "NTP").await;
     site.cloud.set_clock_offset(0);
@@ -93,8 +93,8 @@ async fn what_the_site_refuses_is_told_with_its_cause() {
     let other = SigningKey::generate(2048).unwrap().public_pem().unwrap();
     let link = OAuth1Consumer::new(CONSUMER, &other);
     site.cloud.register_oauth1_consumer(link).unwrap();
-    // Of a login that is proven, a signature that does not fit is taken for the request's fault, until one is asked
-    // that cannot be wrong.
+    // While the login is proven, a bad signature counts as the request's fault until a request that cannot be wrong
+    // confirms it.
     agent.succeed(&["login-retry"]).unwrap();
     refused("does not fit the signature", "public key").await;
     site.cloud.register_oauth1_consumer(link_of_ours()).unwrap();
@@ -104,7 +104,7 @@ async fn what_the_site_refuses_is_told_with_its_cause() {
     refused("the login for Jira has ended", "agent login jira").await;
 }
 
-/// Neither another site nor the API gateway takes a signature that was made for one site.
+/// Neither another site nor the API gateway accepts a signature for one site.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_one_site_is_good_there_alone() {
     let site = linked(|_| {}).await;
@@ -173,7 +173,7 @@ fn link_of_ours() -> OAuth1Consumer {
     OAuth1Consumer::new(CONSUMER, &KEY.public_pem().unwrap())
 }
 
-/// `agent login` with a person who allows the access and types the code that the site shows.
+/// `agent login` with a person who consents and types the code that the site shows.
 async fn log_in(site: &Site, agent: &RunningAgent) -> Output {
     let mut dialogue = LoginProcess::start(agent.dir()).unwrap();
     let address = dialogue.address().await.unwrap();
@@ -184,12 +184,12 @@ async fn log_in(site: &Site, agent: &RunningAgent) -> Output {
     dialogue.end().await.unwrap()
 }
 
-/// Where an address of the site leads in this test, whose browser knows no such name.
+/// The address of the site in this test, whose browser cannot resolve its name.
 fn at(site: &Site, address: &str) -> String {
     address.replacen(SITE, &format!("https://{}", site.cloud.sites[0].addr), 1)
 }
 
-/// What is put right in Jira is tried again at an administrator's word.
+/// `login-retry` after a correction in Jira; waits until requests pass.
 async fn again(agent: &RunningAgent, url: &str) {
     agent.succeed(&["login-retry"]).unwrap();
     let myself = format!("{url}{MYSELF}");

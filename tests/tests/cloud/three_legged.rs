@@ -15,7 +15,7 @@ async fn a_3lo_login_refreshes_and_reports_its_end() {
     assert_eq!(get(&myself).await.1["accountId"], ACCOUNT);
     let refreshes = site.cloud.counts().refreshes;
 
-    // The vendor hears nothing of an access token that has ended.
+    // The vendor does not notice an expired access token.
     site.cloud.expire_tokens(false);
     assert_eq!(get(&myself).await.0, 200);
     assert_eq!(site.cloud.counts().refreshes, refreshes + 1);

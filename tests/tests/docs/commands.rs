@@ -1,5 +1,4 @@
-//! Every command of ours that a document names is one that there is, with the flags that it has: in fences that are not
-//! run and in running text.
+//! Every command of ours in a document exists, with its flags: in fences that are not run and in inline code.
 
 use crate::markdown::Document;
 use clap::error::ErrorKind;
@@ -41,7 +40,7 @@ fn a_flag_or_command_that_does_not_exist_is_found() {
     ] {
         let words = ours(line);
         let refused = words.iter().any(|words| understood(words).is_err());
-        // A value that is left out is no mistake in running text.
+        // Inline code may leave a value out.
         assert_eq!(refused, line != "agent log-level", "{line}");
     }
     for line in [

@@ -1,4 +1,4 @@
-//! What of a document concerns the tests: its fences with shell commands, and its inline code.
+//! The parts of a document for the tests: fences with shell commands, and inline code.
 
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use std::{
@@ -31,12 +31,12 @@ pub struct Fence {
 pub struct Typed {
     /// Without its prompt.
     pub command: String,
-    /// Line by line, without comments; empty where the page does not say.
+    /// The page's output line by line, without comments; empty if it shows none.
     pub shown: Vec<String>,
 }
 
 impl Document {
-    /// Those that users read.
+    /// All documents that users read.
     pub fn all() -> Vec<Self> {
         let mut names = vec![PathBuf::from("README.md")];
         for folder in ["docs", "deploy", "packaging"] {
@@ -79,7 +79,7 @@ impl Document {
         fences
     }
 
-    /// Inline code and where it stands, with single spaces.
+    /// Inline code with its place; whitespace is collapsed.
     pub fn inline_code(&self) -> Vec<(String, String)> {
         let codes = self
             .events()
@@ -119,7 +119,7 @@ impl Fence {
         }
     }
 
-    /// One a line, without prompts, comments and output.
+    /// One command per line, without prompts, comments and output.
     pub fn commands(&self) -> Vec<String> {
         self.typed()
             .into_iter()
@@ -164,7 +164,7 @@ impl Fence {
         all
     }
 
-    /// Whether what is typed stands behind `$` or `#`.
+    /// Whether commands follow a prompt, `$` or `#`.
     pub fn has_prompts(&self) -> bool {
         let first = self.text.trim_start();
         first.starts_with("$ ")
@@ -204,7 +204,7 @@ pub fn root() -> PathBuf {
         .to_owned()
 }
 
-/// A fence that begins a line with one of these is for a shell, whatever it says.
+/// A fence with a line that begins with one of these is for a shell, whatever its language.
 const PROGRAMS: [&str; 21] = [
     "agent",
     "ansible-playbook",

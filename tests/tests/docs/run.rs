@@ -1,5 +1,5 @@
-//! Every fence with commands is run, on a site with an imitation Jira, a stock sshd and the real agent, in the order of
-//! the page. What cannot be run says why, in an HTML comment before the fence: `<!-- not run: needs root -->`.
+//! Every fence with commands is run with an imitation Jira, a stock sshd and the real agent, in the order of the page.
+//! A fence that cannot run has the reason in an HTML comment before it: `<!-- not run: needs root -->`.
 
 use crate::markdown::{Document, Fence};
 use e2e::{
@@ -76,15 +76,15 @@ async fn a_command_that_fails_and_a_flag_that_is_gone_are_found() {
     }
 }
 
-/// Where the commands are typed.
+/// An environment for the commands.
 struct Stage {
     site: TestEnv,
-    /// The working folder, and what stands for folders that only root may write to.
+    /// The working folder, which also replaces folders that only root may write.
     folder: tempfile::TempDir,
 }
 
 impl Stage {
-    /// As `README.md` and `docs/policy.md` have it.
+    /// With the policy of `README.md` and `docs/policy.md`.
     async fn new() -> Self {
         let plan = TestEnv::builder()
             .pat(BOT_TOKEN)
@@ -96,7 +96,7 @@ impl Stage {
         }
     }
 
-    /// A `console` fence is held against its output, command by command; any other is a script that succeeds.
+    /// Compares a `console` fence with its output, command by command; any other fence is a script that must succeed.
     async fn run(&self, fence: &Fence) -> Result<(), String> {
         if fence.language != "console" {
             let text = match fence.has_prompts() {
@@ -127,7 +127,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The places of an installed agent become this site's.
+    /// Replaces the paths of an installed agent by those of this environment.
     fn here(&self, text: &str) -> String {
         let dir = self.site.dir().display().to_string();
         let own = self.folder.path().display().to_string();
@@ -139,7 +139,7 @@ impl Stage {
                 "http://127.0.0.1:8080/",
                 &format!("http://{}/", self.site.addr()),
             )
-            // There is no such user here, and need not be: the agent runs as whoever runs the test.
+            // No such user exists here: the agent runs as the user of the test.
             .replace("-o jira-tunnel-agent ", "")
             .replace("chown jira-tunnel-agent:", "chown \"$(id -un)\"")
     }
@@ -148,7 +148,7 @@ impl Stage {
         let programs = binary("agent").parent().unwrap().display().to_string();
         let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
         let mut shell = command(Command::new("bash"), &self.site.dir(), &["-c", script]);
-        // What is asked for is typed: a token, where one is to be pasted.
+        // A token for the prompts that ask for one.
         let mut typed = tempfile::tempfile().unwrap();
         writeln!(typed, "{BOT_TOKEN}").unwrap();
         std::io::Seek::rewind(&mut typed).unwrap();
@@ -169,8 +169,8 @@ impl Stage {
     }
 }
 
-/// Whether the first words are the same: each number like any other, since times, addresses and versions differ, and an
-/// ellipsis for the rest of a word.
+/// Whether the first words are equal. Numbers match any number, since times, addresses and versions differ; an ellipsis
+/// matches the rest of a word.
 fn begins_alike(shown: &str, told: &str) -> bool {
     let words = |line: &str| {
         line.split_whitespace()

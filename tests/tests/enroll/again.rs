@@ -1,4 +1,4 @@
-//! A second enrolment: what is there is not overwritten by the way, and the old key stays until the new one works.
+//! A second enrollment: nothing is overwritten silently, and the old key stays until the new one works.
 
 use agent::status::LayerState;
 use e2e::{
@@ -19,7 +19,7 @@ async fn the_same_token_again_changes_nothing_and_is_well() {
     assert_eq!(office.authorized(), authorized);
 }
 
-/// A slip at the prompts is corrected by the same command: with the same key, and without the one-time secret.
+/// The same command corrects a wrong answer: with the same key, and without the one-time secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_token_with_corrected_answers_applies_them() {
     let (office, host) = vendor_and_host().await.unwrap();
@@ -31,7 +31,7 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     assert!(text.contains("/tracker/rest/api/2/"), "{text}");
     let (key, authorized) = (host.keys().unwrap().remove(0).1, office.authorized());
 
-    // Half of an answer is none.
+    // Incomplete answers are refused.
     let files = host.files().unwrap();
     let half = ["--non-interactive", "--upstream", &office.jira.url];
     let refused = host.enroll(&token, &half).unwrap();
@@ -54,13 +54,13 @@ async fn the_same_token_with_corrected_answers_applies_them() {
     let agent = host.run().unwrap();
     agent.until_proven().await.unwrap();
 
-    // A secret alone is an answer, too.
+    // A changed secret alone is applied too.
     e2e::agent::write_secret(&host.work_dir().join("pat"), "another-token").unwrap();
     let text = host.enroll_ok(&token, &office.answers()).unwrap();
     assert!(text.contains("(content of jira-token)"), "{text}");
 }
 
-/// As docs/authentication/pat.md has it: the file in use is the one that `config show` names.
+/// As in docs/authentication/pat.md: `config show` names the file in use.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_rotated_in_the_file_that_config_show_names() {
     let (_office, host) = enrolled().await;
@@ -73,7 +73,7 @@ async fn a_token_is_rotated_in_the_file_that_config_show_names() {
         .unwrap();
     let named = host.dir().join(line.split('"').nth(1).unwrap());
     e2e::agent::write_secret(&named, "no-token-of-this-jira").unwrap();
-    // Which only makes it sooner.
+    // This only makes it faster.
     agent.run(&["login-retry"]).unwrap();
     agent.until_login(LayerState::Failed).await.unwrap();
 }
@@ -103,7 +103,7 @@ async fn another_token_needs_replace_and_then_the_new_key_takes_over() {
     agent.until_proven().await.unwrap();
 }
 
-/// It was started with the previous configuration, and reads that token anew at each use.
+/// It runs with the previous configuration and reads that token at each use.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_runs_keeps_its_files_until_it_is_restarted() {
     let (office, host) = enrolled().await;
@@ -114,7 +114,7 @@ async fn an_agent_that_runs_keeps_its_files_until_it_is_restarted() {
     let text = host.enroll_ok(&token, &flags).unwrap();
     assert!(text.contains("Restart the running agent"), "{text}");
     assert_eq!(host.keys().unwrap().len(), 2);
-    // Nor does the same command take them away, run again before the restart.
+    // The same command before the restart does not remove them either.
     let text = host.enroll_ok(&token, &flags).unwrap();
     assert!(text.contains("the previous configuration"), "{text}");
     assert_eq!(host.keys().unwrap().len(), 2);
@@ -149,12 +149,12 @@ async fn a_tunnel_configured_by_hand_is_kept_without_replace() {
     );
     let flags = replacing(&office);
     host.enroll_ok(&token, &flags).unwrap();
-    // It is a drop-in: what the administrator wrote is as it was.
+    // The enrollment writes a drop-in and leaves the administrator's file unchanged.
     let text = fs::read_to_string(host.dir().join("agent.toml")).unwrap();
     assert_eq!(text, by_hand);
 }
 
-/// A vendor, and a host that its token has enrolled.
+/// A vendor and an enrolled host.
 async fn enrolled() -> (VendorSetup, CustomerHost) {
     let (office, host) = vendor_and_host().await.unwrap();
     host.enroll_ok(&office.token(&[]).unwrap(), &office.answers())
@@ -162,7 +162,7 @@ async fn enrolled() -> (VendorSetup, CustomerHost) {
     (office, host)
 }
 
-/// The flags of a customer who has an older enrollment.
+/// The customer's answers, to replace an older enrollment.
 fn replacing(office: &VendorSetup) -> Vec<&str> {
     let mut flags = office.answers();
     flags.push("--replace");

@@ -1,4 +1,4 @@
-//! Neither the one-time secret nor Jira's token shows anywhere but in the one file that is for it.
+//! The one-time secret and Jira's token are only in the file that is meant for them.
 
 use base64::{Engine, prelude::*};
 use e2e::{
@@ -23,14 +23,14 @@ async fn secrets_of_an_enrollment_are_in_one_file_only() {
     let gateway = Gateway::start(host.work_dir()).await;
     let token = gateway.token();
     let flags = answers(&jira);
-    // The arguments of every process that it starts, and all that it writes anywhere.
+    // Arguments of every process that it starts, and everything that it writes.
     let file = host.work_dir().join("trace");
     let calls = "trace=execve,write,writev,sendto";
     let strace = trace(&["-s", "100000", "-e", calls], &file);
     let done = host.pipe(host.command(strace, &flags), &token).unwrap();
     let mut seen = vec![("output".to_owned(), output_text(&done))];
     assert!(done.status.success(), "{}", output_text(&done));
-    // Jira gets its token, and the file that is for it.
+    // Jira and the secret's own file get the token.
     let written = fs::read_to_string(&file).unwrap();
     let elsewhere = |line: &&str| {
         !line.contains("authorization: Bearer") && !line.contains(&format!("\"{PAT}"))
@@ -100,7 +100,7 @@ fn collect(folder: &Path, seen: &mut Vec<(String, String)>) {
     }
 }
 
-/// The real binary, at its most talkative.
+/// The real server-stub, at its most verbose log level.
 struct Gateway {
     _process: ChildProcess,
     data: PathBuf,
@@ -137,7 +137,7 @@ impl Gateway {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        // It is said on standard output and nowhere else.
+        // The token is printed on standard output only.
         let token = String::from_utf8(made.stdout).unwrap().trim().to_owned();
         assert!(!String::from_utf8_lossy(&made.stderr).contains(&token));
         token

@@ -1,4 +1,4 @@
-//! `agent check --firewall --token-file`: the change request goes out before the host is enrolled.
+//! `agent check --firewall --token-file`: the change request for the network team, before the enrollment.
 
 use agent::check::{CheckReport, StepVerdict};
 use e2e::{
@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::Notify};
 
-/// Every hop that takes no credential, the lines for the network team, and the token is as good as before.
+/// Checks every hop without a credential, prints the firewall rules, and leaves the token unused.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
     let (office, host) = vendor_and_host().await.unwrap();
@@ -46,7 +46,7 @@ async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
     assert!(enrolled.status.success(), "{}", output_text(&enrolled));
 }
 
-/// A gateway that counts attempts to log in, and bars who has too many, counts none.
+/// A gateway that counts login attempts counts none.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_authentication_is_begun() {
     let (office, host) = vendor_and_host().await.unwrap();
@@ -66,7 +66,7 @@ async fn no_authentication_is_begun() {
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         let session = server::run_stream(Arc::new(config), stream, counting).await;
-        // It has read all that was sent.
+        // The server has read everything.
         let _ = session.unwrap().await;
         end.notify_one();
     });
@@ -104,7 +104,7 @@ async fn each_obstacle_to_the_gateway_is_named() {
     assert_eq!(purposes, ["proxy", "on-the-proxy"]);
 }
 
-/// Nothing else is taken for a configuration.
+/// Nothing else is used as a configuration.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_flags_of_a_token_need_one() {
     let host = CustomerHost::new().unwrap();
@@ -149,7 +149,7 @@ impl server::Handler for Counting {
     }
 }
 
-/// The one step that fails, by a cause with this part.
+/// Exactly this step fails, with this part in its cause.
 fn fails(host: &CustomerHost, token: &str, more: &[&str], step: &str, part: &str) -> CheckReport {
     let mut flags = vec!["--json"];
     flags.extend(more);

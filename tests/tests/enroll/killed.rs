@@ -1,5 +1,5 @@
-//! Killed at every system call that touches the files of an enrolment or a socket: whatever instruction it was, what is
-//! there then is a configuration that loads or none, and the same command with the same token comes to its end.
+//! The enrollment, killed at every system call on its files or on sockets: it leaves a configuration that loads, or
+//! none, and the same command with the same token completes.
 
 use e2e::{
     agent::{binary, command},
@@ -28,7 +28,7 @@ async fn an_enrollment_killed_at_any_step_completes_when_repeated() {
         }
         whole_or_nothing(&host);
         host.enroll_ok(&token, &flags)?;
-        // One key here, and the gateway knows it.
+        // The host has one key, and the gateway knows it.
         assert_eq!(host.keys()?.len(), 1, "{point}");
         let files = host.files()?;
         let public = files.iter().find(|(name, _)| name.ends_with(".pub"));
@@ -37,13 +37,13 @@ async fn an_enrollment_killed_at_any_step_completes_when_repeated() {
         assert_eq!(authorized.matches(public.trim()).count(), 1, "{point}");
         Ok(false)
     });
-    // There were steps to be killed at.
+    // The calls of the table exist.
     let kills = kills.await.unwrap();
     eprintln!("{kills} kills");
     assert!(kills > 60, "{kills}");
 }
 
-/// A drop-in that is there loads, with all that it names.
+/// A drop-in, if there is one, loads with all files that it names.
 fn whole_or_nothing(host: &CustomerHost) {
     let drop_in = host.dir().join("agent.d/10-enrolment.toml");
     if !drop_in.exists() {

@@ -1,4 +1,4 @@
-//! `agent enroll` on real parts: by the vendor's token to a ticket, and whatever is wrong with a token or comes between.
+//! `agent enroll` on real parts: from the vendor's token to a ticket, bad tokens, and interruptions.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod again;

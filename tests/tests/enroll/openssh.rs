@@ -1,5 +1,5 @@
-//! With a stock OpenSSH as the gateway, and tokens made by the script in docs/vendor-guide.md: the key handed over, and
-//! the key registered by the script there.
+//! With a stock OpenSSH as the gateway and tokens made by the script in docs/vendor-guide.md: the key is handed over,
+//! or registered by the script there.
 
 use e2e::{
     enrollment::{CustomerHost, answers, changed_token, jira},
@@ -13,7 +13,7 @@ use std::{
     process::Command,
 };
 
-/// A code block of the vendor guide, from the line that begins with `first` on.
+/// A code block of the vendor guide, from the line that begins with `first`.
 fn documented(first: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vendor-guide.md");
     let text = fs::read_to_string(path).unwrap();
@@ -28,7 +28,7 @@ fn executable(path: PathBuf, text: &str) -> PathBuf {
     path
 }
 
-/// As a vendor would type it.
+/// Makes a token with the guide's script.
 fn token(sshd: &Sshd, bind: &str, once: Option<&Path>) -> String {
     let script = executable(
         sshd.folder().join("make-token"),
@@ -64,7 +64,7 @@ async fn without_a_secret_the_line_for_the_vendor_works() {
     fs::write(sshd.folder().join("authorized_keys"), format!("{line}\n")).unwrap();
     host.run().unwrap().until_proven().await.unwrap();
 
-    // A new key: not before the vendor has it, too.
+    // A new key is used only once the vendor has it.
     let before = host.files().unwrap();
     let next = other_than(&token, &sshd);
     flags.push("--replace");
@@ -137,7 +137,7 @@ async fn the_script_of_the_vendor_guide_registers_a_key_once() {
     assert_eq!(second.files().unwrap(), []);
 }
 
-/// Many gateways behind one name have host certificates, and the token the line of their authority.
+/// Many gateways behind one name have host certificates, and the token contains the line of their CA.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_with_a_ca_trusts_its_host_certificates_alone() {
     let prepare = |dir: &Path| {
@@ -164,7 +164,7 @@ async fn a_token_with_a_ca_trusts_its_host_certificates_alone() {
     host.run().unwrap().until_proven().await.unwrap();
 }
 
-/// The gateway registers the key, and is cut off before it can say so.
+/// The gateway registers the key, and the connection ends before its answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_registration_answer_is_recovered_by_the_next_run() {
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
@@ -188,7 +188,7 @@ async fn a_lost_registration_answer_is_recovered_by_the_next_run() {
     host.run().unwrap().until_proven().await.unwrap();
 }
 
-/// The gateway says yes, and lets nobody in by that key yet.
+/// The gateway confirms the registration but does not accept the key yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_registered_and_does_not_work_is_not_put_in_place() {
     let (sshd, jira) = (Sshd::start().unwrap(), jira().await.unwrap());
@@ -207,7 +207,7 @@ async fn a_key_that_is_registered_and_does_not_work_is_not_put_in_place() {
     host.run().unwrap().until_proven().await.unwrap();
 }
 
-/// A token whose one-time key runs these lines of shell at the gateway.
+/// A token whose one-time key runs these lines of shell on the gateway.
 fn token_for(sshd: &Sshd, lines: &str) -> String {
     let script = executable(
         sshd.folder().join("register"),
@@ -224,7 +224,7 @@ fn token_for(sshd: &Sshd, lines: &str) -> String {
     token(sshd, "127.0.0.1:0", Some(&once))
 }
 
-/// No secret of Jira's, and no configuration.
+/// Neither Jira's secret nor a configuration is left.
 fn the_key_alone_is_left(host: &CustomerHost) {
     let files = host.files().unwrap();
     let left: Vec<_> = files.iter().map(|(name, _)| &**name).collect();

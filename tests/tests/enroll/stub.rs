@@ -36,7 +36,7 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
         .unwrap();
     assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
 
-    // Secrets are their owner's, and the drop-in has none.
+    // Secrets are readable by their owner only, and the drop-in has none.
     for (name, content) in host.files().unwrap() {
         let mode = fs::metadata(host.dir().join(&name))
             .unwrap()
@@ -52,13 +52,13 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
     }
 }
 
-/// The company's proxy is the only way out, also for the first connection of all.
+/// The company's proxy is the only way out, also for the first connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
     let (office, host, squid) = behind_proxy(PASSWORD).await;
     let url = format!("http://{}", squid.address());
     let mut flags = through(&office, &url);
-    // Which asks the proxy too.
+    // The check would ask the proxy too.
     flags.push("--no-check");
     host.enroll_ok(&office.token(&[]).unwrap(), &flags).unwrap();
     squid
@@ -70,7 +70,7 @@ async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
 }
 
 /// A refused password is sent to the proxy once, whatever the number of gateways.
-/// An account that is asked again and again with a wrong password is locked.
+/// Repeated wrong passwords would lock the account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_the_password_is_asked_once() {
     let (office, host, squid) = behind_proxy("mistyped").await;
@@ -84,7 +84,7 @@ async fn a_proxy_that_refuses_the_password_is_asked_once() {
     let text = output_text(&refused);
     assert_eq!(refused.status.code(), Some(1), "{text}");
     assert!(text.contains("407"), "{text}");
-    // It logs in order: after this one there is nothing to come.
+    // squid logs in order: this line is the last.
     let mut last = TcpStream::connect(squid.address()).await.unwrap();
     let marker = b"GET http://last.invalid/ HTTP/1.1\r\nHost: last.invalid\r\n\r\n";
     last.write_all(marker).await.unwrap();
@@ -111,7 +111,7 @@ fn through<'a>(office: &'a VendorSetup, url: &'a str) -> Vec<&'a str> {
     flags
 }
 
-/// Where only TLS gets out, the gateway's own authority beside the token.
+/// Only TLS is permitted; the gateway's CA comes beside the token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_inside_tls_is_enrolled_at_by_its_own_authority() {
     let (office, host) = vendor_and_host().await.unwrap();
@@ -129,7 +129,7 @@ async fn a_gateway_inside_tls_is_enrolled_at_by_its_own_authority() {
     agent.until_proven().await.unwrap();
 }
 
-/// The service runs as the owner of the state folder, and root enrols.
+/// The service runs as the owner of the state folder, and root enrolls.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_that_root_writes_belong_to_the_services_user() {
     let (office, host) = vendor_and_host().await.unwrap();

@@ -1,4 +1,4 @@
-//! A person at a terminal: questions one after the other, in a real pseudo terminal.
+//! A person at a real pseudo terminal answers questions one after the other.
 
 use e2e::{
     agent::{binary, command},
@@ -8,7 +8,7 @@ use e2e::{
 };
 use std::process::{Command, Output};
 
-/// What is waited for, and what is typed then.
+/// Prompts and answers.
 type Talk<'a> = Vec<(&'a str, &'a str)>;
 
 fn hold(host: &CustomerHost, talk: &Talk<'_>) -> Output {
@@ -30,7 +30,7 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
         &host,
         &vec![
             ("(not shown): ", &token),
-            // Asked again until it makes sense.
+            // The question is repeated until the answer is valid.
             ("with its context path: ", "jira.corp.example"),
             ("with its context path: ", &office.jira.url),
             ("Number [1]: ", "7"),
@@ -57,7 +57,7 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
     }
 }
 
-/// Before the one-time secret is used up: the path, and then the token for Jira, are asked for again.
+/// Before the one-time secret is used, path and token for Jira are asked for again.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_jira_rejects_are_asked_for_again() {
     let (office, host) = vendor_and_host().await.unwrap();
@@ -102,7 +102,7 @@ async fn answers_that_jira_rejects_are_asked_for_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_gateway_asks_for_the_proxy() {
     let (office, host) = vendor_and_host().await.unwrap();
-    // The port of the TCP multiplexer: nobody listens there.
+    // Nothing listens on this port.
     let token = office.token_at("127.0.0.1:1", &[]).unwrap();
     let squid = squid(&[1], false).await.unwrap();
     let url = format!("http://{}", squid.address());
@@ -120,12 +120,12 @@ async fn an_unreachable_gateway_asks_for_the_proxy() {
         ],
     );
     let text = output_text(&done);
-    // Nor does the proxy reach it, and it says so.
+    // The proxy cannot reach it either and reports that.
     assert!(text.contains(&format!("the proxy {url}")), "{text}");
     squid.logged("CONNECT 127.0.0.1:1").await.unwrap();
 }
 
-/// What a mail program has wrapped is one token; what is no token is asked for again, and ends nothing.
+/// A token wrapped by a mail program is one token; invalid input is asked for again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
     let (office, host) = vendor_and_host().await.unwrap();

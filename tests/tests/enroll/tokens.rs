@@ -1,4 +1,4 @@
-//! Tokens that cannot be used: each says why in a sentence of its own, and nothing is written.
+//! Unusable tokens: each has its own error text, and nothing is written.
 
 use agent::enroll::OneTimeSecret;
 use e2e::{
@@ -13,7 +13,7 @@ use std::{
 
 const LIFE: Duration = Duration::from_secs(3600);
 
-/// Refused with this sentence, nothing left, and with a good token it works afterwards.
+/// The token is refused with this sentence, and nothing is written.
 fn refused(host: &CustomerHost, office: &VendorSetup, token: &str, sentence: &str) -> Output {
     let before = host.files().unwrap();
     let done = host.enroll(token, &office.answers()).unwrap();
@@ -94,7 +94,7 @@ async fn an_invalid_one_time_secret_registers_nothing() {
     );
 }
 
-/// The gateway's clock decides, whatever the token says of itself.
+/// The gateway's clock decides, not the token's own expiry.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_refuses_a_token_whose_time_is_over_there() {
     let (office, host) = vendor_and_host().await.unwrap();
@@ -120,7 +120,7 @@ async fn a_gateway_with_another_host_key_gets_nothing() {
     assert!(list.contains("  open"), "{list}");
 }
 
-/// Somebody may be in between: none of the others is asked in its stead.
+/// There may be an interceptor: no other gateway is tried.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_gateway_with_another_host_key_no_other_gets_anything() {
     let (office, host) = vendor_and_host().await.unwrap();

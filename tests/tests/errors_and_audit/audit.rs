@@ -1,4 +1,4 @@
-//! One line for each request.
+//! One audit line for each request.
 
 use e2e::test_env::{BOT_TOKEN, ISSUE, MYSELF, TestEnv, new_issue, vendor};
 use serde_json::json;

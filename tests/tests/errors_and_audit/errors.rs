@@ -1,4 +1,4 @@
-//! What the vendor is told, and whether it may send again.
+//! The vendor's error answers, and whether it may repeat the request.
 
 use crate::agent_response::Told;
 use agent::status::LayerState;
@@ -54,7 +54,7 @@ async fn a_connection_lost_after_the_request_is_maybe_sent() {
         (told.status, told.kind(), told.delivery()),
         (502, "jira-broke", "maybe_sent")
     );
-    // A POST must not be repeated unseen, neither by the vendor nor by the agent.
+    // Neither the vendor nor the agent may repeat a POST blindly.
     assert_eq!(told.retry_after, None);
     assert_eq!(site.received().len(), 1);
     let record = site.audit_of(&told.request_id).await.unwrap();
@@ -117,7 +117,7 @@ async fn refuses_the_certificate(trusted: &str) {
     assert_eq!(site.jira().received_count(), 0);
 }
 
-/// Jira says "too large" while the file is still on its way; whoever waits for the end of the upload never hears it.
+/// Jira answers "too large" during the upload; a client that waits for its end would never see that.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_early_answer_reaches_the_vendor_before_the_upload_has_ended() {
     let site = TestEnv::start().await.unwrap();

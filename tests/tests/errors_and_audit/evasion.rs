@@ -7,7 +7,7 @@ use e2e::{
 };
 use futures_util::{StreamExt, stream};
 
-/// The table of the policy's own tests, sent as it stands: what is allowed arrives byte for byte, nothing else arrives.
+/// Sends the table of the policy's own tests: allowed targets arrive byte for byte, all others never.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_trick_with_the_target_gets_past_the_policy() {
     let open = TestEnv::builder()
@@ -20,7 +20,7 @@ async fn no_trick_with_the_target_gets_past_the_policy() {
             .into_iter()
             // The end of a line ends the target.
             .filter(|row| row.section == section && !row.target.contains("\r\n"))
-            // The imitation Jira, unlike Jira's Tomcat, takes none of these; see `raw_query.rs`.
+            // The imitation Jira, unlike Jira's Tomcat, accepts none of these; see `raw_query.rs`.
             .filter(|row| row.expected != "allow" || !row.target.contains(['<', '>']))
             .collect();
         assert!(rows.len() > 30, "[{section}] has {} rows", rows.len());
@@ -84,7 +84,7 @@ async fn no_request_is_smuggled_past_the_policy() {
         let arrived: Vec<_> = site.received().iter().map(|r| r.target_text()).collect();
         assert!(arrived.is_empty(), "{name}: {arrived:?} reached Jira");
     }
-    // A request in a body is a body.
+    // A request inside a body is only a body.
     let inner = String::from_utf8(raw_http::get("/jira/rest/api/2/issue/SMUGGLED-1")).unwrap();
     let outer = "POST /jira/rest/api/2/issue/OUTER-1/comment HTTP/1.1\r\nHost: vendor\r\nContent-Type: application/json\r\n\
                  Connection: close\r\n";
@@ -109,7 +109,7 @@ async fn no_request_is_smuggled_past_the_policy() {
     }
 }
 
-/// `Connection` may name headers to take away; the login is not the vendor's to take away.
+/// `Connection` may name headers to remove, but not the agent's credential.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_vendor_cannot_have_the_login_removed() {
     let site = TestEnv::start().await.unwrap();

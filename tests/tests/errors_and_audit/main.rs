@@ -1,5 +1,4 @@
-//! What the vendor is told when something goes wrong, what is written down of it, and that nothing reaches Jira that
-//! the policy did not see.
+//! The vendor's error answers, their audit records, and that nothing reaches Jira that the policy has not seen.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agent_response;

@@ -1,5 +1,5 @@
-//! Characters that Jira's own Tomcat takes raw in a query, over the whole way. The imitation Jira's parser takes fewer, so a
-//! Jira of a few lines stands in.
+//! Characters that Jira's Tomcat accepts unencoded in a query, over the whole path. The imitation Jira accepts fewer,
+//! so a minimal server replaces it.
 
 use e2e::{raw_http, tcp_server::TcpServer, test_env::TestEnv};
 use std::sync::{Arc, Mutex};
@@ -49,7 +49,7 @@ async fn raw_jql_reaches_jira_byte_for_byte_and_explain_says_so() {
     }
 }
 
-/// The explained target may have the context path or not, as a refusal or a document writes it.
+/// `explain` accepts a target as a refusal or a document writes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_takes_a_target_with_or_without_the_context_path() {
     let site = TestEnv::builder().start().await.unwrap();
@@ -72,7 +72,7 @@ async fn explain_takes_a_target_with_or_without_the_context_path() {
     let (code, text) = explain("/rest/api/2/myself");
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("below /jira"), "{text}");
-    // Framing, too.
+    // Framing is explained too.
     let (code, text) = explain("/jira/rest/api/2/sear ch");
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("refused (malformed-request)"), "{text}");

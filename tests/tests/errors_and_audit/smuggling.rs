@@ -1,6 +1,6 @@
-//! Requests that two readers can read differently.
+//! Requests that two parsers can understand differently.
 
-/// Each ends in a request for SMUGGLED-1 that one reader sees and another does not.
+/// Each ends in a request for SMUGGLED-1 that one parser sees and another does not.
 pub fn smuggling() -> Vec<(&'static str, Vec<u8>)> {
     let inner = "GET /jira/rest/api/2/issue/SMUGGLED-1 HTTP/1.1\r\nHost: vendor\r\nConnection: close\r\n\r\n";
     let post = "POST /jira/rest/api/2/issue HTTP/1.1\r\nHost: vendor\r\n";

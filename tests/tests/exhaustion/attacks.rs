@@ -1,4 +1,4 @@
-//! The attacks: what is sent, and whether the agent has to end it by itself.
+//! The attacks: what each sends, and whether the agent must end it.
 
 use crate::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, field, frame,
@@ -12,18 +12,18 @@ use tokio::{
     time::timeout,
 };
 
-/// One kind of it.
+/// One kind of attack.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
-    /// Connections that do it at once.
+    /// Number of simultaneous connections.
     connections: usize,
     /// What each of them sends.
     sends: fn() -> Vec<Vec<u8>>,
-    /// Sent again and again afterwards.
+    /// Bytes sent repeatedly afterwards, and the pause between.
     drips: Option<(&'static [u8], Duration)>,
-    /// Whether they read.
+    /// Whether the connections read answers.
     reads: bool,
-    /// The agent must end it, though the peer holds on.
+    /// The agent must end it while the peer keeps the connection open.
     pub(crate) ends_by_itself: bool,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Held {
 }
 
 impl Attack {
-    /// Opens its connections and sends what they take within some seconds.
+    /// Opens the connections and sends as much as they accept within seconds.
     pub(crate) async fn launch(&self, addr: SocketAddr) -> Held {
         let mut connections = JoinSet::new();
         let (sent, mut all_sent) = tokio::sync::mpsc::channel(self.connections);
@@ -44,7 +44,7 @@ impl Attack {
             connections.spawn(async move {
                 let socket = TcpSocket::new_v4().unwrap();
                 if !reads {
-                    // So that what is not read does not lie here.
+                    // A small buffer, so that unread bytes stay in the tunnel.
                     let _ = socket.set_recv_buffer_size(4096);
                 }
                 let Ok(mut stream) = socket.connect(addr).await else {
@@ -59,7 +59,7 @@ impl Attack {
                 };
                 let writing = async {
                     for piece in &*pieces {
-                        // What the agent does not take need not be waited for.
+                        // Do not wait for what the agent does not accept.
                         if !matches!(timeout(PATIENCE, write.write_all(piece)).await, Ok(Ok(()))) {
                             break;
                         }
@@ -84,7 +84,7 @@ impl Attack {
     }
 }
 
-/// Longer than the agent takes for a megabyte, and than it holds a channel up.
+/// Longer than the agent needs for a megabyte, and than it blocks a channel.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(crate) const TABLE: &[Attack] = &[
@@ -110,7 +110,7 @@ pub(crate) const TABLE: &[Attack] = &[
     },
     Attack {
         name: "allowed, behind shut HTTP/2 windows",
-        // Fewer than max_concurrent: past it honest ones are refused, too, until the stall limit.
+        // Fewer than `max_concurrent`: beyond that, honest requests are refused too, until the stall limit.
         connections: 2,
         sends: || {
             let requests = (0..100).map(|n| get(n, "/secure/attachment/200000/x"));

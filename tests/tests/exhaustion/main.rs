@@ -1,5 +1,5 @@
-//! What a vendor can do to the agent's memory, descriptors and disk: each attack of the table against the real agent
-//! behind a real sshd, honest requests beside it, and everything given back at its end.
+//! What a vendor can do to the agent's memory, descriptors and disk: each attack of the table runs against the real
+//! agent behind a real sshd. Honest requests pass meanwhile, and all resources are released at the end.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod attacks;
@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Deadlines short enough to be waited for, and as many connections to Jira as by default.
+/// Short deadlines, and the default number of connections to Jira.
 const SETTINGS: [(&str, &str); 5] = [
     ("HEAD_TIMEOUT", "1s"),
     ("IDLE_TIMEOUT", "3s"),
@@ -30,14 +30,13 @@ const SETTINGS: [(&str, &str); 5] = [
     ("MAX_CONCURRENT", "256"),
 ];
 
-/// What an attack may take, debug build and allocator included, on top of what was there before it. The channels
-/// themselves are most of it: about 50 KiB each with russh's part and the connection's buffers.
+/// Largest growth of memory during an attack, debug build and allocator included. Most of it is the channels: about 50
+/// KiB each with russh's part and the connection's buffers.
 const MOST_MEMORY: u64 = 128 << 20;
-/// What may be left half a minute after the last of them, on top of what there was before the first: about 3 KiB for each
-/// channel that the agent closed first (docs/dev/ssh.md, D4), russh's buffers, and pages of the program that were not needed
-/// before, of which a debug build has more.
+/// Largest growth of memory half a minute after the last attack: about 3 KiB for each channel that the agent closed
+/// first (docs/dev/ssh.md, D4), russh's buffers, and newly used pages of the program, of which a debug build has more.
 const MOST_LEFT: u64 = if cfg!(debug_assertions) { 24 } else { 16 } << 20;
-/// Spool: nothing but bodies on their way to Jira may lie there, and no attack sends one that Jira does not take.
+/// The spool holds only bodies on their way to Jira, and Jira accepts the body of every attack.
 const MOST_DISK: u64 = 16 << 20;
 
 /// No attack takes more memory, descriptors or disk than its bound, all is given back, and honest requests pass
@@ -53,7 +52,7 @@ async fn no_attack_exceeds_its_bounds_or_blocks_honest_requests() {
             let name = format!("JIRA_TUNNEL_AGENT__FORWARD__JIRA__HTTP__{key}");
             (name, *value)
         })
-        // The peers of these attacks close nothing.
+        // The peers of these attacks close no channel.
         .chain([(
             "JIRA_TUNNEL_AGENT__TUNNEL__CHANNEL__CLOSE_WAIT".to_owned(),
             "500ms",
@@ -97,7 +96,7 @@ async fn run(attack: &Attack, agent: &mut RunningAgent, addr: SocketAddr) {
         peak = peak.max(Meter::read(agent));
     }
     if attack.ends_by_itself {
-        // The peers go on doing nothing, or next to nothing; the agent must let go of them.
+        // The peers stay almost idle; the agent must close their channels.
         let let_go = |r: &StatusReport| r.connections[0].channels <= 1;
         agent
             .until_status(&format!("{} to be ended", attack.name), let_go)
@@ -140,7 +139,7 @@ async fn honest(addr: SocketAddr) -> anyhow::Result<()> {
     tokio::time::timeout(Duration::from_secs(20), asked).await?
 }
 
-/// The allocator gives back by its own clock. Waits for it, and not longer than is promised.
+/// Waits until the allocator has returned memory, at most as long as promised.
 async fn given_back(agent: &mut RunningAgent, most: u64) -> Meter {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -164,7 +163,7 @@ async fn settled(agent: &mut RunningAgent, files: usize) -> Meter {
     }
 }
 
-/// What the agent holds at one moment.
+/// Resources of the agent at one moment.
 #[derive(Clone, Copy)]
 struct Meter {
     memory: u64,
@@ -178,7 +177,7 @@ impl Meter {
         let memory = agent.process().resident().unwrap();
         let listing = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         let files: Vec<_> = listing.flatten().collect();
-        // Spool files have no name; their descriptors lead to them.
+        // Spool files have no name; find them by their descriptors.
         let spooled = files
             .iter()
             .filter_map(|file| Some((fs::read_link(file.path()).ok()?, file.path())))

@@ -8,7 +8,7 @@ use e2e::{
 use server_stub::jira::OAuth1Consumer;
 use std::{process::Output, sync::LazyLock};
 
-/// The agent has a token of its own, once somebody has logged in.
+/// The agent signs with a token, once a person has logged in.
 pub fn three_legged(plan: TestEnvPlan) -> TestEnvPlan {
     let mut consumer = consumer();
     consumer.two_legged_user = None;
@@ -16,7 +16,7 @@ pub fn three_legged(plan: TestEnvPlan) -> TestEnvPlan {
         .jira(|jira| jira.oauth1.consumers = vec![consumer])
 }
 
-/// A site where somebody has logged in.
+/// An environment where a person has logged in.
 pub async fn logged_in(plan: TestEnvPlan) -> TestEnv {
     let mut site = three_legged(plan).start_unproven().await.unwrap();
     assert!(log_in_by_code(&site).await.status.success());
@@ -37,13 +37,13 @@ pub fn consumer() -> OAuth1Consumer {
     consumer
 }
 
-/// A person allows it, reads the code off Jira's page, and types it.
+/// A person consents and types the code of Jira's page.
 pub async fn log_in_by_code(site: &TestEnv) -> Output {
     let done = login::log_in_by_code(site.agent.dir(), BOT, BOT_PASSWORD).await;
     done.unwrap()
 }
 
-/// What Jira's page says after the decision.
+/// Jira's page after the decision.
 pub async fn decide(address: &str, decision: &str) -> String {
     let page = login::submit_consent(address, BOT, BOT_PASSWORD, decision).await;
     page.unwrap()

@@ -1,4 +1,4 @@
-//! Requests that are signed in as many ways as there are to get them wrong, and others that verify them.
+//! Requests with every corner case of signing, and others that verify their signatures.
 
 use crate::common::{CONSUMER, KEY};
 use e2e::{
@@ -8,11 +8,11 @@ use e2e::{
 use serde_json::{Value, json};
 use server_stub::jira::ReceivedRequest;
 
-/// With queries too, and one JSON body, which is not signed.
+/// Sends all corner cases, also with queries, and one JSON body, which is not signed.
 pub async fn send_corner_cases(site: &TestEnv) {
     let url = site.vendor_url();
     for target in CORNERS {
-        // reqwest's URLs keep these targets as they are, or the test of what was received would tell.
+        // reqwest does not change these targets; the test of what was received would show it.
         let answer = site.get(target).await.unwrap();
         let status = answer.status();
         assert!(
@@ -72,7 +72,7 @@ pub async fn verified_by_others(origin: &str, token: &str, received: &[ReceivedR
     );
 }
 
-/// Targets below the context path that are signed in as many ways as there are to get them wrong.
+/// Targets below the context path with corner cases of signing.
 pub const CORNERS: &[&str] = &[
     "/rest/api/2/myself",
     "/rest/api/2/myself?",
@@ -95,7 +95,7 @@ pub const CORNERS: &[&str] = &[
     "/rest/api/2/issue/D%45MO-1?fields=summary",
 ];
 
-/// Form bodies, likewise.
+/// Form bodies with corner cases of signing.
 pub const FORMS: &[&str] = &[
     "jql=project+%3D+DEMO&maxResults=1",
     "jql=project%20%3D%20DEMO&jql=&jql&a=%2B+%20",

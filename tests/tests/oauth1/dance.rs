@@ -44,7 +44,7 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
     let origin = format!("https://{}", site.jira().addr);
     verified_by_others(&origin, &token, &site.received()).await;
 
-    // Nothing of it is anybody else's to see.
+    // The tokens are readable by their owner only.
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(site.token_file()), 0o600);
     let refresh = site.stored_tokens().unwrap()["tokens"]["refresh"]
@@ -55,7 +55,7 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
         assert!(!told.contains(secret.as_str()) && !site.agent.log().contains(secret.as_str()));
     }
 
-    // Forgotten: Jira has no way to revoke it, and the command says where to do that.
+    // Jira cannot revoke the token by request; the command names the page for it.
     let out = site.agent.run(&["logout"]).unwrap();
     assert!(
         !out.status.success() && output_text(&out).contains("View OAuth Access Tokens"),
@@ -78,7 +78,7 @@ async fn a_browser_on_this_host_comes_back_by_itself() {
     let arguments = ["login", "--callback", &callback];
     let mut dialogue = LoginProcess::start_with(site.agent.dir(), &arguments).unwrap();
     let address = dialogue.address().await.unwrap();
-    // Somebody else's answer is refused, and the wait goes on.
+    // A forged answer is refused, and the command keeps waiting.
     let forged = browser().get(format!("{callback}&oauth_token=other&oauth_verifier=x"));
     assert_eq!(forged.send().await.unwrap().status(), 400);
     let location = consent(&address, BOT, BOT_PASSWORD).await.unwrap();
@@ -103,7 +103,7 @@ async fn oauth_1_0_needs_no_code() {
     dialogue.paste("done").await.unwrap();
     let done = dialogue.end().await.unwrap();
     assert!(done.status.success(), "{}", output_text(&done));
-    // Nor is one sent, whatever was typed.
+    // No verifier is sent, whatever was typed.
     let mut requests = site.jira().requests().into_iter();
     let exchange = requests.find(|request| request.target_text().ends_with("/access-token"));
     let signed = exchange.unwrap().header("authorization").unwrap();

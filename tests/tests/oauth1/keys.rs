@@ -1,4 +1,4 @@
-//! The key: made, and changed.
+//! Creating and changing the signing key.
 
 use crate::common::{consumer, two_legged};
 use agent::auth::oauth1::SigningKey;

@@ -1,4 +1,4 @@
-//! Renewing by the session.
+//! Refresh by the session.
 
 use crate::common::{log_in_by_code, logged_in};
 use e2e::{
@@ -23,7 +23,7 @@ async fn an_oauth1_token_is_refreshed_before_it_expires() {
         (tokens["access"] != first).then_some(tokens)
     };
     let renewed = until("a new token", renewed).await.unwrap();
-    // While the first one still served; both are times of the same form.
+    // Obtained while the first one was still valid; both times have the same format.
     let (obtained, end) = (&renewed["obtained"], &before["access_expires"]);
     assert!(obtained.as_str() < end.as_str(), "{renewed} {before}");
     site.until_answered(MYSELF).await.unwrap();
@@ -47,7 +47,7 @@ async fn a_token_that_jira_ended_early_is_refreshed() {
     );
     site.until_answered(MYSELF).await.unwrap();
 
-    // With its session the login has ended, and only a person helps.
+    // Without its session the login has ended, and a person must log in.
     site.jira().expire_oauth1_tokens(true);
     let answer = site.get(MYSELF).await.unwrap();
     assert!([502, 503].contains(&answer.status().as_u16()));
@@ -58,7 +58,7 @@ async fn a_token_that_jira_ended_early_is_refreshed() {
 }
 
 /// An interrupted refresh is finished at the next start, or named as the reason for a new login.
-/// As a crash leaves it: the mark that a renewal was under way.
+/// The mark of a refresh in progress, as a crash leaves it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_refresh_is_finished_or_named() {
     let mut site = logged_in(TestEnv::builder()).await;
@@ -66,7 +66,7 @@ async fn an_interrupted_refresh_is_finished_or_named() {
         record["pending"] = "2026-01-02T03:04:05Z".into();
         write_secret(&site.token_file(), &record.to_string()).unwrap();
     };
-    // Killed before Jira had heard of it: the token still lives, and is exchanged before it signs anything.
+    // Killed before Jira received it: the token is valid, and is exchanged before it signs a request.
     let first = site.stored_tokens().unwrap();
     mark(&site, first.clone());
     site.agent.restart().unwrap();
@@ -75,7 +75,7 @@ async fn an_interrupted_refresh_is_finished_or_named() {
     assert_ne!(second["tokens"]["access"], first["tokens"]["access"]);
     assert!(second["pending"].is_null(), "{second}");
 
-    // Killed after Jira had answered: nothing can bring the answer back.
+    // Killed after Jira answered: the answer is lost.
     mark(&site, first);
     site.agent.restart().unwrap();
     let login = site.agent.login_failure().await.unwrap();

@@ -1,4 +1,4 @@
-//! What Jira refuses is told with its cause.
+//! Each refusal of Jira has its own cause.
 
 use crate::common::{consumer, two_legged};
 use agent::auth::oauth1::SigningKey;
@@ -35,7 +35,7 @@ async fn an_unknown_key_differs_from_an_unknown_consumer() {
     let login = site.agent.login_failure().await.unwrap();
     assert!(login.0.contains("does not fit the signature"), "{login:?}");
     assert!(login.1.contains("public key"), "{login:?}");
-    // Put right in Jira.
+    // Corrected in Jira.
     site.jira().register_oauth1_consumer(consumer()).unwrap();
     site.agent.run(&["login-retry"]).unwrap();
     site.until_answered(MYSELF).await.unwrap();

@@ -41,7 +41,7 @@ async fn behind_a_proxy_the_signature_is_made_over_what_jira_sees() {
     send_corner_cases(&site).await;
     verified_by_others("https://jira.corp.example", "", &site.received()).await;
 
-    // Not told, it fails, and says what to set.
+    // Without the setting the login fails, and the remedy names the setting.
     let site = behind(TestEnv::builder()).start_unproven().await.unwrap();
     let login = site.agent.login_failure().await.unwrap();
     assert!(login.0.contains(&site.jira().url), "{login:?}");

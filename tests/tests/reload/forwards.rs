@@ -1,4 +1,4 @@
-//! What changes about forwards leaves the sessions alone.
+//! Changes of forwards do not affect the sessions.
 
 use crate::common::{TIMES, change, reload, start};
 use agent::status::StatusReport;
@@ -30,7 +30,7 @@ async fn reloading_a_forward_loses_no_request_and_no_session() {
         env.jira.url()
     );
     type Change<'a> = (&'a str, &'a str, String);
-    // What is said of it, after which text, and what is added there; each is taken out again in the next turn.
+    // The reload's text, and what is added after which text; every second turn removes it again.
     let kinds: [Change<'_>; 6] = [
         (
             "forward jira: policy\n",
@@ -164,7 +164,7 @@ async fn a_forward_that_is_taken_out_is_cancelled_and_its_requests_finish() {
     assert_eq!(report.connections[0].generation, 1, "the same session");
     assert_eq!(report.connections[0].forwards.len(), 1);
 
-    // A place of its own for the one that stayed: cancelled there, bound here.
+    // The remaining forward moves to the other address.
     change(&env.agent, |text| {
         text.replace(&addr.to_string(), &other.to_string())
     });
@@ -207,7 +207,7 @@ async fn many_reloads_leave_nothing_behind() {
         "200 reloads: {} KiB more, {descriptors} descriptors before, {now} after",
         grown >> 10
     );
-    // What a site takes, 200 times, would be more.
+    // A leak of one forward's state 200 times would be more.
     assert!(grown < 8 << 20, "{} KiB more", grown >> 10);
     assert!(
         now <= descriptors + 8,

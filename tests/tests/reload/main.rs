@@ -1,4 +1,4 @@
-//! A changed configuration is taken over while the vendor's requests go on.
+//! A reload applies a changed configuration while the vendor's requests continue.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! What cannot be taken over is refused as at a start, and everything goes on.
+//! A bad configuration is refused as at a start, and the agent keeps running.
 
 use crate::common::{change, errors, reload, start};
 use agent::status::StatusReport;
@@ -26,7 +26,7 @@ async fn a_reload_refuses_a_bad_configuration_and_keeps_the_previous() {
     let refused = env.agent.run(&["reload"]).unwrap();
     assert_eq!(refused.status.code(), Some(78));
     let said = errors(&refused);
-    // The same words, each with file and line.
+    // The same text, each line with file and line number.
     let judged = env.agent.run(&["config", "show"]).unwrap();
     assert_eq!(judged.status.code(), Some(78));
     let words = errors(&judged);
@@ -60,7 +60,7 @@ async fn a_reload_refuses_a_bad_configuration_and_keeps_the_previous() {
         env.agent.logged(line).await.unwrap();
     }
 
-    // By the signal too; a bad one does not end the process.
+    // A reload by signal does not end the process either.
     signal(env.agent.process().pid(), "HUP").unwrap();
     load.until_answered(50).await.unwrap();
     change(&env.agent, |text| {
@@ -98,7 +98,7 @@ async fn what_holds_until_a_restart_says_so() {
             .0
             .contains("audit changed and waits for: systemctl restart")
     );
-    // Taken back.
+    // The change is reverted.
     change(&env.agent, |text| {
         text.replace("sink = \"journal\"", "sink = \"off\"")
     });

@@ -18,7 +18,7 @@ async fn a_new_ssh_key_in_the_same_file_is_taken_over_under_load() {
     let load = BackgroundLoad::start(addr, 2);
     load.until_answered(20).await.unwrap();
 
-    // Half a key is refused, and the former one goes on.
+    // Half a key is refused, and the previous one stays in use.
     let file = env.sshd.identity();
     let former = fs::read(&file).unwrap();
     fs::write(&file, &former[..former.len() / 2]).unwrap();
@@ -31,7 +31,7 @@ async fn a_new_ssh_key_in_the_same_file_is_taken_over_under_load() {
     );
     load.until_answered(20).await.unwrap();
 
-    // The vendor knows the new one first, then it replaces the file, and no other is left.
+    // The vendor authorizes the new key first; then it replaces the file, and the old one is removed.
     let new = env.sshd.folder().join("new");
     keygen(&new, &["-t", "ed25519"], "").unwrap();
     let print = fingerprint(&new.with_extension("pub")).unwrap();
@@ -69,7 +69,7 @@ async fn a_changed_ca_file_replaces_the_connections_to_jira() {
     let answer = soon(vendor().get(&url).send()).await.unwrap();
     assert_eq!(answer.status(), 200);
     site.until_proven().await.unwrap();
-    // Looked at by itself within a second, so that there is nothing to take over.
+    // The agent reads a changed secret within a second, without a reload.
     site.change_secret(BOT_TOKEN).unwrap();
     assert_eq!(reload(&site.agent), "nothing has changed\n");
     // No certificate at all.

@@ -1,4 +1,4 @@
-//! What changes about the tunnel replaces its sessions, one after another.
+//! Changes of the tunnel replace its sessions one after another.
 
 use crate::common::{TIMES, change, reload, start};
 use agent::status::{ConnectionView, StatusReport};
@@ -13,7 +13,7 @@ use e2e::{
 use server_stub::gateway::{Gateway, Settings};
 use std::fs;
 
-/// Replaced when it changes, as are user, identity, host keys, proxy and all other keys but these two.
+/// A changed probe interval replaces the sessions, like most other keys.
 fn turned(text: String, turn: usize) -> String {
     let interval = ["500ms", "600ms"];
     text.replace(interval[turn % 2], interval[(turn + 1) % 2])
@@ -91,7 +91,7 @@ async fn replaced_sessions_lose_no_accepted_request() {
     );
     assert_eq!(account.failed, 0);
     account.verify_against(&env.jira.comments()).unwrap();
-    // Begun on the first session, which still stands for it.
+    // It began on the first session, which still serves it.
     env.jira.release();
     let answer = soon(slow).await.unwrap().unwrap();
     assert_eq!(*answer.body(), issue("HELD-1"));
@@ -100,7 +100,7 @@ async fn replaced_sessions_lose_no_accepted_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_and_gateways_come_and_go_under_load() {
     let (sshd, other) = (Sshd::start().unwrap(), Sshd::start().unwrap());
-    // Both let the same key in, and are trusted.
+    // Both gateways accept the same key and are trusted.
     other
         .authorize(&sshd.identity().with_extension("pub"), "")
         .unwrap();
@@ -131,7 +131,7 @@ async fn connections_and_gateways_come_and_go_under_load() {
     );
     assert_eq!((account.failed, account.refused), (0, 0));
 
-    // Another way to the same machine, as it were: it cannot have the port while the first one has it.
+    // As if it were another address of the same machine: it cannot have the port before the first session releases it.
     change(agent, |text| {
         text.replace(&sshd.address(), &other.address())
     });

@@ -54,7 +54,7 @@ pub async fn connect(sshd: &Sshd, options: &EndOptions) -> Result<SshClient> {
     SshClient::connect(&sshd.address(), &sshd.user(), key, options).await
 }
 
-/// Only what hangs takes so long.
+/// Fails after this many seconds, which only a hang takes.
 pub async fn within<T>(seconds: u64, work: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(Duration::from_secs(seconds), work)
         .await

@@ -26,8 +26,8 @@ async fn d1_stalled_transfers_delay_nothing_behind_openssh() -> Result<()> {
     within(180, stalled_transfers(&client)).await
 }
 
-/// One upload whose reader reads nothing and one download whose reader reads nothing, 50 MB each; beside them, while
-/// they come in and after, 1,000 small requests over 20 connections, and probes.
+/// One upload and one download of 50 MB each whose readers read nothing; meanwhile and afterwards, 1,000 small requests
+/// over 20 connections, and probes.
 async fn stalled_transfers(client: &SshClient) -> Result<()> {
     const SIZE: u64 = 50 << 20;
     let alone = vendor::quantiles(&vendor::pings(client.http, 20, 1000).await?)?;
@@ -46,8 +46,8 @@ async fn stalled_transfers(client: &SshClient) -> Result<()> {
     let beside = vendor::quantiles(&live_requests(client).await?)?;
     println!("(median, 99 %) alone {alone:?}, beside stalled transfers {beside:?}");
 
-    // 1 MiB of the channel, what is on its way to the disk, and the vendor's and the gateway's buffers in this same
-    // process; 100 MB are in the tunnel.
+    // 1 MiB of the channel, data on its way to the disk, and the buffers of vendor and gateway in this process; 100 MB
+    // are in the tunnel.
     let grown = resident_since(resident)?;
     println!("resident + {} KiB", grown >> 10);
     ensure!(grown < 32 << 20, "resident memory grew by {grown} bytes");

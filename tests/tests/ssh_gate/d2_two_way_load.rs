@@ -10,8 +10,8 @@ async fn d2_sixty_two_way_transfers_between_two_russh_peers_complete() -> Result
     within(90, transfers(client.http, 60, 20 << 20)).await?;
     let peaks = [&client.budget, &gateway.budget()?].map(|budget| budget.transport().peak());
     println!("peak backlogs {peaks:?}");
-    // The high mark; on a machine that is too busy to move anything for 10 ms also russh's queue of 100 messages and a
-    // chunk of each writer.
+    // The high mark; on a machine that moves nothing for 10 ms, also russh's queue of 100 messages and a chunk of each
+    // writer.
     ensure!(peaks.iter().all(|peak| *peak < 8 << 20), "{peaks:?}");
     Ok(())
 }

@@ -97,8 +97,7 @@ async fn short_connections(port: u16, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Connections that the vendor breaks off in the middle of an answer, 8 at once: there is nothing left to wait for but
-/// the other side's CLOSE.
+/// Connections that the vendor resets during an answer, 8 at once: only the other side's CLOSE is left to wait for.
 async fn broken_connections(port: u16, count: usize) -> Result<()> {
     let workers = (0..8).map(|_| {
         tokio::spawn(async move {

@@ -38,7 +38,7 @@ async fn stopped_under_load(options: &EndOptions) -> Result<Duration> {
     let mut downloads = JoinSet::new();
     for _ in 0..20 {
         let mut connection = VendorConnection::open(client.http).await?;
-        // So much that it is still under way when the far side stops.
+        // Enough to be still in progress when the far side stops.
         downloads.spawn(async move { connection.download(1 << 40).await });
     }
     until_true("the downloads flow", || client.service.sent() > 64 << 20).await?;

@@ -1,4 +1,4 @@
-//! D6: a stock writer on a channel that the peer has closed waits for ever.
+//! D6: a stock writer on a channel that the peer has closed waits forever.
 
 use crate::common::{pair, within};
 use anyhow::{Context, Result};
@@ -21,7 +21,7 @@ async fn answered_early(port: u16) -> Result<()> {
         .await?;
     let block = vec![0; 64 << 10];
     let mut sent = 0u64;
-    // The answer has come long before; who does not look at it must at least not hang.
+    // The answer arrived long before; a writer that ignores it must not hang.
     let refused = timeout(Duration::from_secs(20), async {
         while socket.write_all(&block).await.is_ok() {
             sent += block.len() as u64;

@@ -1,6 +1,6 @@
-//! The gate for every version of russh: seven defects of 0.65.1, each with the tests that fail when its answer is
-//! taken out (`docs/dev/ssh.md` says how to take it out and which test is for which). Each test runs in a process of its
-//! own and alone, see `.config/nextest.toml`.
+//! The gate for every version of russh: seven defects of 0.65.1, each with tests that fail without its workaround
+//! (`docs/dev/ssh.md` says how to disable it, and which test belongs to it). Each test runs alone in its own process,
+//! see `.config/nextest.toml`.
 #![forbid(unsafe_code)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! What must simply work.
+//! Basic operation, without a defect of russh behind it.
 
 use crate::common::{connect, pair, transfers, within};
 use anyhow::{Result, ensure};
