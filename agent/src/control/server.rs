@@ -1,4 +1,4 @@
-//! The listening side, inside the running agent.
+//! The server side, inside the running agent.
 
 use super::{CHECK_DEADLINE, ControlHandler, SOCKET_NAME};
 use crate::pause::PauseRequest;
@@ -38,12 +38,12 @@ pub enum ControlListenError {
         /// The socket.
         path: PathBuf,
     },
-    /// The file system said no.
+    /// The socket or its folder cannot be created.
     #[error("{path}: {source}; the folder must exist and be writable by the agent's user")]
     Io {
         /// The socket or its folder.
         path: PathBuf,
-        /// What it said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -72,24 +72,24 @@ impl ControlListener {
 
     /// Handles requests until `stop` is cancelled.
     pub async fn serve(self, commands: Arc<dyn ControlHandler>, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
             };
             let Ok((stream, _)) = accepted else {
-                // Out of file descriptors: the path needs them more than a status does.
+                // Out of file descriptors: the data path needs them more.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                 continue;
             };
             let commands = Arc::clone(&commands);
             let by = stream.peer_cred().ok().map(|peer| peer.uid());
             tokio::spawn(async move {
-                let _place = place;
+                let _permit = permit;
                 let service = service_fn(|request| answer(request, commands.as_ref(), by));
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
@@ -116,79 +116,76 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let response = match (head.method, head.uri.path()) {
-        (Method::GET, "/status") => match serde_json::to_vec(&commands.status()) {
-            Ok(json) => respond(StatusCode::OK, "application/json", json),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-        },
+        (Method::GET, "/status") => json(&commands.status()),
         (Method::GET, "/metrics") => match commands.metrics() {
             Ok(page) => respond(StatusCode::OK, prometheus::TEXT_FORMAT, page.into_bytes()),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error),
         },
-        (Method::PUT, "/log-level") => match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => {
-                let body = body.to_bytes();
-                match commands.set_log_level(String::from_utf8_lossy(&body).trim()) {
-                    Ok(()) => text(StatusCode::NO_CONTENT, String::new()),
-                    Err(problem) => text(StatusCode::BAD_REQUEST, problem),
-                }
-            }
-            Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a level is short".to_owned()),
+        (Method::PUT, "/log-level") => match read_text(body).await {
+            Ok(level) => acknowledge(commands.set_log_level(&level)),
+            Err(response) => response,
         },
-        (Method::POST, path @ ("/check" | "/check/tunnel")) => match Limited::new(body, MAX_BODY)
-            .collect()
-            .await
-        {
-            Ok(body) => {
-                let body = body.to_bytes();
-                let forward = String::from_utf8_lossy(&body);
-                let checking = match path {
-                    "/check" => commands.check(forward.trim()),
-                    _ => commands.check_tunnel(forward.trim()),
-                };
-                match checking.await.map(|steps| serde_json::to_vec(&steps)) {
-                    Ok(Ok(json)) => respond(StatusCode::OK, "application/json", json),
-                    Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-                    Err(problem) => text(StatusCode::BAD_REQUEST, problem),
-                }
-            }
-            Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a name is short".to_owned()),
+        (Method::POST, "/check") => match read_text(body).await {
+            Ok(forward) => json_or_problem(commands.check(&forward).await),
+            Err(response) => response,
         },
-        (Method::PUT, "/pause") => match order(body).await {
-            Ok(order) => done(commands.pause(order, by).await),
+        (Method::POST, "/check/tunnel") => match read_text(body).await {
+            Ok(forward) => json_or_problem(commands.check_tunnel(&forward).await),
+            Err(response) => response,
+        },
+        (Method::PUT, "/pause") => match read_pause_request(body).await {
+            Ok(request) => acknowledge(commands.pause(request, by).await),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         },
-        (Method::PUT, "/resume") => match order(body).await {
-            Ok(order) => done(commands.resume(order, by).await),
+        (Method::PUT, "/resume") => match read_pause_request(body).await {
+            Ok(request) => acknowledge(commands.resume(request, by).await),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         },
-        (Method::POST, "/logins/retry") => match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => {
-                let body = body.to_bytes();
-                let name = String::from_utf8_lossy(&body);
-                let name = Some(name.trim()).filter(|name| !name.is_empty());
-                done(commands.retry_login(name))
+        (Method::POST, "/logins/retry") => match read_text(body).await {
+            Ok(name) => {
+                let name = Some(name.as_str()).filter(|name| !name.is_empty());
+                acknowledge(commands.retry_login(name))
             }
-            Err(_) => text(StatusCode::PAYLOAD_TOO_LARGE, "a name is short".to_owned()),
+            Err(response) => response,
         },
-        (Method::POST, "/reload") => {
-            match commands.reload().await.map(|c| serde_json::to_vec(&c)) {
-                Ok(Ok(json)) => respond(StatusCode::OK, "application/json", json),
-                Ok(Err(error)) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-                Err(problem) => text(StatusCode::BAD_REQUEST, problem),
-            }
-        }
+        (Method::POST, "/reload") => json_or_problem(commands.reload().await),
         _ => text(StatusCode::NOT_FOUND, "no such command".to_owned()),
     };
     Ok(response)
 }
 
-async fn order(body: Incoming) -> Result<PauseRequest, String> {
-    let body = Limited::new(body, MAX_ORDER).collect().await;
+/// A body of one short line: a level, or the name of a forward.
+async fn read_text(body: Incoming) -> Result<String, Response<Full<Bytes>>> {
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()),
+        Err(_) => {
+            let problem = format!("the body must not be longer than {MAX_BODY} bytes");
+            Err(text(StatusCode::PAYLOAD_TOO_LARGE, problem))
+        }
+    }
+}
+
+async fn read_pause_request(body: Incoming) -> Result<PauseRequest, String> {
+    let body = Limited::new(body, MAX_PAUSE_REQUEST).collect().await;
     let body = body.map_err(|error| error.to_string())?.to_bytes();
     serde_json::from_slice(&body).map_err(|error| error.to_string())
 }
 
-fn done(result: Result<(), String>) -> Response<Full<Bytes>> {
+fn json_or_problem(result: Result<impl serde::Serialize, String>) -> Response<Full<Bytes>> {
+    match result {
+        Ok(document) => json(&document),
+        Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+    }
+}
+
+fn json(document: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(document) {
+        Ok(json) => respond(StatusCode::OK, "application/json", json),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+fn acknowledge(result: Result<(), String>) -> Response<Full<Bytes>> {
     match result {
         Ok(()) => text(StatusCode::NO_CONTENT, String::new()),
         Err(problem) => text(StatusCode::BAD_REQUEST, problem),
@@ -210,12 +207,12 @@ fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Fu
 
 /// The agent's user and group; systemd's RuntimeDirectory keeps everybody else out of the folder.
 const SOCKET_MODE: u32 = 0o660;
-/// A person and a monitoring system or two.
+/// Enough for a person and two monitoring systems.
 const MAX_CONNECTIONS: usize = 8;
-/// Who asks knows what.
+/// The commands send their request at once.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const MAX_HEAD: usize = 8 << 10;
 const MAX_BODY: usize = 1 << 10;
-/// A forward's name and a reason of 200 characters, written as JSON.
-const MAX_ORDER: usize = 4 << 10;
+/// A forward's name and a reason of 200 characters, as JSON.
+const MAX_PAUSE_REQUEST: usize = 4 << 10;
