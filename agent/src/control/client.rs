@@ -1,4 +1,4 @@
-//! The asking side, inside the commands.
+//! The client side, inside the commands.
 
 use super::{CHECK_DEADLINE, RELOAD_DEADLINE, SOCKET_NAME};
 use crate::{check::CheckStep, pause::PauseRequest, status::StatusReport};
@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use std::{io, path::Path, path::PathBuf, time::Duration};
 use tokio::net::UnixStream;
 
-/// Talks to the running agent of one runtime folder.
+/// A client of the running agent that owns one runtime folder.
 #[derive(Debug)]
 pub struct AgentClient {
     path: PathBuf,
@@ -18,117 +18,123 @@ pub struct AgentClient {
 /// Why the running agent gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentClientError {
-    /// Nobody listens.
+    /// No agent listens on the socket.
     #[error(
         "no agent is running here ({path}: {source}); start it with: systemctl start jira-tunnel-agent"
     )]
     NotRunning {
         /// The socket.
         path: PathBuf,
-        /// What connecting said.
+        /// The error of connecting to it.
         source: io::Error,
     },
-    /// Somebody listens, but not for this user.
+    /// An agent listens, but this user may not connect.
     #[error("{path}: permission denied; run this as root or as a member of the agent's group")]
     Denied {
         /// The socket.
         path: PathBuf,
     },
-    /// The agent did not answer in time, or with something else.
+    /// The agent did not answer in time, or not with what was expected.
     #[error("{path}: the agent gave no usable answer: {problem}; look at its log")]
     NoAnswer {
         /// The socket.
         path: PathBuf,
-        /// What happened.
+        /// What is wrong with the answer.
         problem: String,
     },
     /// The agent refused the command.
-    #[error("the running agent says: {0}")]
+    #[error("the running agent refused: {0}")]
     Refused(String),
 }
 
 impl AgentClient {
-    /// For the agent whose runtime folder this is.
+    /// A client of the agent with this runtime folder; connects per request.
     pub fn new(runtime_dir: &Path) -> Self {
         Self {
             path: runtime_dir.join(SOCKET_NAME),
         }
     }
 
-    /// What is proven right now.
+    /// The status document, as `agent status --json` prints it.
     pub async fn status(&self) -> Result<StatusReport, AgentClientError> {
-        let body = self.ask(Method::GET, "/status", Bytes::new()).await?;
+        let body = self.request(Method::GET, "/status", Bytes::new()).await?;
         serde_json::from_slice(&body).map_err(|error| self.no_answer(error))
     }
 
-    /// What monitoring reads, in Prometheus' text form.
+    /// The metrics in Prometheus text format.
     pub async fn metrics(&self) -> Result<String, AgentClientError> {
-        let body = self.ask(Method::GET, "/metrics", Bytes::new()).await?;
+        let body = self.request(Method::GET, "/metrics", Bytes::new()).await?;
         String::from_utf8(body.into()).map_err(|error| self.no_answer(error))
     }
 
-    /// Lets the running agent check host and tunnel, for one forward or for all.
+    /// Has the running agent check host and tunnel, for one forward or for all.
     pub async fn check_tunnel(
         &self,
         forward: Option<&str>,
     ) -> Result<Vec<CheckStep>, AgentClientError> {
-        self.checked("/check/tunnel", forward.unwrap_or_default())
+        self.run_check("/check/tunnel", forward.unwrap_or_default())
             .await
     }
 
-    /// Lets the running agent check one forward's way to Jira.
+    /// Has the running agent check one forward's hops to Jira.
     pub async fn check(&self, forward: &str) -> Result<Vec<CheckStep>, AgentClientError> {
-        self.checked("/check", forward).await
+        self.run_check("/check", forward).await
     }
 
-    async fn checked(&self, path: &str, forward: &str) -> Result<Vec<CheckStep>, AgentClientError> {
+    async fn run_check(
+        &self,
+        path: &str,
+        forward: &str,
+    ) -> Result<Vec<CheckStep>, AgentClientError> {
         let body = Bytes::copy_from_slice(forward.as_bytes());
         let asked = self.exchange(Method::POST, path, body);
         let body = tokio::time::timeout(CHECK_DEADLINE, asked)
             .await
-            .unwrap_or_else(|_| Err(self.no_answer("the check did not end")))?;
+            .unwrap_or_else(|_| Err(self.no_answer("the check did not finish")))?;
         serde_json::from_slice(&body).map_err(|error| self.no_answer(error))
     }
 
     /// Changes the log level of the running agent.
     pub async fn set_log_level(&self, level: &str) -> Result<(), AgentClientError> {
         let body = Bytes::copy_from_slice(level.as_bytes());
-        self.ask(Method::PUT, "/log-level", body).await.map(drop)
-    }
-
-    /// Lets the agent try a credential again that Jira has refused: that of one forward, or each.
-    pub async fn retry_login(&self, forward: Option<&str>) -> Result<(), AgentClientError> {
-        let body = Bytes::copy_from_slice(forward.unwrap_or_default().as_bytes());
-        self.ask(Method::POST, "/logins/retry", body)
+        self.request(Method::PUT, "/log-level", body)
             .await
             .map(drop)
     }
 
-    /// Lets the agent take over a changed configuration; gives what has changed.
+    /// Has the agent retry a credential that Jira rejected: that of one forward, or of each.
+    pub async fn retry_login(&self, forward: Option<&str>) -> Result<(), AgentClientError> {
+        let body = Bytes::copy_from_slice(forward.unwrap_or_default().as_bytes());
+        self.request(Method::POST, "/logins/retry", body)
+            .await
+            .map(drop)
+    }
+
+    /// Has the agent apply a changed configuration. Returns what changed, one line each.
     pub async fn reload(&self) -> Result<Vec<String>, AgentClientError> {
         let asked = self.exchange(Method::POST, "/reload", Bytes::new());
         let body = tokio::time::timeout(RELOAD_DEADLINE, asked)
             .await
-            .unwrap_or_else(|_| Err(self.no_answer("the reload did not end")))?;
+            .unwrap_or_else(|_| Err(self.no_answer("the reload did not finish")))?;
         serde_json::from_slice(&body).map_err(|error| self.no_answer(error))
     }
 
     /// Stops the vendor's requests on one forward or on all.
-    pub async fn pause(&self, order: &PauseRequest) -> Result<(), AgentClientError> {
-        self.order("/pause", order).await
+    pub async fn pause(&self, request: &PauseRequest) -> Result<(), AgentClientError> {
+        self.send_pause("/pause", request).await
     }
 
-    /// Lets them pass again.
-    pub async fn resume(&self, order: &PauseRequest) -> Result<(), AgentClientError> {
-        self.order("/resume", order).await
+    /// Accepts the vendor's requests again on one forward or on all.
+    pub async fn resume(&self, request: &PauseRequest) -> Result<(), AgentClientError> {
+        self.send_pause("/resume", request).await
     }
 
-    async fn order(&self, path: &str, order: &PauseRequest) -> Result<(), AgentClientError> {
-        let body = serde_json::to_vec(order).map_err(|error| self.no_answer(error))?;
-        self.ask(Method::PUT, path, body.into()).await.map(drop)
+    async fn send_pause(&self, path: &str, request: &PauseRequest) -> Result<(), AgentClientError> {
+        let body = serde_json::to_vec(request).map_err(|error| self.no_answer(error))?;
+        self.request(Method::PUT, path, body.into()).await.map(drop)
     }
 
-    async fn ask(
+    async fn request(
         &self,
         method: Method,
         path: &str,
@@ -194,6 +200,7 @@ impl AgentClient {
     }
 }
 
+/// A running agent answers within milliseconds.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// A report of 16 connections and 100 forwards is below 200 KiB.
 const MAX_ANSWER: usize = 4 << 20;

@@ -1,7 +1,7 @@
 //! The runtime socket: how `agent status` and the other commands talk to the running agent.
 //!
-//! HTTP over a unix socket, so that `curl --unix-socket` works too. It reads what the path has written and
-//! never waits for it: a look at the status cannot hold up a request.
+//! HTTP over a unix socket, so that `curl --unix-socket` works too. It reads what the data path has written and never
+//! waits for it: a status query cannot delay a request.
 
 mod client;
 mod server;
@@ -13,41 +13,44 @@ use crate::{check::CheckStep, pause::PauseRequest, status::StatusReport};
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 
-/// What the running agent can be asked.
+/// What the commands can ask of the running agent. Each `Err` is one text for the person at the terminal.
 pub trait ControlHandler: Send + Sync + 'static {
-    /// What is proven right now.
+    /// The status document, as of now.
     fn status(&self) -> StatusReport;
-    /// The same and more for Prometheus, in its text form. `Err` is a fault of the agent.
+    /// The metrics in Prometheus text format. `Err`: a fault of the agent.
     fn metrics(&self) -> Result<String, String>;
-    /// Checks host and tunnel for one forward, or for all where `forward` is empty. `Err`: there is none of that name, or
-    /// a check is running already.
+    /// Checks host and tunnel for one forward, or for all if `forward` is empty. `Err`: there is no such forward, or a
+    /// check is already running.
     fn check_tunnel(&self, forward: &str) -> BoxFuture<'static, Result<Vec<CheckStep>, String>>;
-    /// Checks one forward's way to Jira. `Err`: there is none of that name, or a check is running already.
+    /// Checks one forward's hops to Jira. `Err`: there is no such forward, or a check is already running.
     fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<CheckStep>, String>>;
     /// Changes the log level until the next change or restart. `Err` says what is wrong with `level`.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
-    /// Closes the circuit of the login of one forward, or of every login, so that a credential that Jira refused is
-    /// tried once more. `Err` says that there is no such forward.
+    /// Has a credential that Jira rejected tried once more: that of one forward, or of each. `Err`: there is no such
+    /// forward.
     fn retry_login(&self, forward: Option<&str>) -> Result<(), String>;
-    /// Reads the configuration again and brings about what has changed, which it tells, one thing a line. `Err`: what is
-    /// wrong with it, and so the former one goes on.
+    /// Reads the configuration again and applies what changed; returns one line per change. `Err`: what is wrong with it;
+    /// the previous one stays in use.
     fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>>;
-    /// Stops the vendor's requests; `by` is the user id of who asks. `Err` says why not, or why not for good.
-    fn pause(&self, order: PauseRequest, by: Option<u32>)
-    -> BoxFuture<'static, Result<(), String>>;
-    /// Lets them pass again. `Err` says why not.
+    /// Refuses the vendor's requests; `by` is the user id of the caller. `Err`: not paused, or not saved to disk.
+    fn pause(
+        &self,
+        request: PauseRequest,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<(), String>>;
+    /// Accepts the vendor's requests again. `Err`: still paused, and why.
     fn resume(
         &self,
-        order: PauseRequest,
+        request: PauseRequest,
         by: Option<u32>,
     ) -> BoxFuture<'static, Result<(), String>>;
 }
 
-/// A check ends within this: each of its steps has a deadline of its own.
+/// Above the sum of the deadlines of a check's steps.
 const CHECK_DEADLINE: Duration = Duration::from_secs(120);
-/// A reload ends within this: reading the files has a deadline, and so has telling systemd.
+/// Above the deadlines of a reload: reading the files, cancelling forwards, notifying systemd.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(75);
-/// Name of the socket in the runtime folder.
+/// File name of the socket in the runtime folder.
 pub const SOCKET_NAME: &str = "agent.sock";
 
 #[cfg(test)]
@@ -109,8 +112,8 @@ mod tests {
         }
 
         fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<CheckStep>, String>> {
-            let told = Err(format!("no forward {forward}"));
-            Box::pin(std::future::ready(told))
+            let outcome = Err(format!("no forward {forward}"));
+            Box::pin(std::future::ready(outcome))
         }
 
         fn check_tunnel(
@@ -137,34 +140,34 @@ mod tests {
         }
 
         fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>> {
-            let told = match self.retries.load(Ordering::Relaxed) {
+            let outcome = match self.retries.load(Ordering::Relaxed) {
                 0 => Ok(vec!["forward jira: policy".to_owned()]),
                 _ => Err("agent.toml:1: wrong".to_owned()),
             };
-            Box::pin(std::future::ready(told))
+            Box::pin(std::future::ready(outcome))
         }
 
         fn pause(
             &self,
-            order: PauseRequest,
+            request: PauseRequest,
             by: Option<u32>,
         ) -> BoxFuture<'static, Result<(), String>> {
             self.orders
                 .lock()
                 .unwrap()
-                .push(("pause", order.reason, by));
+                .push(("pause", request.reason, by));
             Box::pin(std::future::ready(Ok(())))
         }
 
         fn resume(
             &self,
-            order: PauseRequest,
+            request: PauseRequest,
             by: Option<u32>,
         ) -> BoxFuture<'static, Result<(), String>> {
             self.orders
                 .lock()
                 .unwrap()
-                .push(("resume", order.forward, by));
+                .push(("resume", request.forward, by));
             Box::pin(std::future::ready(Err("still paused".into())))
         }
     }
@@ -196,18 +199,18 @@ mod tests {
         assert_eq!(commands.retries.load(Ordering::Relaxed), 3);
         let refused = client.reload().await.unwrap_err();
         assert!(matches!(refused, AgentClientError::Refused(why) if why == "agent.toml:1: wrong"));
-        let order = PauseRequest {
+        let request = PauseRequest {
             forward: Some("jira".into()),
             reason: Some("ü".repeat(200)),
         };
-        client.pause(&order).await.unwrap();
-        let refused = client.resume(&order).await.unwrap_err();
+        client.pause(&request).await.unwrap();
+        let refused = client.resume(&request).await.unwrap_err();
         assert!(matches!(refused, AgentClientError::Refused(why) if why == "still paused"));
         // The kernel says who asks.
         let uid = std::fs::metadata(dir.path()).unwrap().uid();
         let orders = commands.orders.lock().unwrap().clone();
-        assert_eq!(orders[0], ("pause", order.reason, Some(uid)));
-        assert_eq!(orders[1], ("resume", order.forward, Some(uid)));
+        assert_eq!(orders[0], ("pause", request.reason, Some(uid)));
+        assert_eq!(orders[1], ("resume", request.forward, Some(uid)));
         let refused = client.set_log_level("nonsense").await.unwrap_err();
         assert!(matches!(refused, AgentClientError::Refused(why) if why == "no such level"));
     }

@@ -15,18 +15,17 @@ use crate::{
 use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// One `[[forward]]` in operation. A changed configuration makes a new one, which takes over of the former what has not
-/// changed.
+/// One `[[forward]]` in operation. A changed configuration makes a new one, which takes over what has not changed.
 pub(super) struct ActiveForward {
     pub(super) config: config::ForwardConfig,
     pub(super) jira: Arc<StatusLayer>,
     pub(super) login: Arc<StatusLayer>,
     pub(super) route: ForwardRoute,
-    /// Of the certificate that was loaded; another one needs a reload.
+    /// Of the certificate that was loaded; a changed file needs a reload.
     client_certificate: Option<CredentialExpiry>,
-    /// Ends the probes with the last site that has them.
+    /// Ends the probes with the last forward that shares them.
     probes: Arc<DropGuard>,
-    /// Ends its channels: the agent stops, or the forward is no more.
+    /// Ends its channels: the agent stops, or the forward was removed.
     drain: CancellationToken,
     /// Ends its requests.
     abort: CancellationToken,
@@ -37,29 +36,29 @@ pub(super) struct ActiveForward {
 pub(super) enum ForwardRoute {
     /// Through the HTTP server to Jira.
     Http {
-        /// What the channels hold.
+        /// What the open channels refer to; a reload replaces its content.
         current: CurrentForward,
-        /// Who has it, or is to have it.
+        /// The handler that is in `current`, or will be once activated.
         forward: Arc<http::HttpForward>,
     },
     /// As bytes to a TCP port.
     Bytes(Arc<RequestCounter>),
 }
 
-/// What all sites have in common.
+/// What all forwards share.
 #[derive(Clone)]
 pub(super) struct ServiceContext {
     pub(super) audit: AuditHandle,
     pub(super) pauses: PauseRegistry,
-    /// Ends the channels of all sites.
+    /// Ends the channels of all forwards.
     pub(super) drain: CancellationToken,
-    /// Ends what is still under way then.
+    /// Ends the requests that are still in progress after the drain.
     pub(super) abort: CancellationToken,
-    /// Ends the probes of all sites.
+    /// Ends the probes of all forwards.
     pub(super) stop: CancellationToken,
 }
 
-/// Probes to be started once their site serves.
+/// Probes to be started once their forward serves.
 pub(super) struct PendingProbes(HealthProber, CancellationToken);
 
 impl PendingProbes {
@@ -69,28 +68,28 @@ impl PendingProbes {
 }
 
 impl ActiveForward {
-    /// A site for this configuration that goes on where `former` stands, and the probes that ask its Jira while no
-    /// traffic proves it, where those of the former do not. Compiles policies and reads trust roots: blocks on the disk.
+    /// A forward for this configuration that takes over from `former`, and its probes unless those of `former` serve it
+    /// too. Compiles policies and reads trust roots: blocks on the disk.
     pub(super) fn new(
         config: &config::ForwardConfig,
         former: Option<&Self>,
-        common: &ServiceContext,
+        context: &ServiceContext,
     ) -> anyhow::Result<(Self, Option<PendingProbes>)> {
-        let former = former.filter(|site| site.is_compatible(config));
-        let same_way =
-            former.filter(|site| site.config.upstream_fingerprint == config.upstream_fingerprint);
-        let same_login =
-            same_way.filter(|site| site.config.auth_fingerprint == config.auth_fingerprint);
+        let former = former.filter(|active| active.is_compatible(config));
+        let same_upstream = former
+            .filter(|active| active.config.upstream_fingerprint == config.upstream_fingerprint);
+        let same_login = same_upstream
+            .filter(|active| active.config.auth_fingerprint == config.auth_fingerprint);
 
         let new_layer = || Arc::new(StatusLayer::of_forward(&config.name));
-        let jira = same_way.map_or_else(new_layer, |site| Arc::clone(&site.jira));
-        let login_layer = same_login.map_or_else(new_layer, |site| Arc::clone(&site.login));
-        let login = match same_login.map(|site| &site.route) {
+        let jira = same_upstream.map_or_else(new_layer, |active| Arc::clone(&active.jira));
+        let login_layer = same_login.map_or_else(new_layer, |active| Arc::clone(&active.login));
+        let login = match same_login.map(|active| &active.route) {
             Some(ForwardRoute::Http { forward, .. }) => forward.login().clone(),
             _ => config.new_auth(Arc::clone(&login_layer)),
         };
         let (probes, to_start) = match same_login {
-            Some(site) => (Arc::clone(&site.probes), None),
+            Some(active) => (Arc::clone(&active.probes), None),
             None => {
                 let health = HealthProber::new(
                     Arc::clone(&config.name),
@@ -99,18 +98,18 @@ impl ActiveForward {
                     Arc::clone(&jira),
                     Arc::clone(&login_layer),
                 )?;
-                let end = common.stop.child_token();
+                let end = context.stop.child_token();
                 let guard = Arc::new(end.clone().drop_guard());
                 (guard, Some(PendingProbes(health, end)))
             }
         };
-        let way = match &config.upstream.target {
-            UpstreamTarget::Tcp { .. } => match former.map(|site| &site.route) {
-                Some(ForwardRoute::Bytes(tally)) => ForwardRoute::Bytes(Arc::clone(tally)),
+        let route = match &config.upstream.target {
+            UpstreamTarget::Tcp { .. } => match former.map(|active| &active.route) {
+                Some(ForwardRoute::Bytes(counter)) => ForwardRoute::Bytes(Arc::clone(counter)),
                 _ => ForwardRoute::Bytes(Arc::default()),
             },
             UpstreamTarget::Http(_) => {
-                let upstream = match same_way.map(|site| &site.route) {
+                let upstream = match same_upstream.map(|active| &active.route) {
                     Some(ForwardRoute::Http { forward, .. }) => Arc::clone(forward.upstream()),
                     _ => Arc::new(Upstream::new(config.upstream.clone())?),
                 };
@@ -119,17 +118,17 @@ impl ActiveForward {
                     CompiledPolicy::new(&config.policy)?,
                     login.with_vendor_headers(config.headers.clone()),
                     upstream,
-                    common.audit.clone(),
+                    context.audit.clone(),
                     config.http.clone(),
                     Arc::clone(&jira),
                 )
-                .pausable(common.pauses.clone());
-                match former.map(|site| &site.route) {
+                .pausable(context.pauses.clone());
+                match former.map(|active| &active.route) {
                     Some(ForwardRoute::Http {
-                        current: seat,
+                        current,
                         forward: of,
                     }) => ForwardRoute::Http {
-                        current: seat.clone(),
+                        current: current.clone(),
                         forward: Arc::new(forward.with_counters_of(of)),
                     },
                     _ => {
@@ -144,53 +143,49 @@ impl ActiveForward {
         };
         let client_certificate = &config.upstream.tls.client_certificate;
         let drain = match former {
-            Some(site) => site.drain.clone(),
-            None => common.drain.child_token(),
+            Some(active) => active.drain.clone(),
+            None => context.drain.child_token(),
         };
-        let site = Self {
+        let active = Self {
             client_certificate: client_certificate.as_ref().map(|c| c.expiry()),
             config: config.clone(),
             jira,
             login: login_layer,
-            route: way,
+            route,
             probes,
             drain,
-            abort: common.abort.clone(),
+            abort: context.abort.clone(),
         };
-        Ok((site, to_start))
+        Ok((active, to_start))
     }
 
-    /// Whether its channels can go on by this configuration: bytes and HTTP do not change into each other.
+    /// Whether its open channels can use this configuration: bytes and HTTP cannot change into each other.
     pub(super) fn is_compatible(&self, config: &config::ForwardConfig) -> bool {
         let bytes = matches!(config.upstream.target, UpstreamTarget::Tcp { .. });
         bytes == matches!(self.route, ForwardRoute::Bytes(_))
     }
 
-    /// From now on requests are answered by it.
+    /// From now on, it answers the requests of its open channels too.
     pub(super) fn activate(&self) {
-        if let ForwardRoute::Http {
-            current: seat,
-            forward,
-        } = &self.route
-        {
-            seat.replace(Arc::clone(forward));
+        if let ForwardRoute::Http { current, forward } = &self.route {
+            current.replace(Arc::clone(forward));
         }
     }
 
-    /// Takes no more requests; those under way finish.
+    /// Takes no more requests; those in progress finish.
     pub(super) fn close(&self) {
         self.drain.cancel();
     }
 
-    /// Requests or byte channels of it and its predecessors.
+    /// Counts the requests or byte channels of it and its predecessors.
     pub(super) fn counter(&self) -> &Arc<RequestCounter> {
         match &self.route {
             ForwardRoute::Http { forward, .. } => forward.counter(),
-            ForwardRoute::Bytes(tally) => tally,
+            ForwardRoute::Bytes(counter) => counter,
         }
     }
 
-    /// When what this forward logs in with ends.
+    /// When the credentials of this forward expire.
     pub(super) fn expiries(&self) -> Vec<CredentialExpiry> {
         let login = match &self.route {
             ForwardRoute::Http { forward, .. } => forward.login().expiries(),
@@ -202,7 +197,7 @@ impl ActiveForward {
             .collect()
     }
 
-    /// Every hop to Jira, by the login that requests get.
+    /// Checks every hop to Jira, with the credential that requests get.
     pub(super) async fn check(&self) -> Vec<check::CheckStep> {
         match &self.route {
             ForwardRoute::Http { forward, .. } => {
@@ -210,37 +205,37 @@ impl ActiveForward {
             }
             ForwardRoute::Bytes(_) => {
                 let layer = Arc::new(StatusLayer::of_forward(&self.config.name));
-                let none = self.config.new_auth(layer);
-                check::forward(&self.config, &none).await
+                let login = self.config.new_auth(layer);
+                check::forward(&self.config, &login).await
             }
         }
     }
 
-    /// Serves one channel to its end. It does not hold the site, which may be replaced meanwhile.
+    /// Serves one channel to its end, without holding on to this forward, which may be replaced meanwhile.
     pub(super) fn serve(&self, inbound: InboundChannel) {
         match &self.route {
-            ForwardRoute::Http { current: seat, .. } => {
-                let ends = ShutdownTokens {
+            ForwardRoute::Http { current, .. } => {
+                let shutdown = ShutdownTokens {
                     drain: self.drain.clone(),
                     replaced: inbound.replaced,
                     abort: self.abort.clone(),
                 };
-                let (seat, connection) = (seat.clone(), inbound.connection);
+                let (current, connection) = (current.clone(), inbound.connection);
                 tokio::spawn(http::serve(
                     inbound.stream,
-                    seat,
+                    current,
                     inbound.originator,
                     connection,
-                    ends,
+                    shutdown,
                 ));
             }
-            ForwardRoute::Bytes(tally) => {
-                tally.count();
-                let under_way = tally.enter();
+            ForwardRoute::Bytes(counter) => {
+                counter.count();
+                let in_flight = counter.enter();
                 let (config, jira) = (self.config.clone(), Arc::clone(&self.jira));
                 tokio::spawn(async move {
                     pump(inbound, &config, &jira).await;
-                    drop(under_way);
+                    drop(in_flight);
                 });
             }
         }
@@ -255,13 +250,13 @@ async fn pump(inbound: InboundChannel, config: &config::ForwardConfig, jira: &St
         }
         Err(tcp::PumpError::Connect(error)) => {
             let remedy =
-                "Check that the service behind tcp:// runs and that this host may reach it.";
+                "check that the service behind tcp:// is running and reachable from this host";
             if jira.failed(ProofState::Failed, &error.to_string(), remedy) {
                 tracing::warn!(
                     forward = &*config.name,
                     cause = %error,
                     remedy,
-                    "a channel could not be connected to the upstream"
+                    "cannot connect to the upstream; the channel is closed"
                 );
             }
         }
@@ -298,7 +293,7 @@ mod tests {
         let file = folder.path().join("id_ed25519");
         fs::write(&file, key.to_openssh(LineEnding::LF).unwrap()).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        let common = ServiceContext {
+        let context = ServiceContext {
             audit: AuditHandle::off(),
             pauses: PauseRegistry::load(folder.path()),
             drain: CancellationToken::new(),
@@ -306,23 +301,23 @@ mod tests {
             stop: CancellationToken::new(),
         };
         let config = forward(folder.path(), "");
-        let (first, probes) = ActiveForward::new(&config, None, &common).unwrap();
+        let (first, probes) = ActiveForward::new(&config, None, &context).unwrap();
         let PendingProbes(_, end) = probes.unwrap();
         let config = forward(folder.path(), "[forward.http]\nidle_timeout = \"20s\"");
-        let (second, none) = ActiveForward::new(&config, Some(&first), &common).unwrap();
-        assert!(none.is_none(), "one Jira is asked once");
+        let (second, login) = ActiveForward::new(&config, Some(&first), &context).unwrap();
+        assert!(login.is_none(), "one Jira is asked once");
         drop(first);
         assert!(!end.is_cancelled());
 
         // Another way to Jira.
         let config = forward(folder.path(), "max_connections = 8");
-        let (third, probes) = ActiveForward::new(&config, Some(&second), &common).unwrap();
+        let (third, probes) = ActiveForward::new(&config, Some(&second), &context).unwrap();
         let PendingProbes(_, other) = probes.unwrap();
         drop(second);
         assert!(end.is_cancelled());
         drop(third);
         assert!(other.is_cancelled());
-        assert!(!common.stop.is_cancelled());
+        assert!(!context.stop.is_cancelled());
     }
 
     const CONFIG: &str = r#"

@@ -1,4 +1,4 @@
-//! Which configuration holds, since when, and what became of the last change.
+//! Which configuration is in use, since when, and the outcome of the last reload.
 
 use crate::{
     audit,
@@ -12,15 +12,15 @@ use std::{
     time::SystemTime,
 };
 
-/// The configuration that holds, and the way to its next version.
+/// The configuration in use, and where to read the next one from.
 pub(super) struct ActiveConfiguration {
     pub(super) sources: ConfigSources,
-    /// What the process was started with and holds until its end.
+    /// Settings that only a restart changes.
     pub(super) started: StartupSettings,
     state: Mutex<ConfigurationState>,
 }
 
-/// Not the rest, which holds secrets that a reload takes away.
+/// Only these: the rest holds secrets that a reload removes.
 pub(super) struct StartupSettings {
     pub(super) audit: audit::Settings,
     pub(super) log_format: telemetry::LogLineFormat,
@@ -56,12 +56,12 @@ impl ActiveConfiguration {
         }
     }
 
-    /// The one that holds.
+    /// The configuration in use.
     pub(super) fn current(&self) -> Arc<Config> {
         Arc::clone(&self.lock().config)
     }
 
-    /// Another one holds. `restart`: the sections of it that wait for a restart.
+    /// Records that a reload was applied. `restart`: the sections that need a restart.
     pub(super) fn accepted(&self, config: Config, restart: Vec<String>) {
         let mut state = self.lock();
         state.config = Arc::new(config);
@@ -72,7 +72,7 @@ impl ActiveConfiguration {
         };
     }
 
-    /// The same one goes on.
+    /// Records that a reload was refused; the configuration in use stays.
     pub(super) fn refused(&self, why: &str) {
         let problems = why.lines().take(MAX_PROBLEMS).map(str::to_owned);
         self.lock().report.refused = Some(RefusedConfiguration {
@@ -96,5 +96,5 @@ fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// Lines of what is wrong that status shows; all of them are in the log.
+/// Problems that the status shows; the log has all of them.
 const MAX_PROBLEMS: usize = 20;

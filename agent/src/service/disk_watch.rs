@@ -1,6 +1,6 @@
-//! Looks again and again whether what must be written can be, so that status says it before something is lost: the spool's
-//! disk has the room that must stay free on it, or a channel that needs more than its memory fails; the state folder takes a
-//! pause and refreshed tokens, or they do not outlive a restart.
+//! Probes each second whether spool and state folder can be written, so that the status shows it before something is
+//! lost: without the spool, a channel that needs more than its memory fails; without the state folder, a restart loses
+//! new pauses and refreshed tokens.
 
 use super::configuration::ActiveConfiguration;
 use crate::{
@@ -16,18 +16,19 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Which folder is looked at.
+/// Which folder is probed.
 #[derive(Clone, Copy)]
 enum Folder {
     Spool,
     State,
 }
 
+/// Watches one of the two folders.
 pub(super) struct DiskWatch {
     configuration: Arc<ActiveConfiguration>,
     folder: Folder,
-    /// What the last look found; `None` before the first.
-    room: Mutex<Option<Result<(), String>>>,
+    /// Result of the last probe; `None` before the first.
+    last_result: Mutex<Option<Result<(), String>>>,
 }
 
 impl DiskWatch {
@@ -43,89 +44,93 @@ impl DiskWatch {
         Self {
             configuration,
             folder,
-            room: Mutex::default(),
+            last_result: Mutex::default(),
         }
     }
 
-    /// Looks again and again until `stop`.
+    /// Probes the folder until `stop`.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let looking = async {
-            let mut inquiry = SingleFlight::default();
+        let probing = async {
+            let mut flight = SingleFlight::default();
             loop {
                 let (folder, config) = (self.folder, self.configuration.current());
-                let found = inquiry.run(LOOK_LIMIT, move || folder.look(&config)).await;
+                let found = flight
+                    .run(PROBE_TIMEOUT, move || folder.probe(&config))
+                    .await;
                 let found = match found {
                     Some(Ok(found)) => found.map_err(|error| error.to_string()),
                     Some(Err(error)) => Err(error.to_string()),
-                    None => Err(format!("its disk did not answer within {LOOK_LIMIT:?}")),
+                    None => Err(format!("its disk did not answer within {PROBE_TIMEOUT:?}")),
                 };
-                self.note(found);
-                tokio::time::sleep(LOOK_EVERY).await;
+                self.record(found);
+                tokio::time::sleep(PROBE_INTERVAL).await;
             }
         };
-        stop.run_until_cancelled(looking).await;
+        stop.run_until_cancelled(probing).await;
     }
 
-    /// Of the spool.
+    /// The spool's section of the status; `resets` are the channels that it failed.
     pub(super) fn spool(&self, resets: &SpoolResets) -> SpoolReport {
         let configuration = self.configuration.current();
         let folder = &configuration.tunnel.channel.spool_dir;
-        let room = self.lock().clone();
-        SpoolReport::of(folder, borrowed(&room), resets, Instant::now())
+        let last_result = self.lock().clone();
+        SpoolReport::of(folder, borrowed(&last_result), resets, Instant::now())
     }
 
-    /// Of the state folder.
+    /// The state folder's section of the status.
     pub(super) fn state_folder(&self) -> StateFolderReport {
         let configuration = self.configuration.current();
-        let room = self.lock().clone();
-        StateFolderReport::of(&configuration.state_dir, borrowed(&room))
+        let last_result = self.lock().clone();
+        StateFolderReport::of(&configuration.state_dir, borrowed(&last_result))
     }
 
-    fn note(&self, found: Result<(), String>) {
-        let mut room = self.lock();
-        match (&*room, &found) {
+    fn record(&self, found: Result<(), String>) {
+        let mut last_result = self.lock();
+        match (&*last_result, &found) {
             (Some(Err(_)), Ok(())) => match self.folder {
-                Folder::Spool => tracing::info!("the spool's disk has room again"),
-                Folder::State => tracing::info!("the state folder takes pauses and tokens again"),
+                Folder::Spool => tracing::info!("the spool can be written again"),
+                Folder::State => tracing::info!("the state folder can be written again"),
             },
             (Some(Ok(())) | None, Err(fault)) => match self.folder {
                 Folder::Spool => tracing::warn!(
                     cause = fault,
-                    remedy =
-                        "make room on its disk, or name another folder in tunnel.channel.spool_dir",
-                    "the spool's disk has no room; requests that need it fail"
+                    folder = %self.configuration.current().tunnel.channel.spool_dir.display(),
+                    remedy = "free space on its disk, or set tunnel.channel.spool_dir to another folder",
+                    "the spool cannot be written; requests that need it fail"
                 ),
                 Folder::State => tracing::warn!(
                     cause = fault,
                     folder = %self.configuration.current().state_dir.display(),
-                    remedy = "make room on its disk, or let the agent's user write there",
-                    "the state folder takes nothing: a pause or a refreshed token that cannot be saved is lost with a restart"
+                    remedy = "free space on its disk, or make it writable for the agent's user",
+                    "the state folder cannot be written; a restart loses new pauses and refreshed tokens"
                 ),
             },
             _ => {}
         }
-        *room = Some(found);
+        *last_result = Some(found);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Result<(), String>>> {
         // Written whole.
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_result
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn borrowed(room: &Option<Result<(), String>>) -> Option<Result<(), &str>> {
-    let room = room.as_ref()?;
-    Some(room.as_ref().copied().map_err(String::as_str))
+fn borrowed(last_result: &Option<Result<(), String>>) -> Option<Result<(), &str>> {
+    let last_result = last_result.as_ref()?;
+    Some(last_result.as_ref().copied().map_err(String::as_str))
 }
 
 impl Folder {
     /// Blocks on the disk.
-    fn look(self, config: &Config) -> io::Result<()> {
+    fn probe(self, config: &Config) -> io::Result<()> {
         match self {
             Self::Spool => {
                 let limits = &config.tunnel.channel;
                 match limits.spool_floor.allows_in(&limits.spool_dir, 0) {
-                    // A channel that needs the folder makes it.
+                    // A channel that needs the folder creates it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                     found => found,
                 }
@@ -135,7 +140,7 @@ impl Folder {
     }
 }
 
-/// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// As long as one spool operation of a channel may take before that channel is reset, or less.
-const LOOK_LIMIT: Duration = Duration::from_secs(10);
+/// Pause between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// At most what a channel waits for one spool operation before it is reset.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);

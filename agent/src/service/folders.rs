@@ -1,10 +1,10 @@
-//! The folders that the agent makes for itself.
+//! The folders that the agent creates for itself.
 
 use crate::config::Config;
 use anyhow::Context;
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt};
 
-/// What is spooled is the vendor's traffic: nobody else's to read. Blocks on the disk.
+/// Creates the spool folder with mode 0700: it holds the vendor's traffic. Blocks on the disk.
 pub fn make_spool_dir(config: &Config) -> anyhow::Result<()> {
     let folder = &config.tunnel.channel.spool_dir;
     DirBuilder::new()

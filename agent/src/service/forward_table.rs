@@ -1,4 +1,4 @@
-//! The forwards of this agent, and the way of an inbound channel into its own.
+//! The forwards of this agent, and the routing of each inbound channel to its forward.
 
 use super::active_forward::{ActiveForward, ForwardRoute, PendingProbes, ServiceContext};
 use crate::{
@@ -14,21 +14,21 @@ use crate::{
 use anyhow::Context;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-/// All forwards, as they are configured now.
+/// All forwards: those in the configuration, and those that a reload removed and that still serve.
 pub(super) struct ForwardTable {
-    common: ServiceContext,
+    context: ServiceContext,
     table: RwLock<ForwardLists>,
 }
 
 #[derive(Default)]
 struct ForwardLists {
-    /// As configured.
+    /// In configuration order.
     order: Vec<Arc<ActiveForward>>,
-    /// Replaced, and with requests under way. As many as there are such requests at most.
+    /// Handlers that were replaced while requests were in progress; at most one per such request.
     former: Vec<Arc<http::HttpForward>>,
-    /// Configured no more; they serve until their gateway has let go.
+    /// No longer configured; they serve until the gateway has cancelled them.
     releasing: Vec<Arc<ActiveForward>>,
-    /// Of those that are closed and have something under way.
+    /// Counters of closed forwards with requests in progress.
     removed: Vec<Arc<RequestCounter>>,
 }
 
@@ -36,21 +36,21 @@ struct ForwardLists {
 pub(super) struct PreparedForwards {
     order: Vec<Arc<ActiveForward>>,
     probes: Vec<PendingProbes>,
-    /// What differs from now, in words.
+    /// What differs from the forwards in use, one text each.
     pub(super) changes: Vec<String>,
 }
 
 impl ForwardTable {
     /// An empty table, before any configuration is applied.
-    pub(super) fn new(common: ServiceContext) -> Self {
+    pub(super) fn new(context: ServiceContext) -> Self {
         Self {
-            common,
+            context,
             table: RwLock::default(),
         }
     }
 
-    /// Makes what this configuration asks for and there is not. Nothing holds before [`take_over`](Self::activate).
-    /// Blocks on the disk.
+    /// Builds the forwards that are new or changed. Nothing takes effect before [`activate`](Self::activate). Blocks on
+    /// the disk.
     pub(super) fn prepare(
         &self,
         forwards: &[config::ForwardConfig],
@@ -62,92 +62,90 @@ impl ForwardTable {
             changes: Vec::new(),
         };
         for config in forwards {
-            let former = now.iter().find(|site| site.config.name == config.name);
+            let former = now.iter().find(|active| active.config.name == config.name);
             let changed = former.map(|former| differences(&former.config, config));
-            let site = match (former, &changed) {
+            let active = match (former, &changed) {
                 (Some(former), Some(changed)) if changed.is_empty() => Arc::clone(former),
                 _ => {
-                    let made = ActiveForward::new(config, former.map(Arc::as_ref), &self.common);
-                    let (site, probes) =
+                    let made = ActiveForward::new(config, former.map(Arc::as_ref), &self.context);
+                    let (active, probes) =
                         made.with_context(|| format!("forward {:?}", config.name))?;
                     next.probes.extend(probes);
                     let what = changed.map_or("added".to_owned(), |c| c.join(", "));
                     next.changes
                         .push(format!("forward {}: {what}", config.name));
-                    Arc::new(site)
+                    Arc::new(active)
                 }
             };
-            next.order.push(site);
+            next.order.push(active);
         }
-        let gone =
-            |site: &&Arc<ActiveForward>| !forwards.iter().any(|f| f.name == site.config.name);
-        let gone = now.iter().filter(gone);
+        let removed =
+            |active: &&Arc<ActiveForward>| !forwards.iter().any(|f| f.name == active.config.name);
+        let removed = now.iter().filter(removed);
         next.changes
-            .extend(gone.map(|site| format!("forward {}: removed", site.config.name)));
+            .extend(removed.map(|active| format!("forward {}: removed", active.config.name)));
         Ok(next)
     }
 
-    /// From now on these hold. What is under way finishes as it began. Gives those that are configured no more, which go
-    /// on until they are [closed](Self::close_removed).
+    /// Puts these forwards into use. Requests in progress finish with the previous ones. Returns the removed forwards,
+    /// which serve until they are [closed](Self::close_removed).
     pub(super) fn activate(&self, next: PreparedForwards) -> Vec<Arc<ActiveForward>> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut table.order, next.order);
-        for site in &table.order {
-            site.activate();
+        for active in &table.order {
+            active.activate();
         }
         let ForwardLists {
             order,
             former,
-            releasing: parting,
+            releasing,
             removed,
         } = &mut *table;
-        for site in before {
-            let heir = order.iter().find(|s| s.config.name == site.config.name);
-            match heir {
-                None => parting.push(Arc::clone(&site)),
-                Some(heir) if heir.is_compatible(&site.config) => {}
+        for active in before {
+            let successor = order.iter().find(|s| s.config.name == active.config.name);
+            match successor {
+                None => releasing.push(Arc::clone(&active)),
+                Some(successor) if successor.is_compatible(&active.config) => {}
                 Some(_) => {
-                    site.close();
-                    removed.push(Arc::clone(site.counter()));
+                    active.close();
+                    removed.push(Arc::clone(active.counter()));
                 }
             }
-            let stays = heir.is_some_and(|heir| Arc::ptr_eq(heir, &site));
-            if let ForwardRoute::Http { forward, .. } = &site.route
-                && !stays
+            let unchanged = successor.is_some_and(|successor| Arc::ptr_eq(successor, &active));
+            if let ForwardRoute::Http { forward, .. } = &active.route
+                && !unchanged
             {
                 former.push(Arc::clone(forward));
             }
         }
-        let parting = parting.clone();
+        let releasing = releasing.clone();
         drop(table);
-        self.forget();
+        self.drop_idle();
         next.probes.into_iter().for_each(PendingProbes::start);
-        parting
+        releasing
     }
 
-    /// Closes what is configured no more: its requests finish, and no others are taken.
+    /// Closes the removed forwards: their requests finish, and they accept no others.
     pub(super) fn close_removed(&self) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let ForwardLists {
-            releasing: parting,
-            removed,
-            ..
+            releasing, removed, ..
         } = &mut *table;
-        for site in parting.drain(..) {
-            site.close();
-            removed.push(Arc::clone(site.counter()));
+        for active in releasing.drain(..) {
+            active.close();
+            removed.push(Arc::clone(active.counter()));
         }
         drop(table);
-        self.forget();
+        self.drop_idle();
     }
 
-    fn forget(&self) {
+    fn drop_idle(&self) {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        // Only a request under way holds it besides.
+        // Otherwise a request in progress holds it.
         table
             .former
             .retain(|forward| Arc::strong_count(forward) > 1);
-        table.removed.retain(|tally| tally.in_flight() > 0);
+        table.removed.retain(|counter| counter.in_flight() > 0);
     }
 
     /// All configured forwards, in the order of the configuration.
@@ -155,40 +153,57 @@ impl ForwardTable {
         self.read().order.clone()
     }
 
-    /// The forward of that name.
-    pub(super) fn named(&self, name: &str) -> Option<Arc<ActiveForward>> {
-        let table = self.read();
-        let site = table.order.iter().find(|site| *site.config.name == *name);
-        site.cloned()
+    /// The forward of that name. `Err`: there is none, and which there are.
+    pub(super) fn require(&self, name: &str) -> Result<Arc<ActiveForward>, String> {
+        self.named(name).ok_or_else(|| {
+            let table = self.read();
+            let names: Vec<_> = table.order.iter().map(|a| &*a.config.name).collect();
+            format!(
+                "the running agent has no forward {name:?}; it has {}; after a change of the configuration: agent reload",
+                names.join(", ")
+            )
+        })
     }
 
-    /// The forward of that name, also one that the gateway is still to let go of.
+    fn named(&self, name: &str) -> Option<Arc<ActiveForward>> {
+        let table = self.read();
+        let active = table
+            .order
+            .iter()
+            .find(|active| *active.config.name == *name);
+        active.cloned()
+    }
+
+    /// The forward of that name, including one that the gateway has yet to cancel.
     fn serving(&self, name: &str) -> Option<Arc<ActiveForward>> {
         let table = self.read();
-        let mut sites = table.order.iter().chain(&table.releasing);
-        sites.find(|site| *site.config.name == *name).cloned()
+        let mut all = table.order.iter().chain(&table.releasing);
+        all.find(|active| *active.config.name == *name).cloned()
     }
 
-    /// Whether the administrator has stopped this forward.
+    /// The pause of this forward, if there is one.
     pub(super) fn paused(&self, name: &str) -> Option<PauseRecord> {
-        self.common.pauses.of(name)
+        self.context.pauses.of(name)
     }
 
-    /// Requests and byte channels under way. What a reload has replaced and nothing uses any more goes, with its secrets:
-    /// status asks this all the time.
+    /// Requests and byte channels in progress. Also drops what a reload replaced and nothing uses any more, with its
+    /// secrets, since status calls this regularly.
     pub(super) fn in_flight(&self) -> u64 {
-        self.forget();
+        self.drop_idle();
         let table = self.read();
-        let now = table.order.iter().map(|site| site.counter().in_flight());
-        let parting = table
+        let now = table
+            .order
+            .iter()
+            .map(|active| active.counter().in_flight());
+        let releasing = table
             .releasing
             .iter()
-            .map(|site| site.counter().in_flight());
-        let removed = table.removed.iter().map(|tally| tally.in_flight());
-        now.chain(parting).chain(removed).sum()
+            .map(|active| active.counter().in_flight());
+        let removed = table.removed.iter().map(|counter| counter.in_flight());
+        now.chain(releasing).chain(removed).sum()
     }
 
-    /// Waits until no login is in the middle of what would be lost with the process.
+    /// Waits until no login is doing what the end of the process would lose, such as a token refresh.
     pub(super) async fn wait_for_logins(&self) {
         let former = self.read().former.clone();
         for forward in self.forwards().chain(former) {
@@ -196,44 +211,37 @@ impl ForwardTable {
         }
     }
 
-    /// What the requests of each HTTP forward are counted in.
+    /// The traffic counters of each HTTP forward.
     pub(super) fn traffic(&self) -> Vec<Arc<TrafficCounters>> {
         let traffic = |forward: Arc<http::HttpForward>| Arc::clone(forward.traffic());
         self.forwards().map(traffic).collect()
     }
 
-    /// The forward of this name, or all where it is empty, as a check of the tunnel sees them. `Err`: there is none.
+    /// The forward of this name, or all if it is empty, as a check of the tunnel needs them. `Err`: there is none.
     pub(super) fn forwards_under_test(
         &self,
         forward: &str,
         supervisor: &SupervisorHandle,
     ) -> Result<Vec<ForwardUnderTest>, String> {
-        let wanted = |site: &&ActiveForward| forward.is_empty() || *site.config.name == *forward;
-        let sites = self.all();
-        let sites = sites.iter().map(Arc::as_ref);
-        let lanes = sites.filter(wanted).map(|site| ForwardUnderTest {
-            name: Arc::clone(&site.config.name),
-            http: match &site.route {
+        let chosen = match forward {
+            "" => self.all(),
+            name => vec![self.require(name)?],
+        };
+        let under_test = chosen.iter().map(|active| ForwardUnderTest {
+            name: Arc::clone(&active.config.name),
+            http: match &active.route {
                 ForwardRoute::Http { forward, .. } => Some(Arc::clone(forward)),
                 ForwardRoute::Bytes(_) => None,
             },
-            context_path: site.config.policy.context_path.clone(),
-            sessions: supervisor.holders(&site.config.name),
+            context_path: active.config.policy.context_path.clone(),
+            sessions: supervisor.holders(&active.config.name),
         });
-        let lanes: Vec<_> = lanes.collect();
-        match lanes.is_empty() {
-            true => Err(unknown(forward)),
-            false => Ok(lanes),
-        }
+        Ok(under_test.collect())
     }
 
-    /// Lets the login of one forward, or each, try its credential again. `Err`: there is no such forward.
+    /// Has the credential of one forward, or of each, tried again. `Err`: there is no such forward.
     pub(super) fn retry_login(&self, name: Option<&str>) -> Result<(), String> {
-        if let Some(name) = name
-            && self.named(name).is_none()
-        {
-            return Err(unknown(name));
-        }
+        name.map(|name| self.require(name)).transpose()?;
         for forward in self.forwards() {
             if name.is_none_or(|name| name == &**forward.name()) {
                 forward.login().reset();
@@ -242,7 +250,7 @@ impl ForwardTable {
         Ok(())
     }
 
-    /// Has each login looked at soon: its secret may be another one.
+    /// Requests a probe of each login: its secret may have changed.
     pub(super) fn recheck_logins(&self) {
         for forward in self.forwards() {
             forward.login().request_probe();
@@ -250,7 +258,7 @@ impl ForwardTable {
     }
 
     fn forwards(&self) -> impl Iterator<Item = Arc<http::HttpForward>> {
-        let http = |site: Arc<ActiveForward>| match &site.route {
+        let http = |active: Arc<ActiveForward>| match &active.route {
             ForwardRoute::Http { forward, .. } => Some(Arc::clone(forward)),
             ForwardRoute::Bytes(_) => None,
         };
@@ -265,33 +273,30 @@ impl ForwardTable {
 
 impl ChannelAcceptor for ForwardTable {
     fn accept(&self, inbound: InboundChannel) {
-        let Some(site) = self.serving(&inbound.forward) else {
-            // It was taken out of the configuration, and the gateway was slow to hear of it.
+        let Some(active) = self.serving(&inbound.forward) else {
+            // It was removed, and the gateway opened the channel before it processed the cancellation.
             tracing::debug!(
                 forward = &*inbound.forward,
-                "channel for a forward that is configured no more closed"
+                "closed a channel of a forward that was removed"
             );
             return;
         };
-        if matches!(site.route, ForwardRoute::Bytes(_)) && self.paused(&inbound.forward).is_some() {
-            // There is no protocol in which to say so; closing it is all.
-            tracing::debug!(forward = &*inbound.forward, "paused: byte channel closed");
+        if matches!(active.route, ForwardRoute::Bytes(_)) && self.paused(&inbound.forward).is_some()
+        {
+            // Raw bytes have no way to carry a reason.
+            tracing::debug!(
+                forward = &*inbound.forward,
+                "closed a byte channel: the forward is paused"
+            );
             return;
         }
-        site.serve(inbound);
+        active.serve(inbound);
     }
 }
 
-/// Told to whoever asks for a forward that there is not.
-pub(super) fn unknown(forward: &str) -> String {
-    format!(
-        "the running agent has no forward {forward:?}; after a change of the configuration: agent reload"
-    )
-}
-
-/// The parts of a forward that are not the same, by the names of their keys and sections.
+/// The parts of a forward that differ, by the names of their keys and sections.
 fn differences(was: &config::ForwardConfig, is: &config::ForwardConfig) -> Vec<String> {
-    // The context path is a part of `upstream`: who changes that alone has not changed the policy.
+    // The context path belongs to `upstream`: changing it alone does not change the policy.
     let policy = policy::Settings {
         context_path: is.policy.context_path.clone(),
         ..was.policy.clone()

@@ -1,9 +1,9 @@
-//! Joins the rooms into the running agent: builds, waits, drains. No decision about a request or a connection is made
-//! here.
+//! Joins the rooms into the running agent: builds, waits, drains. It decides nothing about a request or a connection.
 //!
-//! `forward_table` holds the forwards, each a `active_forward`, and hands each inbound channel to its own; `report` puts the status together,
-//! `expiry_monitor` knows when credentials end, `disk_watch` whether spool and state folder can be written. `configuration` says which configuration holds, `reload` brings the next one
-//! about. `notify` and `watchdog` tell systemd.
+//! `forward_table` holds the forwards, each an `active_forward`, and routes each inbound channel to its own. `report`
+//! assembles the status, `expiry_monitor` knows when credentials expire, `disk_watch` whether spool and state folder can
+//! be written. `configuration` is the configuration in use, `reload` applies the next one. `notify` and `watchdog` report
+//! to systemd.
 
 mod active_forward;
 mod configuration;
@@ -48,51 +48,50 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Runs until SIGTERM or SIGINT, then drains; reads `sources` again at SIGHUP, but for the
-/// end of a terminal, which ends the agent too. `log` changes the log level of this
-/// process.
+/// Runs until SIGTERM or SIGINT, then drains. SIGHUP reloads `sources`; on a terminal it means that the terminal was
+/// closed, and ends the agent too. `log` changes the log level of this process.
 pub async fn run(
     config: Config,
     sources: ConfigSources,
     log: telemetry::LogLevelHandle,
 ) -> anyhow::Result<()> {
-    // Before anything else: from now on no signal ends the process by itself.
+    // First of all: from here on, no signal ends the process abruptly.
     let mut stops = StopSignals::listen()?;
     let hangup = signal(SignalKind::hangup()).context("installing the SIGHUP handler")?;
     let listener = ControlListener::bind(&config.runtime_dir).await?;
     let (audit, audit_task) = AuditHandle::spawn(config.audit.clone());
     let stopping = CancellationToken::new();
     let drain = CancellationToken::new();
-    let cut = CancellationToken::new();
+    let abort = CancellationToken::new();
     let stop = CancellationToken::new();
-    let (sites, first, pauses) = {
+    let (table, first, pauses) = {
         let (forwards, audit, drain) = (config.forwards.clone(), audit.clone(), drain.clone());
-        let (state_dir, cut, stop) = (config.state_dir.clone(), cut.clone(), stop.clone());
+        let (state_dir, abort, stop) = (config.state_dir.clone(), abort.clone(), stop.clone());
         // Reads the system's certificate store.
         tokio::task::spawn_blocking(move || {
-            // Before anything fills the disk. Where it cannot be made, the watch of the state folder says so.
+            // Before anything fills the disk. If it cannot be created, the watch of the state folder reports it.
             let _ = DiskReserve::of(&state_dir).ensure();
             let pauses = PauseRegistry::load(&state_dir);
-            let common = ServiceContext {
+            let context = ServiceContext {
                 audit,
                 pauses: pauses.clone(),
                 drain,
-                abort: cut,
+                abort,
                 stop,
             };
-            let sites = ForwardTable::new(common);
-            let first = sites.prepare(&forwards);
-            first.map(|first| (sites, first, pauses))
+            let table = ForwardTable::new(context);
+            let first = table.prepare(&forwards);
+            first.map(|first| (table, first, pauses))
         })
         .await??
     };
-    let sites = Arc::new(sites);
-    sites.activate(first);
-    let accept: Arc<dyn ChannelAcceptor> = Arc::<ForwardTable>::clone(&sites);
+    let table = Arc::new(table);
+    table.activate(first);
+    let accept: Arc<dyn ChannelAcceptor> = Arc::<ForwardTable>::clone(&table);
     let supervisor = Supervisor::spawn(Arc::clone(&config.tunnel), accept, stop.clone());
     let identity = Arc::clone(&config.tunnel.identity);
-    let forecast = Arc::new(ExpiryMonitor::new(Arc::clone(&sites), identity));
-    tokio::spawn(Arc::clone(&forecast).run(stop.clone()));
+    let expiry = Arc::new(ExpiryMonitor::new(Arc::clone(&table), identity));
+    tokio::spawn(Arc::clone(&expiry).run(stop.clone()));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         forwards = config.forwards.len(),
@@ -103,30 +102,30 @@ pub async fn run(
     let notify = Arc::new(SystemdNotifier::from_environment());
     let reloader = Arc::new(ConfigReloader {
         configuration: Arc::clone(&configuration),
-        forwards: Arc::clone(&sites),
+        forwards: Arc::clone(&table),
         supervisor: supervisor.clone(),
-        expiry: Arc::clone(&forecast),
+        expiry: Arc::clone(&expiry),
         log: log.clone(),
         notify: Arc::clone(&notify),
         stopping: stopping.clone(),
-        reading: tokio::sync::Mutex::default(),
+        pending: tokio::sync::Mutex::default(),
     });
     let spool = Arc::new(DiskWatch::of_spool(Arc::clone(&configuration)));
     tokio::spawn(Arc::clone(&spool).run(stop.clone()));
     let state_folder = Arc::new(DiskWatch::of_state_folder(Arc::clone(&configuration)));
     tokio::spawn(Arc::clone(&state_folder).run(stop.clone()));
-    let observer = StatusCollector::new(
+    let collector = StatusCollector::new(
         Arc::clone(&configuration),
-        Arc::clone(&sites),
+        Arc::clone(&table),
         supervisor.clone(),
         audit,
-        forecast,
+        expiry,
         spool,
         state_folder,
     );
     let running = Arc::new(RuntimeControl {
-        observer,
-        forwards: Arc::clone(&sites),
+        collector,
+        forwards: Arc::clone(&table),
         supervisor: supervisor.clone(),
         configuration,
         stopping: stopping.clone(),
@@ -137,8 +136,8 @@ pub async fn run(
     });
     let control =
         tokio::spawn(listener.serve(Arc::<RuntimeControl>::clone(&running), stop.clone()));
-    let fed = watchdog::feed(Arc::clone(&notify), supervisor.clone(), stop.clone());
-    tokio::spawn(fed);
+    let feeding = watchdog::feed(Arc::clone(&notify), supervisor.clone(), stop.clone());
+    tokio::spawn(feeding);
     notify.ready().await;
     match std::io::stderr().is_terminal() {
         // The terminal was closed.
@@ -154,75 +153,83 @@ pub async fn run(
         stop.clone(),
     ));
 
-    let why = stops.heard().await;
+    let why = stops.received().await;
     stopping.cancel();
     let limit = reloader.drain_limit();
     notify.stopping(limit + AFTER_DRAIN).await;
-    tracing::info!(signal = why, requests = sites.in_flight(), "draining");
-    // Until the gateway has been told, what comes is answered as ever: a channel closed at once would tell the vendor
-    // nothing.
+    tracing::info!(
+        signal = why,
+        requests = table.in_flight(),
+        "stopping: requests in progress finish"
+    );
+    // Until the gateway has cancelled the forwards, requests are answered as usual: a channel closed at once would give
+    // the vendor no reason.
     let close_idle = async {
-        let let_go = tokio::time::timeout(LET_GO, supervisor.cancelled(|_| true)).await;
+        let cancelled = tokio::time::timeout(CANCEL_TIMEOUT, supervisor.cancelled(|_| true)).await;
         drain.cancel();
-        if let_go.is_ok() {
+        if cancelled.is_ok() {
             std::future::pending::<()>().await;
         }
-        // Nothing more is to be had of a gateway that does not answer; Jira may still answer what it was asked.
-        while sites.in_flight() > 0 {
+        // Such a gateway does not answer any more; Jira may still answer the requests in progress.
+        while table.in_flight() > 0 {
             tokio::time::sleep(IN_FLIGHT_POLL).await;
         }
     };
-    let cut_off = async {
+    let abort_requests = async {
         tokio::time::sleep(limit).await;
-        let requests = sites.in_flight();
+        let requests = table.in_flight();
         tracing::warn!(
             requests,
-            "the drain limit has passed; requests that are still in progress are cut off"
+            "the drain limit has passed; aborting the requests still in progress"
         );
-        cut.cancel();
+        abort.cancel();
         std::future::pending().await
     };
     tokio::select! {
         () = supervisor.drain(limit + LAST_ANSWERS) => {}
         () = close_idle => {}
-        () = cut_off => {}
+        () = abort_requests => {}
     }
     drain.cancel();
     stop.cancel();
-    if tokio::time::timeout(LOGIN_LIMIT, sites.wait_for_logins())
+    if tokio::time::timeout(LOGIN_LIMIT, table.wait_for_logins())
         .await
         .is_err()
     {
         tracing::warn!(
-            "an OAuth token is still being refreshed while the agent stops; if its new tokens are lost, the next start reports it"
+            remedy = "if the next start reports a lost login: agent login",
+            "stopping while an OAuth token is being refreshed; the new tokens may be lost"
         );
     }
     if !audit_task.shutdown(AUDIT_LIMIT).await {
-        tracing::warn!("some audit records were not written before the agent stopped");
+        tracing::warn!(
+            remedy = "check the disk or journal that audit.sink writes to",
+            "some audit records were not written before the agent stopped"
+        );
     }
     let _ = tokio::time::timeout(CONTROL_LIMIT, control).await;
     tracing::info!("agent stopped");
     Ok(())
 }
 
-/// What the runtime socket reaches.
+/// What the runtime socket can do with the running agent.
 struct RuntimeControl {
-    observer: StatusCollector,
+    collector: StatusCollector,
     forwards: Arc<ForwardTable>,
     supervisor: SupervisorHandle,
     configuration: Arc<ActiveConfiguration>,
-    /// The agent has been told to stop.
+    /// Cancelled once the agent is stopping.
     stopping: CancellationToken,
     pauses: PauseRegistry,
     log: telemetry::LogLevelHandle,
     reloader: Arc<ConfigReloader>,
-    /// One at a time.
+    /// One check at a time.
     checking: Arc<Semaphore>,
 }
 
 impl ControlHandler for RuntimeControl {
     fn status(&self) -> StatusReport {
-        self.observer.report(self.stopping.is_cancelled())
+        self.collector.report(self.stopping.is_cancelled())
     }
 
     fn metrics(&self) -> Result<String, String> {
@@ -234,33 +241,27 @@ impl ControlHandler for RuntimeControl {
         &self,
         forward: &str,
     ) -> BoxFuture<'static, Result<Vec<check::CheckStep>, String>> {
-        let turn = self.lock_check();
-        let lanes = self.forwards.forwards_under_test(forward, &self.supervisor);
+        let permit = self.lock_check();
+        let under_test = self.forwards.forwards_under_test(forward, &self.supervisor);
         let host = check::HostRequirements::of(&self.configuration.current());
         let supervisor = self.supervisor.clone();
         Box::pin(async move {
-            let _turn = turn?;
-            let live = check::RunningAgent {
+            let _permit = permit?;
+            let running = check::RunningAgent {
                 connections: supervisor.connections(),
                 failures: supervisor.failures(),
-                forwards: lanes?,
+                forwards: under_test?,
             };
-            Ok(check::check_running(&host, &supervisor.settings(), &live).await)
+            Ok(check::check_running(&host, &supervisor.settings(), &running).await)
         })
     }
 
     fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::CheckStep>, String>> {
-        let turn = match self.lock_check() {
-            Ok(turn) => turn,
-            Err(why) => return Box::pin(std::future::ready(Err(why))),
-        };
-        let Some(site) = self.forwards.named(forward) else {
-            let why = forward_table::unknown(forward);
-            return Box::pin(std::future::ready(Err(why)));
-        };
+        let permit = self.lock_check();
+        let active = self.forwards.require(forward);
         Box::pin(async move {
-            let _turn = turn;
-            Ok(site.check().await)
+            let _permit = permit?;
+            Ok(active?.check().await)
         })
     }
 
@@ -274,78 +275,65 @@ impl ControlHandler for RuntimeControl {
 
     fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>> {
         let reloader = Arc::clone(&self.reloader);
-        // Whoever asked may go away; what was begun is brought to its end.
+        // The client may disconnect; a reload that has begun is completed.
         let task = tokio::spawn(async move { reloader.reload().await });
         Box::pin(async move {
             match task.await {
                 Ok(outcome) => outcome.map_err(|refused| refused.to_string()),
-                Err(_) => Err("the reload broke off; look at the log".to_owned()),
+                Err(_) => Err("the reload failed unexpectedly; check the log".to_owned()),
             }
         })
     }
 
     fn pause(
         &self,
-        order: PauseRequest,
+        request: PauseRequest,
         by: Option<u32>,
     ) -> BoxFuture<'static, Result<(), String>> {
-        let known = self.require_known(&order);
+        let named = request.forward.as_deref();
+        let known = named.map(|name| self.forwards.require(name)).transpose();
         let pauses = self.pauses.clone();
         Box::pin(async move {
             known?;
-            let done = pauses.pause(order, by).await;
+            let done = pauses.pause(request, by).await;
             done.map_err(|error| error.to_string())
         })
     }
 
     fn resume(
         &self,
-        order: PauseRequest,
+        request: PauseRequest,
         by: Option<u32>,
     ) -> BoxFuture<'static, Result<(), String>> {
-        let known = self.require_known(&order);
+        let named = request.forward.as_deref();
+        let known = named.map(|name| self.forwards.require(name)).transpose();
         let pauses = self.pauses.clone();
         Box::pin(async move {
             known?;
-            let done = pauses.resume(&order, by).await;
+            let done = pauses.resume(&request, by).await;
             done.map_err(|error| error.to_string())
         })
     }
 }
 
 impl RuntimeControl {
-    /// One check at a time.
+    /// Permission for one check. `Err`: another one is running.
     fn lock_check(&self) -> Result<OwnedSemaphorePermit, String> {
-        let turn = Arc::clone(&self.checking).try_acquire_owned();
-        turn.map_err(|_| "a check is running already; wait for its end".to_owned())
-    }
-
-    /// Refuses the name of a forward that there is not.
-    fn require_known(&self, order: &PauseRequest) -> Result<(), String> {
-        match &order.forward {
-            Some(name) if self.forwards.named(name).is_none() => {
-                let sites = self.forwards.all();
-                let known: Vec<_> = sites.iter().map(|s| &*s.config.name).collect();
-                let known = known.join(", ");
-                Err(format!(
-                    "the running agent has no forward {name:?}; it has {known}"
-                ))
-            }
-            _ => Ok(()),
-        }
+        let permit = Arc::clone(&self.checking).try_acquire_owned();
+        permit.map_err(|_| "a check is already running; try again when it has finished".to_owned())
     }
 }
 
-/// The signals that end the agent.
+/// The signals that stop the agent.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
-    /// Where it does not ask for a reload.
+    /// Only where it does not mean a reload.
     hangup: Option<Signal>,
 }
 
 impl StopSignals {
-    /// From now on they do not end the process by themselves.
+    /// From now on they no longer end the process by themselves.
     fn listen() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("installing the SIGTERM handler")?,
@@ -354,7 +342,7 @@ impl StopSignals {
         })
     }
 
-    async fn heard(mut self) -> &'static str {
+    async fn received(mut self) -> &'static str {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -369,17 +357,17 @@ impl StopSignals {
     }
 }
 
-/// For the gateways to answer that they listen no more. One that takes longer is likely gone.
-const LET_GO: Duration = Duration::from_secs(5);
+/// For the gateways to confirm that they no longer listen. One that takes longer is probably unreachable.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Only a stop with a silent gateway polls.
 const IN_FLIGHT_POLL: Duration = Duration::from_millis(50);
-/// For the answers that say what was cut off to reach the gateway.
+/// For the answers that report aborted requests to reach the gateway.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-/// What may come after the drain limit: the last answers, 15 s of goodbyes, then the three below, and something to spare.
+/// What may follow the drain limit: the last answers, 15 s to close the sessions, the three limits below, and a margin.
 const AFTER_DRAIN: Duration = Duration::from_secs(50);
-/// A token endpoint answers within this, or not at all.
+/// A token endpoint that takes longer is not expected to answer.
 const LOGIN_LIMIT: Duration = Duration::from_secs(20);
-/// The audit queue is written within this.
+/// For the audit queue to be written.
 const AUDIT_LIMIT: Duration = Duration::from_secs(5);
-/// The runtime socket is gone within this.
+/// For the runtime socket to close.
 const CONTROL_LIMIT: Duration = Duration::from_secs(1);

@@ -1,7 +1,6 @@
-//! What systemd is told (`sd_notify(3)`): one datagram for each thing, to the socket that `NOTIFY_SOCKET` names. Says
-//! nothing where that is not set.
+//! Notifications to systemd (`sd_notify(3)`): one datagram each, to the socket in `NOTIFY_SOCKET`; none if it is not set.
 //!
-//! The socket is opened once, so that a full descriptor table cannot keep the watchdog unfed, and never blocks.
+//! The socket is opened once, so that a full descriptor table cannot starve the watchdog, and never blocks.
 
 use std::{
     ffi::OsStr,
@@ -16,22 +15,22 @@ use std::{
     time::Duration,
 };
 
-/// The way to systemd.
+/// Sends notifications to systemd, if it started this process.
 pub(super) struct SystemdNotifier {
     to: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
 }
 
 impl SystemdNotifier {
-    /// As systemd has set the environment of this process.
+    /// Configured by the environment that systemd sets.
     pub(super) fn from_environment() -> Self {
         let to = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
             open(&name)
                 .inspect_err(|error| {
                     tracing::warn!(
                         %error,
-                        remedy = "start the agent by systemd, or unset NOTIFY_SOCKET",
-                        "NOTIFY_SOCKET cannot be used, so that systemd does not learn the state of this agent"
+                        remedy = "start the agent with systemd, or unset NOTIFY_SOCKET",
+                        "cannot use NOTIFY_SOCKET; systemd does not receive the state of this agent"
                     );
                 })
                 .ok()
@@ -50,12 +49,12 @@ impl SystemdNotifier {
         self.to.is_some()
     }
 
-    /// `WatchdogSec`: systemd restarts the service when it has heard nothing for this long.
+    /// `WatchdogSec`: systemd restarts the service after this time without a ping.
     pub(super) fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// Configuration judged, rooms running; connected or not.
+    /// The configuration is valid and everything runs, connected or not.
     pub(super) async fn ready(&self) {
         self.send("READY=1").await;
     }
@@ -68,11 +67,11 @@ impl SystemdNotifier {
             .await;
     }
 
-    /// On its way out, which takes `limit` at most: systemd waits for so long, whatever the unit says.
+    /// The agent is stopping, which takes `limit` at most: systemd waits that long, whatever the unit says.
     pub(super) async fn stopping(&self, limit: Duration) {
         let usec = limit.as_micros();
         self.send(&format!(
-            "STOPPING=1\nSTATUS=draining: requests under way finish\nEXTEND_TIMEOUT_USEC={usec}"
+            "STOPPING=1\nSTATUS=draining: requests in progress finish\nEXTEND_TIMEOUT_USEC={usec}"
         ))
         .await;
     }
@@ -87,21 +86,21 @@ impl SystemdNotifier {
         self.send("WATCHDOG=1").await;
     }
 
-    /// Waits a little where systemd does not read, then gives up.
+    /// Retries for a second if systemd does not read, then gives up.
     async fn send(&self, message: &str) {
         let Some((socket, to)) = &self.to else {
             return;
         };
-        for _ in 0..TRIES {
+        for _ in 0..MAX_TRIES {
             match socket.send_to_addr(message.as_bytes(), to) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
-                    tracing::debug!(%error, "systemd was not told");
+                    tracing::debug!(%error, "cannot notify systemd");
                     return;
                 }
                 Ok(_) => return,
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
@@ -125,6 +124,6 @@ fn open(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     Ok((socket, to))
 }
 
-/// systemd reads within microseconds; what it has not taken within a second is dropped.
-const TRIES: usize = 20;
-const PAUSE: Duration = Duration::from_millis(50);
+/// systemd reads within microseconds; after a second of retries the notification is dropped.
+const MAX_TRIES: usize = 20;
+const RETRY_PAUSE: Duration = Duration::from_millis(50);

@@ -1,7 +1,7 @@
-//! Takes a changed configuration over while everything runs: all of it, or nothing.
+//! Applies a changed configuration while everything runs: all of it, or nothing.
 
 use super::{
-    LET_GO,
+    CANCEL_TIMEOUT,
     configuration::ActiveConfiguration,
     expiry_monitor::ExpiryMonitor,
     folders::make_spool_dir,
@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Reads the configuration again and brings about what has changed.
+/// Reads the configuration again and applies what changed.
 pub(super) struct ConfigReloader {
     pub(super) configuration: Arc<ActiveConfiguration>,
     pub(super) forwards: Arc<ForwardTable>,
@@ -29,53 +29,55 @@ pub(super) struct ConfigReloader {
     pub(super) expiry: Arc<ExpiryMonitor>,
     pub(super) log: telemetry::LogLevelHandle,
     pub(super) notify: Arc<SystemdNotifier>,
-    /// The agent has been told to stop.
+    /// Cancelled once the agent is stopping.
     pub(super) stopping: CancellationToken,
-    /// One at a time.
-    pub(super) reading: tokio::sync::Mutex<PendingRead>,
+    /// One reload at a time.
+    pub(super) pending: tokio::sync::Mutex<PendingRead>,
 }
 
-/// A configuration that can take over.
+/// A configuration that is ready to be applied.
 pub(super) struct NextConfiguration {
     config: Config,
     forwards: PreparedForwards,
 }
 
-/// What hangs on the disk, if anything does: nothing is begun before it is over, and what it has read is too old then.
+/// A read that hangs on the disk, if any: the next one waits for it, and ignores its outdated result.
 pub(super) type PendingRead = Option<JoinHandle<Result<NextConfiguration, ReloadError>>>;
 
-/// Why the configuration that holds goes on. One problem a line.
+/// Why a reload was refused, one problem per line.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReloadError {
     #[error(transparent)]
     Problems(#[from] ConfigProblems),
-    #[error("{key} cannot change while the agent runs; restart it, or put the former value back")]
+    #[error(
+        "{key} cannot change while the agent runs; restart the agent, or restore the previous value"
+    )]
     NeedsRestart { key: &'static str },
     #[error("{0:#}")]
     Unusable(anyhow::Error),
     #[error(
         "the files could not be read within {} s; check the disk they are on", .0.as_secs()
     )]
-    Hangs(Duration),
+    TimedOut(Duration),
     #[error("the configuration could not be read: {0}; please report this with the log")]
-    Broken(JoinError),
-    #[error("the agent is about to stop")]
+    Aborted(JoinError),
+    #[error("the agent is stopping")]
     Stopping,
 }
 
 impl ConfigReloader {
-    /// What has changed, one thing a line; or why the former configuration goes on. Systemd is told of begin and end.
+    /// What changed, one line each, or why the previous configuration stays. Notifies systemd of begin and end.
     pub(super) async fn reload(&self) -> Result<Vec<String>, ReloadError> {
-        let turn = timeout(READ_LIMIT, self.reading.lock()).await;
-        let mut reading = turn.map_err(|_| ReloadError::Hangs(READ_LIMIT))?;
+        let lock = timeout(READ_LIMIT, self.pending.lock()).await;
+        let mut pending = lock.map_err(|_| ReloadError::TimedOut(READ_LIMIT))?;
         if self.stopping.is_cancelled() {
             return Err(ReloadError::Stopping);
         }
         self.notify.reloading().await;
-        let outcome = self.try_reload(&mut reading).await;
+        let outcome = self.try_reload(&mut pending).await;
         match &outcome {
             Ok(changes) if changes.is_empty() => {
-                tracing::info!("configuration read again; nothing has changed");
+                tracing::info!("configuration reloaded; nothing has changed");
             }
             Ok(changes) => {
                 let changes = changes.join("; ");
@@ -99,7 +101,7 @@ impl ConfigReloader {
         outcome
     }
 
-    /// How long requests under way may go on when the agent stops.
+    /// How long requests in progress may take to finish when the agent stops.
     pub(super) fn drain_limit(&self) -> Duration {
         self.configuration.current().tunnel.drain_limit
     }
@@ -108,56 +110,54 @@ impl ConfigReloader {
     pub(super) async fn listen(self: Arc<Self>, mut hangup: Signal, stop: CancellationToken) {
         let listening = async {
             while hangup.recv().await.is_some() {
-                // What came of it stands in log and status.
+                // The outcome is in log and status.
                 let _ = self.reload().await;
             }
         };
         stop.run_until_cancelled(listening).await;
     }
 
-    async fn try_reload(&self, reading: &mut PendingRead) -> Result<Vec<String>, ReloadError> {
-        let hangs = |_| ReloadError::Hangs(READ_LIMIT);
-        if let Some(former) = reading {
-            let _ = timeout(READ_LIMIT, former).await.map_err(hangs)?;
+    async fn try_reload(&self, pending: &mut PendingRead) -> Result<Vec<String>, ReloadError> {
+        let timed_out = |_| ReloadError::TimedOut(READ_LIMIT);
+        if let Some(former) = pending {
+            let _ = timeout(READ_LIMIT, former).await.map_err(timed_out)?;
         }
-        let (configuration, sites) = (Arc::clone(&self.configuration), Arc::clone(&self.forwards));
-        let task = reading.insert(spawn_blocking(move || read(&configuration, &sites)));
-        let read = timeout(READ_LIMIT, task).await.map_err(hangs)?;
-        *reading = None;
-        let next = read.map_err(ReloadError::Broken)??;
-        // Nothing below fails.
+        let (configuration, forwards) =
+            (Arc::clone(&self.configuration), Arc::clone(&self.forwards));
+        let task = pending.insert(spawn_blocking(move || read(&configuration, &forwards)));
+        let read = timeout(READ_LIMIT, task).await.map_err(timed_out)?;
+        *pending = None;
+        let next = read.map_err(ReloadError::Aborted)??;
+        // From here on, nothing fails.
         let before = self.configuration.current();
-        let NextConfiguration {
-            config,
-            forwards: sites,
-        } = next;
-        let mut changes = sites.changes.clone();
-        changes.extend(self.level(&before, &config));
-        let restart = self.waits_for_restart(&config);
+        let NextConfiguration { config, forwards } = next;
+        let mut changes = forwards.changes.clone();
+        changes.extend(self.apply_log_level(&before, &config));
+        let restart = self.pending_restart(&config);
         changes.extend(
             restart
                 .iter()
                 .map(|section| format!("{section}: needs a restart")),
         );
-        let removed = self.forwards.activate(sites);
+        let removed = self.forwards.activate(forwards);
         let tunnel = tunnel_changes(&before, &config);
         if !tunnel.is_empty() || before.tunnel.forwards != config.tunnel.forwards {
-            let anew = before.tunnel_fingerprint != config.tunnel_fingerprint;
+            let replace_sessions = before.tunnel_fingerprint != config.tunnel_fingerprint;
             self.supervisor
-                .reload(Arc::clone(&config.tunnel), anew)
+                .reload(Arc::clone(&config.tunnel), replace_sessions)
                 .await;
             self.expiry
                 .set_identity(Arc::clone(&config.tunnel.identity));
         }
-        // Until the gateway has heard of it, what comes by a forward that is no more is answered as ever.
-        let removed = |name: &str| removed.iter().any(|site| *site.config.name == *name);
-        if timeout(LET_GO, self.supervisor.cancelled(removed))
+        // Until the gateway has cancelled a removed forward, its requests are answered as usual.
+        let removed = |name: &str| removed.iter().any(|active| *active.config.name == *name);
+        if timeout(CANCEL_TIMEOUT, self.supervisor.cancelled(removed))
             .await
             .is_err()
         {
             tracing::warn!(
-                "gateway did not confirm cancelling a removed forward within {} s; channels it still opens for it will be closed",
-                LET_GO.as_secs()
+                "a gateway did not confirm cancelling a removed forward within {} s; channels it still opens for it will be closed",
+                CANCEL_TIMEOUT.as_secs()
             );
         }
         self.forwards.close_removed();
@@ -171,16 +171,16 @@ impl ConfigReloader {
         Ok(changes)
     }
 
-    fn level(&self, before: &Config, now: &Config) -> Option<String> {
+    fn apply_log_level(&self, before: &Config, now: &Config) -> Option<String> {
         if before.log.level == now.log.level {
             return None;
         }
-        // It was judged with the rest.
+        // It was validated with the rest.
         let _ = self.log.configure(&now.log.level);
         Some(format!("log.level: {}", now.log.level))
     }
 
-    fn waits_for_restart(&self, config: &Config) -> Vec<String> {
+    fn pending_restart(&self, config: &Config) -> Vec<String> {
         let started = &self.configuration.started;
         let parts = [
             ("audit", started.audit != config.audit),
@@ -194,7 +194,7 @@ impl ConfigReloader {
 /// Blocks on the disk.
 fn read(
     configuration: &ActiveConfiguration,
-    sites: &ForwardTable,
+    forwards: &ForwardTable,
 ) -> Result<NextConfiguration, ReloadError> {
     let config = Config::load(&configuration.sources)?;
     let started = &configuration.started;
@@ -207,13 +207,10 @@ fn read(
         }
     }
     make_spool_dir(&config).map_err(ReloadError::Unusable)?;
-    let sites = sites
+    let forwards = forwards
         .prepare(&config.forwards)
         .map_err(ReloadError::Unusable)?;
-    Ok(NextConfiguration {
-        config,
-        forwards: sites,
-    })
+    Ok(NextConfiguration { config, forwards })
 }
 
 fn tunnel_changes(was: &Config, is: &Config) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Puts the status together from what the rooms have proven.
+//! Assembles the status from what the rooms have proven.
 
 use super::{
     active_forward::{ActiveForward, ForwardRoute},
@@ -25,7 +25,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-/// Reads what the rooms have written; never waits for them.
+/// Reads the state of the rooms, without waiting for them.
 pub(super) struct StatusCollector {
     started: Instant,
     forwards: Arc<ForwardTable>,
@@ -40,19 +40,19 @@ pub(super) struct StatusCollector {
 impl StatusCollector {
     pub(super) fn new(
         configuration: Arc<ActiveConfiguration>,
-        sites: Arc<ForwardTable>,
+        forwards: Arc<ForwardTable>,
         supervisor: SupervisorHandle,
         audit: AuditHandle,
-        forecast: Arc<ExpiryMonitor>,
+        expiry: Arc<ExpiryMonitor>,
         spool: Arc<DiskWatch>,
         state_folder: Arc<DiskWatch>,
     ) -> Self {
         Self {
             started: Instant::now(),
-            forwards: sites,
+            forwards,
             supervisor,
             audit,
-            expiry: forecast,
+            expiry,
             configuration,
             spool,
             state_folder,
@@ -68,7 +68,7 @@ impl StatusCollector {
             .forwards
             .all()
             .iter()
-            .map(|site| self.forward(site, &connections, certificate.as_ref(), now))
+            .map(|active| self.forward(active, &connections, certificate.as_ref(), now))
             .collect();
         let credentials = self.expiry.credentials();
         let layers = LayerSummary::of(&connections, &forwards);
@@ -104,34 +104,34 @@ impl StatusCollector {
 
     fn forward(
         &self,
-        site: &ActiveForward,
+        active: &ActiveForward,
         connections: &[ConnectionView],
         certificate: Option<&CredentialExpiry>,
         now: SystemTime,
     ) -> ForwardReport {
         let instant = Instant::now();
-        let layer = |layer: &StatusLayer| probed(layer, &site.config.upstream, instant);
+        let layer = |layer: &StatusLayer| probed(layer, &active.config.upstream, instant);
         let views: Vec<_> = connections
             .iter()
-            .filter_map(|c| Some((c, view_of(c, site)?)))
+            .filter_map(|c| Some((c, view_of(c, active)?)))
             .collect();
         let bound = views
             .iter()
             .filter_map(|(_, view)| view.bound.clone())
             .collect();
-        let (auth_mode, login, circuit_open) = match &site.route {
+        let (auth_mode, login, circuit_open) = match &active.route {
             ForwardRoute::Http { forward, .. } => {
-                let (login, seen) = (forward.login(), layer(&site.login));
-                let told = match login.injects() {
+                let (login, seen) = (forward.login(), layer(&active.login));
+                let report = match login.injects() {
                     true => agent_login_layer(login.mode(), seen),
                     false => vendor_login_layer(&seen),
                 };
                 let concern = login.concern();
-                let told = told.with_concern(concern.as_ref().map(|Concern { why, since }| {
+                let report = report.with_concern(concern.as_ref().map(|Concern { why, since }| {
                     let since = since.elapsed().as_secs_f64();
                     (&*why.cause, &*why.remedy, (since * 10.0).round() / 10.0)
                 }));
-                (login.mode(), told, login.refused().is_some())
+                (login.mode(), report, login.refused().is_some())
             }
             ForwardRoute::Bytes(_) => (
                 "none",
@@ -140,31 +140,31 @@ impl StatusCollector {
             ),
         };
         ForwardReport {
-            name: site.config.name.to_string(),
-            bind: site.config.bind.to_string(),
+            name: active.config.name.to_string(),
+            bind: active.config.bind.to_string(),
             bound,
-            upstream: site.config.upstream.target.to_string(),
+            upstream: active.config.upstream.target.to_string(),
             auth_mode: auth_mode.to_owned(),
             tunnel: tunnel(&views).with_expiries(certificate, now),
-            jira: layer(&site.jira).or_untried(UNTRIED, UNTRIED_REMEDY),
+            jira: layer(&active.jira).or_untried(UNTRIED, UNTRIED_REMEDY),
             login: login
                 .or_untried(UNTRIED, UNTRIED_REMEDY)
-                .with_expiries(&site.expiries(), now),
+                .with_expiries(&active.expiries(), now),
             circuit_open,
-            paused: self.forwards.paused(&site.config.name),
-            in_flight: site.counter().in_flight(),
-            requests: site.counter().total(),
+            paused: self.forwards.paused(&active.config.name),
+            in_flight: active.counter().in_flight(),
+            requests: active.counter().total(),
         }
     }
 }
 
-/// A layer that traffic and probes write. Probes come in time while all is well, so that what is older proves nothing.
+/// A layer that traffic and probes write. A proof that is older than the longest time between two probes is stale.
 fn probed(layer: &StatusLayer, upstream: &upstream::Settings, now: Instant) -> LayerReport {
     let stale_after = health::OLDEST_PROOF + ControlClient::longest(upstream);
     LayerReport::new(&layer.snapshot(), now, stale_after)
 }
 
-/// The best connection that holds the forward; where none does, why not.
+/// The best connection that holds the forward; if none does, why not.
 fn tunnel(views: &[(&ConnectionView, &ForwardView)]) -> LayerReport {
     let holders: Vec<_> = views
         .iter()
@@ -182,7 +182,7 @@ fn tunnel(views: &[(&ConnectionView, &ForwardView)]) -> LayerReport {
             remedy: view.remedy.clone(),
             ..connection.tunnel.clone()
         },
-        // A session that is proven without holding anything yet carries no request.
+        // A proven session that holds no forward yet carries no requests.
         None => {
             let best = LayerReport::best(views.iter().map(|(c, _)| &c.tunnel));
             match best.state {
@@ -196,7 +196,7 @@ fn tunnel(views: &[(&ConnectionView, &ForwardView)]) -> LayerReport {
     }
 }
 
-/// How we log in, and as whom.
+/// The login of a forward whose credential the agent injects: its mode and user.
 fn agent_login_layer(mode: &str, seen: LayerReport) -> LayerReport {
     let detail = match &seen.detail {
         Some(user) => format!("{mode}, {user}"),
@@ -208,25 +208,25 @@ fn agent_login_layer(mode: &str, seen: LayerReport) -> LayerReport {
     }
 }
 
-/// In `pass-through` the identity is the vendor's: shown, and neither proven nor failed.
+/// The login of a pass-through forward is the vendor's: shown, but neither proven nor failed.
 fn vendor_login_layer(seen: &LayerReport) -> LayerReport {
     let user = seen
         .detail
         .as_deref()
         .map(|detail| format!("; last seen: {detail}"))
         .unwrap_or_default();
-    LayerReport::not_applicable(&format!("the vendor's own login passes through{user}"))
+    LayerReport::not_applicable(&format!("the vendor's own credential passes through{user}"))
 }
 
-fn view_of<'a>(connection: &'a ConnectionView, site: &ActiveForward) -> Option<&'a ForwardView> {
+fn view_of<'a>(connection: &'a ConnectionView, active: &ActiveForward) -> Option<&'a ForwardView> {
     connection
         .forwards
         .iter()
-        .find(|view| *view.name == *site.config.name)
+        .find(|view| *view.name == *active.config.name)
 }
 
-const UNTRIED: &str = "not tried yet: the first probe has had no answer so far";
-const UNTRIED_REMEDY: &str = "wait for it, half a minute at most; if this stays, look at the log";
+const UNTRIED: &str = "not tried yet: no probe has been answered so far";
+const UNTRIED_REMEDY: &str = "wait up to 30 s for the first probe; if this persists, check the log";
 
 #[cfg(test)]
 mod tests {
@@ -298,9 +298,9 @@ mod tests {
             (&connections[1], &bound),
             (&connections[2], &standby),
         ];
-        let told = tunnel(&views);
-        assert_eq!(told.state, LayerState::Proven);
-        assert_eq!(told.detail.as_deref(), Some("connection 1"));
+        let report = tunnel(&views);
+        assert_eq!(report.state, LayerState::Proven);
+        assert_eq!(report.detail.as_deref(), Some("connection 1"));
         // What stands by carries nothing.
         assert_eq!(tunnel(&views[..1]).state, LayerState::Failed);
         assert_eq!(tunnel(&views[2..]).state, LayerState::Unknown);
@@ -314,10 +314,10 @@ mod tests {
         ];
         let refused = view(ForwardState::Refused, Some("the port is taken"));
         let pending = view(ForwardState::Pending, None);
-        let told = tunnel(&[(&connections[1], &pending), (&connections[0], &refused)]);
-        assert_eq!(told.state, LayerState::Failed);
-        assert_eq!(told.cause.as_deref(), Some("the port is taken"));
-        assert_eq!(told.remedy.as_deref(), Some("ask the vendor"));
+        let report = tunnel(&[(&connections[1], &pending), (&connections[0], &refused)]);
+        assert_eq!(report.state, LayerState::Failed);
+        assert_eq!(report.cause.as_deref(), Some("the port is taken"));
+        assert_eq!(report.remedy.as_deref(), Some("ask the vendor"));
     }
 
     /// The prober hangs: nothing fails, and the proof ages all the same.

@@ -1,4 +1,4 @@
-//! What systemd hears while the agent runs: that the inner loop lives, and the state in one line.
+//! What systemd receives while the agent runs: watchdog pings while the supervisor responds, and the state in one line.
 
 use super::notify::SystemdNotifier;
 use crate::{
@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Feeds the watchdog until `stop`, where systemd wants it.
+/// Feeds the watchdog until `stop`, if the unit has one.
 pub(super) async fn feed(
     notify: Arc<SystemdNotifier>,
     supervisor: SupervisorHandle,
@@ -17,32 +17,32 @@ pub(super) async fn feed(
 ) {
     if let Some(limit) = notify.watchdog() {
         let answers = || supervisor.ping();
-        let feeding = feed_while(&notify, limit / SHARE, answers);
+        let feeding = feed_while(&notify, limit / PINGS_PER_PERIOD, answers);
         stop.run_until_cancelled(feeding).await;
     }
 }
 
-/// Asks every so often, and feeds only where the answer comes before the next question is due: a loop that hangs, a
-/// runtime without free threads or a stopped clock all end in silence.
+/// Pings only if `alive` answers before the next ping is due: a loop that hangs, a runtime without free threads or a
+/// stopped clock all end in silence.
 async fn feed_while<F: Future<Output = bool>>(
     notify: &SystemdNotifier,
     every: Duration,
     alive: impl Fn() -> F,
 ) {
-    let mut ticks = interval(every.max(SHORTEST));
+    let mut ticks = interval(every.max(MIN_INTERVAL));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         match timeout(ticks.period(), alive()).await {
             Ok(true) => notify.ping_watchdog().await,
             _ => tracing::error!(
-                "the loop that keeps the connections does not answer; the watchdog is not fed, so that systemd restarts the agent if this lasts"
+                "the connection supervisor does not respond; systemd restarts the agent if this lasts (WatchdogSec)"
             ),
         }
     }
 }
 
-/// Tells each new headline until `stop`.
+/// Sends each new headline until `stop`.
 pub(super) async fn notify_status(
     notify: Arc<SystemdNotifier>,
     report: impl Fn() -> StatusReport,
@@ -51,26 +51,26 @@ pub(super) async fn notify_status(
     if !notify.is_enabled() {
         return;
     }
-    let mut told = String::new();
-    let telling = async {
+    let mut last_line = String::new();
+    let notifying = async {
         loop {
             let line = headline(&report());
-            if line != told {
+            if line != last_line {
                 notify.status(&line).await;
-                told = line;
+                last_line = line;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(STATUS_INTERVAL).await;
         }
     };
-    stop.run_until_cancelled(telling).await;
+    stop.run_until_cancelled(notifying).await;
 }
 
-/// Of the time that systemd gives: one lost question is forgiven.
-const SHARE: u32 = 3;
-/// A watchdog of less is no use to anybody.
-const SHORTEST: Duration = Duration::from_millis(10);
-/// Between two looks at the status.
-const LOOK: Duration = Duration::from_secs(1);
+/// Pings per watchdog period: one may be lost.
+const PINGS_PER_PERIOD: u32 = 3;
+/// Shorter watchdog periods make no sense.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// Pause between two looks at the status.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -81,13 +81,13 @@ mod tests {
         os::unix::net::UnixDatagram,
     };
 
-    fn heard(socket: &UnixDatagram) -> Vec<String> {
-        let mut heard = Vec::new();
+    fn received(socket: &UnixDatagram) -> Vec<String> {
+        let mut received = Vec::new();
         let mut buffer = [0; 256];
         while let Ok(length) = socket.recv(&mut buffer) {
-            heard.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+            received.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
         }
-        heard
+        received
     }
 
     #[tokio::test(start_paused = true)]
@@ -100,7 +100,7 @@ mod tests {
         let every = Duration::from_secs(10);
         let of = |seconds| Duration::from_secs(seconds);
         let _ = timeout(of(25), feed_while(&notify, every, || ready(true))).await;
-        assert_eq!(heard(&socket), ["WATCHDOG=1"; 3]);
+        assert_eq!(received(&socket), ["WATCHDOG=1"; 3]);
         let _ = timeout(of(60), feed_while(&notify, every, || ready(false))).await;
         let _ = timeout(of(60), feed_while(&notify, every, pending)).await;
         let late = || async {
@@ -108,6 +108,6 @@ mod tests {
             true
         };
         let _ = timeout(of(60), feed_while(&notify, every, late)).await;
-        assert!(heard(&socket).is_empty());
+        assert!(received(&socket).is_empty());
     }
 }
