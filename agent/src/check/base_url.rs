@@ -1,20 +1,20 @@
-//! Jira's base URL against the upstream. What Jira verifies an OAuth 1.0a signature over is neither of
-//! them but the URL that its servlet sees: the connector's scheme, proxyName and proxyPort where they are
-//! set, else the `Host` that it received. Where base URL and upstream agree there is only one answer.
+//! Compares Jira's base URL with the upstream. Jira verifies OAuth 1.0a signatures for neither of them, but for the URL
+//! that its servlet sees: the connector's scheme, proxyName and proxyPort if set, else the received `Host`. If base URL
+//! and upstream agree, all three do.
 
 use super::{clock::SigningParty, step::StepResult};
 use crate::upstream::{HttpTarget, UpstreamTarget};
 
-/// Who needs what of it.
+/// What depends on the base URL.
 pub(super) struct BaseUrlNeeds<'a> {
     pub(super) signer: SigningParty,
-    /// What the agent signs over, where that is not the upstream.
+    /// The URL that the agent signs for, if that is not the upstream.
     pub(super) signed: Option<&'a HttpTarget>,
-    /// Mode `oauth2` against Jira's own provider, which works only behind https.
+    /// Mode `oauth2` with Jira's own provider, which requires https.
     pub(super) oauth2: bool,
 }
 
-/// `base` is as Jira's `serverInfo` tells it.
+/// `base` is the `baseUrl` of Jira's `serverInfo`.
 pub(super) fn compare_base_url(
     upstream: &HttpTarget,
     base: &str,
@@ -22,16 +22,16 @@ pub(super) fn compare_base_url(
 ) -> StepResult {
     let Ok(UpstreamTarget::Http(base)) = base.trim_end_matches('/').parse() else {
         return StepResult::warn(
-            "Jira's base URL is no URL",
+            "Jira's base URL is not a valid URL",
             "set it in Jira under Administration, System, General configuration",
         );
     };
     if needs.oauth2 && !base.tls {
         return StepResult::fail(
             format!(
-                "Jira's base URL is {base}: its OAuth 2.0 provider works only behind https and answers \"Please ensure that your server is using HTTPS\""
+                "Jira's base URL is {base}; its OAuth 2.0 provider requires https and answers \"Please ensure that your server is using HTTPS\""
             ),
-            "serve Jira by https and set its base URL to that (Administration, System, General configuration)",
+            "serve Jira over https and set its base URL accordingly (Administration, System, General configuration)",
         );
     }
     let signed = needs.signed.unwrap_or(upstream);
@@ -39,28 +39,28 @@ pub(super) fn compare_base_url(
     if same(signed, &base) {
         return StepResult::ok(match same(upstream, &base) {
             true => seen,
-            false => format!("{seen}; requests go to {upstream} and are signed over the base URL"),
+            false => format!("{seen}; requests go to {upstream} and are signed for the base URL"),
         });
     }
     let differ = differences(signed, &base).join(", ");
     match needs.signer {
         SigningParty::None => StepResult::ok(format!(
-            "{seen}; the upstream is {upstream}, so links in Jira's answers lead elsewhere (docs/vendor-guide.md)"
+            "{seen}; the upstream is {upstream}, so links in Jira's answers point elsewhere (docs/vendor-guide.md)"
         )),
         SigningParty::Vendor => StepResult::warn(
             format!(
-                "Jira's base URL is {base}, the upstream {upstream} (other {differ}): a vendor that signs by OAuth 1.0a over the base URL gets signature_invalid, unless Jira's Tomcat names it (scheme, proxyName, proxyPort)"
+                "Jira's base URL is {base}, the upstream is {upstream} (different {differ}); a vendor that signs for the base URL with OAuth 1.0a gets signature_invalid, unless Jira's Tomcat is configured with it (scheme, proxyName, proxyPort)"
             ),
             format!(
-                "write upstream = \"{base}\" and put the place to connect to into address; or let the vendor sign over {upstream}"
+                "set upstream = \"{base}\" and address to the host to connect to; or have the vendor sign for {upstream}"
             ),
         ),
         SigningParty::Agent => StepResult::warn(
             format!(
-                "requests are signed over {signed}, Jira's base URL is {base} (other {differ}): Jira answers signature_invalid if its Tomcat names the base URL (scheme, proxyName, proxyPort)"
+                "requests are signed for {signed}, but Jira's base URL is {base} (different {differ}); Jira answers signature_invalid if its Tomcat is configured with the base URL (scheme, proxyName, proxyPort)"
             ),
             format!(
-                "if the login step fails by signature_invalid, set signed_base_url = \"{base}\""
+                "if the login step fails with signature_invalid, set signed_base_url = \"{base}\""
             ),
         ),
     }
@@ -117,11 +117,14 @@ mod tests {
     #[test]
     fn signature_invalid_is_foretold_with_what_differs() {
         for (upstream, part) in [
-            ("http://jira.corp.example/jira", "other scheme)"),
-            ("https://10.0.0.5/jira", "other host)"),
-            ("https://jira.corp.example:8443/jira", "other port)"),
-            ("https://jira.corp.example", "other context path)"),
-            ("http://10.0.0.5:8080", "other scheme, host, context path)"),
+            ("http://jira.corp.example/jira", "different scheme)"),
+            ("https://10.0.0.5/jira", "different host)"),
+            ("https://jira.corp.example:8443/jira", "different port)"),
+            ("https://jira.corp.example", "different context path)"),
+            (
+                "http://10.0.0.5:8080",
+                "different scheme, host, context path)",
+            ),
         ] {
             for signer in [SigningParty::Vendor, SigningParty::Agent] {
                 let step = judged(upstream, BASE, signer, None);

@@ -1,21 +1,20 @@
-//! This host's clock against Jira's.
+//! Compares this host's clock with Jira's.
 
 use super::step::StepResult;
 use std::time::{Duration, SystemTime};
 
-/// Who signs requests by the clock, if anybody (OAuth 1.0a).
+/// Who signs requests with a timestamp (OAuth 1.0a), if anyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SigningParty {
     /// The agent signs requests itself.
     Agent,
-    /// Perhaps the vendor, whose own clock counts.
+    /// The vendor may sign, by its own clock.
     Vendor,
     /// No request is signed with a timestamp.
     None,
 }
 
-/// `jira` is what its clock showed; it was asked at `asked` and answered `took` later. `resolution` is how
-/// exactly Jira told.
+/// `jira` is the time in Jira's answer, which came `took` after the request at `asked`; `resolution` is its precision.
 pub(super) fn compare_clocks(
     jira: SystemTime,
     asked: SystemTime,
@@ -23,41 +22,44 @@ pub(super) fn compare_clocks(
     resolution: Duration,
     signer: SigningParty,
 ) -> StepResult {
-    // The answer was made somewhere between, and a time told in seconds was cut.
+    // Jira answered somewhere in between, and a time in seconds was truncated.
     let ours = asked + took / 2;
-    let (off, side) = match jira.duration_since(ours + resolution / 2) {
+    let (offset, side) = match jira.duration_since(ours + resolution / 2) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => {
             let exact = behind.duration().saturating_sub(resolution);
             (exact, "behind")
         }
     };
-    let told = humantime::format_duration(Duration::from_secs(off.as_secs()));
-    let cause = format!("Jira's clock is {told} {side} this host's");
-    let remedy = "let timedatectl on both hosts show which one is off, and set it by NTP";
-    match (signer, off) {
-        (_, off) if off <= took / 2 + TOLERANCE => {
-            StepResult::ok("as Jira's, within a few seconds")
+    let difference = humantime::format_duration(Duration::from_secs(offset.as_secs()));
+    let cause = format!("Jira's clock is {difference} {side} this host's");
+    let remedy =
+        "run timedatectl on both hosts to see which clock is wrong, and synchronize it with NTP";
+    match (signer, offset) {
+        (_, offset) if offset <= took / 2 + TOLERANCE => {
+            StepResult::ok("matches Jira's within a few seconds")
         }
-        (SigningParty::Agent, off) if off > JIRA_ACCEPTS => StepResult::fail(
+        (SigningParty::Agent, offset) if offset > JIRA_ACCEPTS => StepResult::fail(
             format!(
-                "{cause}: Jira answers every signed request timestamp_refused, for it takes 5 minutes either way"
+                "{cause}; Jira allows 5 minutes and rejects every signed request with timestamp_refused"
             ),
             remedy,
         ),
-        (SigningParty::Vendor, off) if off > JIRA_ACCEPTS => StepResult::warn(
+        (SigningParty::Vendor, offset) if offset > JIRA_ACCEPTS => StepResult::warn(
             format!(
-                "{cause}: if it is Jira's that is off, a vendor that signs by OAuth 1.0a gets timestamp_refused, for Jira takes 5 minutes either way"
+                "{cause}; if Jira's is wrong, a vendor that signs with OAuth 1.0a gets timestamp_refused (Jira allows 5 minutes)"
             ),
             remedy,
         ),
         (SigningParty::Agent | SigningParty::Vendor, _) => StepResult::warn(
-            format!("{cause}: at 5 minutes signed requests (OAuth 1.0a) get timestamp_refused"),
+            format!(
+                "{cause}; beyond 5 minutes, Jira rejects signed requests (OAuth 1.0a) with timestamp_refused"
+            ),
             remedy,
         ),
-        (SigningParty::None, off) if off > JIRA_ACCEPTS => StepResult::warn(
+        (SigningParty::None, offset) if offset > JIRA_ACCEPTS => StepResult::warn(
             format!(
-                "{cause}: logs cannot be compared, and a token may end sooner or later than told"
+                "{cause}; times in logs differ, and a token may expire earlier or later than shown"
             ),
             remedy,
         ),
@@ -65,9 +67,9 @@ pub(super) fn compare_clocks(
     }
 }
 
-/// Either way.
+/// Clock difference that Jira accepts, in either direction.
 const JIRA_ACCEPTS: Duration = Duration::from_secs(300);
-/// What the way and two schedulers may cost.
+/// For network and scheduling delays.
 const TOLERANCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! To Jira: name, TCP, TLS.
+//! The hops to Jira: DNS, TCP, TLS.
 
 use super::step::{StepRecorder, StepResult};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::time::SystemTime;
 
-/// Whether a request could be sent now.
+/// Takes the steps. Returns whether a request could be sent now.
 pub(super) async fn check(steps: &mut StepRecorder, settings: &Settings) -> bool {
     let made = {
         let settings = settings.clone();
@@ -32,7 +32,7 @@ pub(super) async fn check(steps: &mut StepRecorder, settings: &Settings) -> bool
     let resolved = steps.run("dns", async {
         match hops.resolve().await {
             Ok(addresses) if settings.address.is_some() => (
-                StepResult::ok("address is set: no name is resolved"),
+                StepResult::ok("address is set; no DNS lookup"),
                 Some(addresses),
             ),
             Ok(addresses) => {
@@ -40,7 +40,7 @@ pub(super) async fn check(steps: &mut StepRecorder, settings: &Settings) -> bool
                 (StepResult::ok(list.join(", ")), Some(addresses))
             }
             Err(error) => (
-                failed(&error, "ask whoever runs this host's DNS, or set address"),
+                failed(&error, "ask your DNS administrator, or set address"),
                 None,
             ),
         }
@@ -57,7 +57,7 @@ pub(super) async fn check(steps: &mut StepRecorder, settings: &Settings) -> bool
             Err(error) => {
                 let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
                 let remedy = format!(
-                    "let the network team open TCP from this host to {}, and check that Jira runs",
+                    "ask the network team to allow TCP from this host to {}, and check that Jira is running",
                     list.join(" and ")
                 );
                 (failed(&error, &remedy), None)
@@ -70,9 +70,7 @@ pub(super) async fn check(steps: &mut StepRecorder, settings: &Settings) -> bool
     let agreed = steps.run("tls", async {
         match hops.handshake(tcp).await {
             None => (
-                StepResult::skipped(
-                    "upstream is plain http: what goes to Jira can be read on the way",
-                ),
+                StepResult::skipped("upstream is plain http; traffic to Jira is not encrypted"),
                 Some(()),
             ),
             Some(Ok(seen)) => (check_certificate(&seen, SystemTime::now()), Some(())),
@@ -82,7 +80,7 @@ pub(super) async fn check(steps: &mut StepRecorder, settings: &Settings) -> bool
     agreed.await.is_some()
 }
 
-/// Jira's own certificate: when it ends, nothing passes any more.
+/// Warns before Jira's own certificate expires.
 fn check_certificate(seen: &TlsHandshakeInfo, now: SystemTime) -> StepResult {
     let detail = format!("{}, issued by {:?}", seen.version, seen.issuer);
     let Some(end) = seen.ends else {
@@ -93,29 +91,29 @@ fn check_certificate(seen: &TlsHandshakeInfo, now: SystemTime) -> StepResult {
     let date = date.split('T').next().unwrap_or_default();
     match expiry.urgency(now) {
         ExpiryUrgency::None | ExpiryUrgency::Within30Days => {
-            StepResult::ok(format!("{detail}, until {date}"))
+            StepResult::ok(format!("{detail}, valid until {date}"))
         }
         _ => StepResult::warn(
-            format!("Jira's own certificate ends on {date}; from then on no request passes"),
-            "have it renewed on Jira, or on the proxy before it",
+            format!("Jira's certificate expires on {date}; after that, no request passes"),
+            "renew it on Jira, or on the proxy in front of it",
         )
         .with_detail(detail),
     }
 }
 
-/// With what was presented, and whose turn it is.
+/// A failed handshake, with the presented certificates and who has to act.
 fn refused(error: &HandshakeFailure) -> StepResult {
     let is = |what: fn(&PresentedCertificate) -> bool| error.chain.iter().any(what);
     let remedy = match error.chain.as_slice() {
-        _ if is(PresentedCertificate::is_out_of_date) => "have the marked certificate renewed on Jira, or on the proxy before it; if its days are right, this host's clock is wrong: timedatectl".to_owned(),
+        _ if is(PresentedCertificate::is_out_of_date) => "renew the marked certificate on Jira, or on the proxy in front of it; if its dates are right, correct this host's clock (timedatectl)".to_owned(),
         [_, ..] if !is(PresentedCertificate::is_untrusted) => {
-            "do what the cause says; another CA in ca_file changes nothing".to_owned()
+            "follow the cause; another CA in ca_file does not help".to_owned()
         }
-        [] => "see the cause; ca_file, server_name and client_certificate_file are in docs/configuration.md".to_owned(),
+        [] => "follow the cause; docs/configuration.md describes ca_file, server_name and client_certificate_file".to_owned(),
         chain => {
             let last = chain.last().map(|last| last.issuer.as_str()).unwrap_or_default();
             format!(
-                "compare the chain with what a browser shows for Jira: if {last:?} is your company's CA, put its certificate (PEM) into ca_file; if Jira's should be another, TLS is intercepted between here and Jira: let the network team exempt this host"
+                "compare the chain with the one that a browser shows for Jira: if {last:?} is your company's CA, put its certificate (PEM) into ca_file; if Jira's CA is a different one, TLS is intercepted on the way: ask the network team to exempt this host"
             )
         }
     };

@@ -1,5 +1,5 @@
-//! What the network must let out, in words that a network team can enter into a firewall or a proxy. Sends nothing but
-//! questions to the resolver.
+//! The outbound rules that the agent needs, in words that a network team can enter into a firewall or a proxy. Sends
+//! nothing except DNS queries.
 
 use crate::{
     config::Config,
@@ -15,13 +15,13 @@ use std::{
 };
 use tokio::{net::lookup_host, time::timeout};
 
-/// One rule to ask for.
+/// One rule to request from the network team.
 #[derive(
     Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 #[schemars(rename = "Rule")]
 pub struct FirewallRule {
-    /// `gateway`, `proxy` (the way to it), `on-the-proxy` (what it must let through), or `jira`.
+    /// `gateway`, `proxy` (to reach it), `on-the-proxy` (what it must allow), or `jira`.
     pub purpose: String,
     /// Who connects: this host, or the proxy.
     pub source: FirewallEndpoint,
@@ -33,52 +33,54 @@ pub struct FirewallRule {
     pub protocol: String,
     /// `outbound`: nothing ever connects to the agent.
     pub direction: String,
-    /// The proxy that is to let it through, where there is one.
+    /// The proxy that must allow it, if there is one.
     pub through: Option<String>,
-    /// All of it in one line.
+    /// The rule in one line.
     pub line: String,
 }
 
-/// A host of a rule.
+/// Source or destination of a rule.
 #[derive(
     Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 #[schemars(rename = "Place")]
 pub struct FirewallEndpoint {
-    /// Name, or address where no name is configured.
+    /// Host name, or address if no name is configured.
     pub host: String,
-    /// What the name resolves to here and now; empty where it does not.
+    /// What the name resolves to on this host now; empty if it does not resolve.
     pub addresses: Vec<String>,
 }
 
-/// All rules of this configuration, for the forward of this name or for all.
+/// All rules of this configuration: those of the tunnel, and those of one forward or of all.
 pub async fn firewall(config: &Config, forward: Option<&str>) -> Vec<FirewallRule> {
     let mut rules = firewall_to(&config.tunnel.gateways, &config.tunnel.egress).await;
     let wanted = |name: &str| forward.is_none_or(|forward| forward == name);
     for forward in config.forwards.iter().filter(|f| wanted(&f.name)) {
-        for (host, port) in jiras(&forward.upstream) {
-            rules.push(straight("jira", &host, port, "").await);
+        for (host, port) in jira_endpoints(&forward.upstream) {
+            rules.push(direct_rule("jira", &host, port, "").await);
         }
     }
-    without_repeats(rules)
+    deduplicated(rules)
 }
 
-/// The rules of the tunnel alone.
+/// The rules of the tunnel only.
 pub async fn firewall_to(gateways: &[GatewayAddress], egress: &Egress) -> Vec<FirewallRule> {
     let mut rules = Vec::new();
     for gateway in gateways {
         match egress.proxy(gateway) {
-            None => rules.push(straight("gateway", &gateway.host, gateway.port, GATEWAY).await),
+            None => {
+                rules.push(direct_rule("gateway", &gateway.host, gateway.port, GATEWAY_TERMS).await)
+            }
             Some(proxy) => {
-                rules.push(straight("proxy", &proxy.host, proxy.port, "").await);
-                rules.push(on_the_proxy(proxy, gateway).await);
+                rules.push(direct_rule("proxy", &proxy.host, proxy.port, "").await);
+                rules.push(proxy_rule(proxy, gateway).await);
             }
         }
     }
-    without_repeats(rules)
+    deduplicated(rules)
 }
 
-fn without_repeats(mut rules: Vec<FirewallRule>) -> Vec<FirewallRule> {
+fn deduplicated(mut rules: Vec<FirewallRule>) -> Vec<FirewallRule> {
     let mut seen = Vec::new();
     rules.retain(|rule| {
         let new = !seen.contains(&rule.line);
@@ -88,21 +90,21 @@ fn without_repeats(mut rules: Vec<FirewallRule>) -> Vec<FirewallRule> {
     rules
 }
 
-async fn straight(purpose: &str, host: &str, port: u16, more: &str) -> FirewallRule {
+async fn direct_rule(purpose: &str, host: &str, port: u16, more: &str) -> FirewallRule {
     let found = resolve(host, port).await;
     let source = this_host(&found);
-    let destination = place(host, &found);
+    let destination = endpoint(host, &found);
     let line = format!("allow outbound TCP from {source} to {destination} port {port}{more}");
     rule(purpose, source, destination, port, None, line)
 }
 
-async fn on_the_proxy(proxy: &ProxyServer, gateway: &GatewayAddress) -> FirewallRule {
+async fn proxy_rule(proxy: &ProxyServer, gateway: &GatewayAddress) -> FirewallRule {
     let found = resolve(&gateway.host, gateway.port).await;
-    let source = place(&proxy.host, &resolve(&proxy.host, proxy.port).await);
-    let destination = place(&gateway.host, &found);
+    let source = endpoint(&proxy.host, &resolve(&proxy.host, proxy.port).await);
+    let destination = endpoint(&gateway.host, &found);
     let from = this_host(&resolve(&proxy.host, proxy.port).await);
     let line = format!(
-        "on the proxy {proxy}: allow CONNECT from {from} to {}, no content inspection, no limit on the duration; and let the proxy out to {destination} TCP port {}",
+        "on the proxy {proxy}: allow CONNECT from {from} to {}, without content inspection or time limit; and allow outbound TCP from the proxy to {destination} port {}",
         gateway.address(),
         gateway.port
     );
@@ -131,8 +133,8 @@ fn rule(
     }
 }
 
-/// Where requests to Jira go, with Atlassian's API gateway where they go through that.
-fn jiras(settings: &upstream::Settings) -> Vec<(String, u16)> {
+/// Where requests to Jira go, including Atlassian's API gateway if they use it.
+fn jira_endpoints(settings: &upstream::Settings) -> Vec<(String, u16)> {
     let own = match (settings.address, &settings.target) {
         (Some(address), _) => (address.ip().to_string(), address.port()),
         (None, UpstreamTarget::Http(target)) => (target.host.clone(), target.port),
@@ -145,13 +147,13 @@ fn jiras(settings: &upstream::Settings) -> Vec<(String, u16)> {
 }
 
 async fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
-    match timeout(RESOLVE, lookup_host((host, port))).await {
+    match timeout(RESOLVE_TIMEOUT, lookup_host((host, port))).await {
         Ok(Ok(found)) => found.take(MAX_ADDRESSES).collect(),
         _ => Vec::new(),
     }
 }
 
-fn place(host: &str, found: &[SocketAddr]) -> FirewallEndpoint {
+fn endpoint(host: &str, found: &[SocketAddr]) -> FirewallEndpoint {
     let mut addresses: Vec<_> = found.iter().map(|a| a.ip().to_string()).collect();
     addresses.dedup();
     FirewallEndpoint {
@@ -160,7 +162,7 @@ fn place(host: &str, found: &[SocketAddr]) -> FirewallEndpoint {
     }
 }
 
-/// This host, with the addresses that it would send from.
+/// This host, with its source addresses for these destinations.
 fn this_host(to: &[SocketAddr]) -> FirewallEndpoint {
     let mut addresses: Vec<_> = to.iter().filter_map(|to| source(*to)).collect();
     addresses.sort();
@@ -175,7 +177,7 @@ fn this_host(to: &[SocketAddr]) -> FirewallEndpoint {
     }
 }
 
-/// The kernel's choice of an address to send from; connecting a UDP socket sends nothing.
+/// The source address that the kernel chooses; connecting a UDP socket sends nothing.
 fn source(to: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = match to {
         SocketAddr::V4(_) => [0; 4].into(),
@@ -189,7 +191,7 @@ fn source(to: SocketAddr) -> Option<IpAddr> {
 impl std::fmt::Display for FirewallEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.addresses.as_slice() {
-            [] => write!(f, "{} (address unknown here)", self.host),
+            [] => write!(f, "{} (does not resolve here)", self.host),
             [one] if *one == self.host => f.write_str(one),
             all => write!(f, "{} ({})", self.host, all.join(", ")),
         }
@@ -197,8 +199,8 @@ impl std::fmt::Display for FirewallEndpoint {
 }
 
 /// What a connection that stays open for days needs.
-const GATEWAY: &str =
-    ", stateful, no inspection of SSH or TLS, no idle timeout under 60 s; SSH, open for days";
-/// A resolver that does not answer must not hold up the list.
-const RESOLVE: Duration = Duration::from_secs(5);
+const GATEWAY_TERMS: &str =
+    ", stateful, no SSH or TLS inspection, no idle timeout below 60 s; SSH, open for days";
+/// A resolver that does not answer must not delay the list.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ADDRESSES: usize = 8;

@@ -1,5 +1,5 @@
-//! This host: the key that the agent logs in with, the folders that it writes to, its clock. As the user who runs
-//! this: inside the agent that is the agent's own.
+//! This host: the agent's key, the folders that it writes to, the clock. Checked as the current user, which inside the
+//! agent is the agent's own.
 
 use super::step::{StepRecorder, StepResult};
 use crate::{
@@ -21,15 +21,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// What of the host the agent needs.
+/// What the agent needs of the host.
 #[derive(Clone)]
 pub struct HostRequirements {
     identity: Arc<SshIdentity>,
     folders: Vec<CheckedFolder>,
     audit: SinkChoice,
-    /// Whether this process is the agent, so that it knows which sink `auto` is.
+    /// Whether this process knows what `audit.sink = "auto"` resolves to: only the agent does.
     audit_is_known: bool,
-    /// One for all checks of this host, so that what hangs is bounded.
+    /// Shared by all checks of this host, so that the number of hanging threads is bounded.
     disk: DiskExecutor,
 }
 
@@ -37,12 +37,12 @@ pub struct HostRequirements {
 struct CheckedFolder {
     what: &'static str,
     path: PathBuf,
-    /// Bytes below which something fails, and what.
+    /// Free bytes below which the check fails.
     fail_below: u64,
-    /// Bytes below which something may fail.
+    /// Free bytes below which the check warns.
     warn_below: u64,
     key: &'static str,
-    /// It is made when it is needed.
+    /// Created when it is needed.
     created_on_demand: bool,
 }
 
@@ -56,15 +56,15 @@ impl HostRequirements {
                 CheckedFolder {
                     what: "state",
                     path: config.state_dir.clone(),
-                    fail_below: FOR_STATE,
-                    warn_below: FOR_STATE,
+                    fail_below: MIN_STATE_BYTES,
+                    warn_below: MIN_STATE_BYTES,
                     key: "state_dir",
                     created_on_demand: false,
                 },
                 CheckedFolder {
                     what: "spool",
                     path: spool.spool_dir.clone(),
-                    fail_below: FOR_STATE,
+                    fail_below: MIN_STATE_BYTES,
                     warn_below: spool.spool_per_channel,
                     key: "tunnel.channel.spool_dir",
                     created_on_demand: true,
@@ -78,7 +78,7 @@ impl HostRequirements {
     }
 }
 
-/// Its steps, and when the certificate ends that it logs in to the gateways with.
+/// Takes the steps. Returns when the SSH certificate expires, if there is one.
 pub(super) async fn check(
     steps: &mut StepRecorder,
     host: &HostRequirements,
@@ -86,11 +86,11 @@ pub(super) async fn check(
     let expiry = identity(steps, host).await;
     for folder in &host.folders {
         let folder = folder.clone();
-        let looked = host.disk.run(move || inspect(&folder));
+        let inspected = host.disk.run(move || inspect(&folder));
         let taken = async {
-            let found = match looked.await {
+            let found = match inspected.await {
                 Ok(found) => found,
-                Err(error) => StepResult::fail(error.to_string(), "look at the disk, and at dmesg"),
+                Err(error) => StepResult::fail(error.to_string(), DISK_REMEDY),
             };
             (found, None)
         };
@@ -101,7 +101,7 @@ pub(super) async fn check(
         let taken = async {
             let found = match host.disk.run(move || audit(&path)).await {
                 Ok(found) => found,
-                Err(error) => StepResult::fail(error.to_string(), "look at the disk, and at dmesg"),
+                Err(error) => StepResult::fail(error.to_string(), DISK_REMEDY),
             };
             (found, None)
         };
@@ -123,33 +123,37 @@ async fn identity(steps: &mut StepRecorder, host: &HostRequirements) -> Option<C
         });
         let found = match checked.await {
             Ok(Ok(())) => StepResult::ok(format!(
-                "{} {}, closed to others",
+                "{} {}, file is private",
                 identity.algorithm(),
                 identity.fingerprint()
             )),
-            Ok(Err(cause)) => StepResult::fail(cause, "the key is read when the agent starts"),
-            Err(error) => StepResult::fail(error.to_string(), "look at the disk, and at dmesg"),
+            Ok(Err(cause)) => {
+                StepResult::fail(cause, "correct the file, then start or reload the agent")
+            }
+            Err(error) => StepResult::fail(error.to_string(), DISK_REMEDY),
         };
         (found, Some(()))
     });
     taken.await;
-    // Reads the certificate beside the key.
+    // Reads the certificate file beside the key.
     let expiry = tokio::time::timeout(DISK_TIMEOUT, identity.expiry()).await;
     expiry.unwrap_or_default()
 }
 
-/// Blocks.
+/// Checks that a folder exists, is writable and has space. Blocks on the disk.
 fn inspect(folder: &CheckedFolder) -> StepResult {
     let CheckedFolder {
         what, path, key, ..
     } = folder;
     let shown = path.display();
-    let (there, missing) = match existing(path) {
-        Some(there) => (there, there != path),
+    let (nearest, missing) = match nearest_folder(path) {
+        Some(nearest) => (nearest, nearest != path),
         None => {
             return StepResult::fail(
-                format!("the {what} folder {shown} does not exist, nor any folder above it"),
-                format!("make it, or name another in {key}"),
+                format!(
+                    "the {what} folder {shown} does not exist, and neither does any parent folder"
+                ),
+                format!("create it, or set another in {key}"),
             );
         }
     };
@@ -157,55 +161,51 @@ fn inspect(folder: &CheckedFolder) -> StepResult {
         return StepResult::fail(
             format!("the {what} folder {shown} does not exist"),
             format!(
-                "systemd makes it at the start (StateDirectory=); else make it, or name another in {key}"
+                "systemd creates it at startup (StateDirectory=); otherwise create it, or set another in {key}"
             ),
         );
     }
-    if let Err(error) = tempfile::tempfile_in(there) {
+    if let Err(error) = tempfile::tempfile_in(nearest) {
         return StepResult::fail(
-            format!("the {what} folder {shown} cannot be written to: {error}"),
-            format!("let it belong to the user that the agent runs as, or name another in {key}"),
+            format!("the {what} folder {shown} is not writable: {error}"),
+            format!("make the agent's user its owner, or set another in {key}"),
         );
     }
-    let free = match statvfs(there) {
+    let free = match statvfs(nearest) {
         Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
         Err(error) => {
             return StepResult::warn(
                 format!(
-                    "how much room the {what} folder {shown} has cannot be told: {}",
+                    "cannot determine the free space of the {what} folder {shown}: {}",
                     io::Error::from(error)
                 ),
-                "look at it with df",
+                "check it with df",
             );
         }
     };
     let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
-    let remedy = format!("make room there, or name another folder in {key}");
+    let remedy = format!("free space there, or set another folder in {key}");
     if free < folder.fail_below {
-        let text = format!("the {what} folder {shown} has {} left", size(free));
+        let text = format!("the {what} folder {shown} has {} free", size(free));
         return StepResult::fail(text, remedy);
     }
     if free < folder.warn_below {
         let text = format!(
-            "the {what} folder {shown} has {} left: an upload may take {} there, and is broken off where it does not fit",
+            "the {what} folder {shown} has {} free; an upload may need {}, and is aborted if it does not fit",
             size(free),
             size(folder.warn_below)
         );
         return StepResult::warn(text, remedy);
     }
-    let made = if missing {
-        ", made when it is needed"
-    } else {
-        ""
-    };
+    let made = if missing { ", created when needed" } else { "" };
     StepResult::ok(format!(
         "{what} folder {shown}: writable{}, {} free{made}",
-        running_user(there),
+        running_user(nearest),
         size(free)
     ))
 }
 
-/// root may write everywhere; what the service may, its folder's owner tells.
+/// root may write everywhere; whether the service may, the folder's owner shows.
 fn running_user(path: &Path) -> String {
     let owner = fs::metadata(path).map(|meta| meta.uid());
     match (geteuid().is_root(), owner) {
@@ -215,11 +215,11 @@ fn running_user(path: &Path) -> String {
     }
 }
 
-/// Blocks.
+/// Checks that the audit file can be written. Blocks on the disk.
 fn audit(path: &Path) -> StepResult {
     let shown = path.display();
     let opened = match path.exists() {
-        true => writable(path),
+        true => open_for_append(path),
         false => {
             let folder = path.parent().unwrap_or(Path::new("."));
             tempfile::tempfile_in(folder).map(drop)
@@ -228,13 +228,13 @@ fn audit(path: &Path) -> StepResult {
     match opened {
         Ok(()) => StepResult::ok(format!("audit log {shown}: writable")),
         Err(error) => StepResult::fail(
-            format!("the audit log {shown} cannot be written to: {error}"),
-            "let it and its folder belong to the user that the agent runs as, or name another in audit.file",
+            format!("the audit log {shown} is not writable: {error}"),
+            "make the agent's user the owner of it and its folder, or set another in audit.file",
         ),
     }
 }
 
-/// Where audit lines go, where that is no file.
+/// The step for an audit sink that is not a file.
 fn journal(host: &HostRequirements) -> Option<StepResult> {
     let (sink, reason) = (&host.audit, &host.audit.reason);
     if !host.audit_is_known || sink.is_off() {
@@ -243,8 +243,8 @@ fn journal(host: &HostRequirements) -> Option<StepResult> {
     if sink.may_lose_silently() {
         return Some(StepResult::warn(
             format!("audit lines go to {sink}: {reason}"),
-            "name a file in audit.file, or leave audit.sink out; or lift journald's limit in the unit, as \
-             docs/audit.md says",
+            "set audit.file, or remove audit.sink; or lift journald's limit in the unit, as docs/audit.md \
+             describes",
         ));
     }
     Some(StepResult::ok(format!(
@@ -252,28 +252,28 @@ fn journal(host: &HostRequirements) -> Option<StepResult> {
     )))
 }
 
-/// As root in a folder of the service's user: a pipe in the file's place, which nobody reads, must not hold us up.
-fn writable(path: &Path) -> io::Result<()> {
+/// root opens a file in a folder of the service's user: a pipe in its place must not block.
+fn open_for_append(path: &Path) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
     match file.metadata()?.is_file() {
         true => Ok(()),
-        false => Err(io::Error::other("it is no regular file")),
+        false => Err(io::Error::other("it is not a regular file")),
     }
 }
 
-/// The nearest folder at or above it that is there.
-fn existing(path: &Path) -> Option<&Path> {
+/// The path or its nearest parent that exists.
+fn nearest_folder(path: &Path) -> Option<&Path> {
     path.ancestors().find(|folder| folder.is_dir())
 }
 
-/// Whether this host's clock can be right. How far it is from Jira's, the forward's own step tells.
+/// Whether this host's clock is plausible. The forward's own step compares it with Jira's.
 fn clock(now: SystemTime) -> StepResult {
-    let told = humantime::format_rfc3339_seconds(now).to_string();
-    if now < SystemTime::UNIX_EPOCH + WRITTEN {
+    let shown = humantime::format_rfc3339_seconds(now).to_string();
+    if now < SystemTime::UNIX_EPOCH + EARLIEST_TIME {
         return StepResult::fail(
             format!(
-                "this host's clock shows {told}, which has long passed: certificates seem not to be valid yet"
+                "this host's clock is wrong: it shows {shown}; certificates appear to be not yet valid"
             ),
             "set it: timedatectl set-ntp true",
         );
@@ -282,18 +282,19 @@ fn clock(now: SystemTime) -> StepResult {
     match timesyncd.is_dir() && !timesyncd.join("synchronized").exists() {
         true => StepResult::warn(
             format!(
-                "systemd-timesyncd runs and has not set this host's clock yet; it shows {told}"
+                "systemd-timesyncd is running but has not set this host's clock yet; it shows {shown}"
             ),
-            "let timedatectl timesync-status show why; it needs UDP port 123 to its server",
+            "run timedatectl timesync-status to see why; it needs UDP port 123 to its server",
         ),
-        false => StepResult::ok(told),
+        false => StepResult::ok(shown),
     }
 }
 
-/// Tokens and pauses are a few KiB; below this a disk is full.
-const FOR_STATE: u64 = 16 << 20;
-/// 2026-11-01: before this there was no such program.
-const WRITTEN: Duration = Duration::from_secs(1_793_491_200);
+const DISK_REMEDY: &str = "check the disk (dmesg)";
+/// Tokens and pauses need a few KiB; a disk with less than this is considered full.
+const MIN_STATE_BYTES: u64 = 16 << 20;
+/// 2026-11-01: older than this program.
+const EARLIEST_TIME: Duration = Duration::from_secs(1_793_491_200);
 
 #[cfg(test)]
 mod tests {
@@ -336,9 +337,9 @@ mod tests {
             judged(inspect(&folder(&missing, 0, 0, true))).verdict,
             StepVerdict::Ok
         );
-        let told = judged(inspect(&folder(&missing, 0, 0, false)));
-        assert_eq!(told.verdict, StepVerdict::Fail);
-        assert!(told.cause.unwrap().contains("does not exist"));
+        let shown = judged(inspect(&folder(&missing, 0, 0, false)));
+        assert_eq!(shown.verdict, StepVerdict::Fail);
+        assert!(shown.cause.unwrap().contains("does not exist"));
         assert!(!missing.exists(), "a check makes nothing");
         // A file in the place of a folder above it.
         fs::write(dir.path().join("file"), "").unwrap();
@@ -391,10 +392,10 @@ mod tests {
         drop(release);
         let steps = steps.into_vec();
         let of_disk = steps.iter().filter(|step| step.step != "clock");
-        let told: Vec<_> = of_disk.map(|step| (&*step.step, &step.cause)).collect();
+        let shown: Vec<_> = of_disk.map(|step| (&*step.step, &step.cause)).collect();
         let silent = Some("the disk did not answer within 10s".to_owned());
         let expected = ["identity", "files", "files"].map(|step| (step, &silent));
-        assert_eq!(told, expected);
+        assert_eq!(shown, expected);
     }
 
     #[test]

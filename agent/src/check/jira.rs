@@ -1,4 +1,4 @@
-//! Jira about itself: does it run, under this context path, with which base URL, by which clock.
+//! What Jira says about itself: whether it answers under this context path, its base URL, its clock.
 
 use super::{
     base_url,
@@ -16,7 +16,7 @@ use http::header;
 use serde::Deserialize;
 use std::time::{Duration, SystemTime};
 
-/// Whether a Jira is there.
+/// Takes the steps. Returns whether a Jira answers.
 pub(super) async fn check(
     steps: &mut StepRecorder,
     client: &ControlClient,
@@ -38,7 +38,7 @@ pub(super) async fn check(
         return false;
     }
     let signer = signer(&forward.auth);
-    let told = steps.run("server-info", async {
+    let server_info = steps.run("server-info", async {
         let asked = SystemTime::now();
         let head = client.head(SERVER_INFO);
         let answer = match client.send(head, Bytes::new()).await {
@@ -74,19 +74,19 @@ pub(super) async fn check(
         };
         (found, Some((info, answer, asked, took)))
     });
-    if let Some((info, answer, asked, took)) = told.await {
+    if let Some((info, answer, asked, took)) = server_info.await {
         let found = match time(info.as_ref(), &answer) {
             Some((jira, resolution)) => {
                 clock::compare_clocks(jira, asked, took, resolution, signer)
             }
-            None => StepResult::skipped("Jira tells no time"),
+            None => StepResult::skipped("Jira's answer has no time"),
         };
         steps.add("clock", found);
     }
     true
 }
 
-/// Jira's time, and how exactly it is told: `serverTime` in milliseconds, else `Date` in seconds.
+/// Jira's time and its precision: `serverTime` in milliseconds, else `Date` in seconds.
 fn time(
     info: Option<&CheckedServerInfo>,
     answer: &ControlAnswer,
@@ -109,7 +109,7 @@ fn signer(auth: &auth::Settings) -> SigningParty {
     }
 }
 
-/// `signed_base_url`.
+/// The value of `signed_base_url`, if set.
 fn signed(auth: &auth::Settings) -> Option<&HttpTarget> {
     match auth {
         auth::Settings::OAuth1(settings) => settings.signed_base.as_ref(),

@@ -1,5 +1,5 @@
-//! Jira about us: whom it takes us for, and what that user may do. Through the forward's own circuit, so
-//! that a credential that Jira has refused is not tried again.
+//! What Jira says about the agent's login: which user it is, and what that user may do. Goes through the forward's own
+//! circuit, so that a credential that Jira rejected is not tried again.
 
 use super::step::{StepRecorder, StepResult};
 use crate::{
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Whether Jira knows us.
+/// Takes the step. Returns whether Jira accepts the credential.
 pub(super) async fn check(
     steps: &mut StepRecorder,
     client: &ControlClient,
@@ -19,12 +19,12 @@ pub(super) async fn check(
     login: &UpstreamAuth,
 ) -> bool {
     if !login.injects() {
-        let why = "the vendor's own login passes through: the agent has none to try";
+        let why = "the vendor's own credential passes through; the agent has none to test";
         steps.add("login", StepResult::skipped(why));
         return false;
     }
     if let Some(why) = login.refused() {
-        let cause = format!("{}; it was not tried again", why.cause);
+        let cause = format!("{}; not tried again", why.cause);
         steps.add("login", StepResult::fail(cause, why.remedy));
         return false;
     }
@@ -43,7 +43,7 @@ pub(super) async fn check(
                 None,
             ),
             LoginProbeResult::Busy => (
-                StepResult::skipped("a request is just finding out; agent status tells"),
+                StepResult::skipped("a request is testing it right now; see agent status"),
                 None,
             ),
             LoginProbeResult::Undecided(why) => (StepResult::warn(why.cause, why.remedy), None),
@@ -52,7 +52,7 @@ pub(super) async fn check(
     asked.await.is_some()
 }
 
-/// What the user may do, against what the preset `ticketing` lets the vendor ask for.
+/// Compares what the user may do with what the preset `ticketing` lets the vendor do.
 pub(super) async fn permissions(
     steps: &mut StepRecorder,
     client: &ControlClient,
@@ -61,15 +61,18 @@ pub(super) async fn permissions(
     ticketing: bool,
 ) {
     if !known {
-        steps.add("permissions", StepResult::skipped("Jira does not know us"));
+        steps.add(
+            "permissions",
+            StepResult::skipped("Jira has not accepted the credential"),
+        );
         return;
     }
     let work = async {
-        let held = match fetch_permissions(client, login).await {
-            Ok(held) => held,
+        let permissions_held = match fetch_permissions(client, login).await {
+            Ok(permissions_held) => permissions_held,
             Err(why) => return (StepResult::skipped(why), None),
         };
-        let has = |key: &str| held.get(key).is_some_and(|p| p.have_permission);
+        let has = |key: &str| permissions_held.get(key).is_some_and(|p| p.have_permission);
         let named = |has_it: bool| {
             let found = NEEDED.iter().filter(|(key, ..)| has(key) == has_it);
             found.collect::<Vec<_>>()
@@ -85,23 +88,28 @@ pub(super) async fn permissions(
                 .map(|(_, name, for_what)| format!("{name} (to {for_what})"))
                 .collect();
             let found = StepResult::warn(
-                format!("in no project has the user {}", each.join(", ")),
-                "give the service account's group these permissions in the permission scheme of the projects that are meant",
+                format!(
+                    "the user lacks these permissions in every project: {}",
+                    each.join(", ")
+                ),
+                "grant them to the service account's group in the permission scheme of the intended projects",
             );
             found.with_detail(match list(named(true)) {
-                held if held.is_empty() => "has none of what the preset ticketing needs".to_owned(),
-                held => format!("has {held}"),
+                permissions_held if permissions_held.is_empty() => {
+                    "has none of the permissions that the preset ticketing needs".to_owned()
+                }
+                permissions_held => format!("has {permissions_held}"),
             })
         } else if ADMIN.iter().any(|key| has(key)) {
             StepResult::warn(
-                "the user administers Jira: whoever gets past the policy could do anything",
+                "the user is a Jira administrator: any request that passes the policy could do anything",
                 "use a service account that only has what ticketing needs (docs/authentication.md)",
             )
         } else if ticketing {
-            StepResult::ok(format!("{}; no administration", list(named(true))))
+            StepResult::ok(format!("{}; not an administrator", list(named(true))))
         } else {
             StepResult::ok(
-                "no administration; what else it may is not judged without the preset ticketing",
+                "not an administrator; other permissions are checked only with the preset ticketing",
             )
         };
         (found, None)
@@ -119,7 +127,7 @@ async fn fetch_permissions(
     ));
     let attempt = match login.prepare_auxiliary(&mut head).await {
         Ok(Some(attempt)) => attempt,
-        _ => return Err("the login is being tried by a request".to_owned()),
+        _ => return Err("a request is testing the credential right now".to_owned()),
     };
     let mut answer = client
         .send(head, Bytes::new())
@@ -130,9 +138,9 @@ async fn fetch_permissions(
     {
         return Err(cause);
     }
-    let told: MyPermissions = serde_json::from_slice(&answer.body)
+    let answer: MyPermissions = serde_json::from_slice(&answer.body)
         .map_err(|_| "Jira's list of permissions cannot be read".to_owned())?;
-    Ok(told.permissions)
+    Ok(answer.permissions)
 }
 
 #[derive(Deserialize)]
@@ -146,13 +154,13 @@ struct PermissionEntry {
     have_permission: bool,
 }
 
-/// What Jira Cloud must be asked for by name; a Jira of one's own tells everything, whatever is asked.
+/// Jira Cloud must be asked for each by name; Jira Data Center returns all of them anyway.
 fn permission_keys() -> String {
     let keys = NEEDED.iter().map(|(key, ..)| *key).chain(ADMIN);
     keys.collect::<Vec<_>>().join(",")
 }
 
-/// Of the preset `ticketing`: key, name in Jira's screens, and what for.
+/// What the preset `ticketing` needs: key, name in Jira's screens, and purpose.
 const NEEDED: [(&str, &str, &str); 9] = [
     ("BROWSE_PROJECTS", "Browse Projects", "see issues"),
     ("CREATE_ISSUES", "Create Issues", "create issues"),

@@ -1,11 +1,10 @@
-//! Every hop in order, each with verdict, cause and remedy: what `agent check` prints.
+//! Tests every hop in order, each with verdict, cause and remedy: what `agent check` prints.
 //!
-//! Steps are taken where the credentials live: inside the running agent, else in the command itself, so that none is
-//! tried beside the circuit that guards it. [`invited`] is what can be known before there is a configuration. `tunnel` and
-//! [`check_standalone`] go to the gateways and back,
-//! [`forward`] to Jira: `connectivity` is the way there, `jira` asks it about itself, `login` asks it about us. `host` looks at
-//! this host, `firewall` says what the network must let out, `step` is one step and the list of them. A new hop is a
-//! file with a function that takes its steps.
+//! Steps run where the credentials are: inside the running agent, else in the command itself, so that no credential is
+//! tried outside the circuit that guards it. [`invited`] is what can be tested before there is a configuration. `tunnel`
+//! and [`check_standalone`] test the gateways, [`forward`] the hops to Jira: `connectivity` reaches it, `jira` asks it
+//! about itself, `login` about the credential. `host` checks this host, `firewall` lists the outbound rules, `step` is one
+//! step and the list of them. A new hop is a file with a function that takes its steps.
 
 mod base_url;
 mod clock;
@@ -37,31 +36,31 @@ use crate::{
 use std::{sync::Arc, time::SystemTime};
 use step::{StepRecorder, StepResult};
 
-/// The step that stands for a configuration that could be read, or could not.
+/// The step `configuration`: one failure for each problem, or ok if there are none.
 pub fn configuration(problems: &[String]) -> Vec<CheckStep> {
     let mut steps = StepRecorder::new(None);
     if problems.is_empty() {
-        let seen = "readable, every file in place and closed to others";
+        let seen = "valid; all files exist and are private";
         steps.add("configuration", StepResult::ok(seen));
     }
     for problem in problems {
         let remedy = match problem.ends_with(NOT_CONFIGURED) {
             true => {
-                "with the vendor's token: agent enroll; what the firewall must let out before that: agent check --firewall --token-file FILE"
+                "with the vendor's token: agent enroll; to list the firewall rules first: agent check --firewall --token-file FILE"
             }
-            false => "correct it; agent config show prints what is in force",
+            false => "correct it; agent config show prints the effective values",
         };
         steps.add("configuration", StepResult::fail(problem.clone(), remedy));
     }
     steps.into_vec()
 }
 
-/// The same where the agent runs, by the configuration that it has read before.
+/// The step `configuration` while an agent runs with the configuration that it read before: warnings.
 pub fn refused_change(problems: &[String]) -> Vec<CheckStep> {
     let mut steps = StepRecorder::new(None);
     for problem in problems {
         let cause = format!(
-            "the files hold a change that cannot be used, and the running agent keeps the previous configuration: {problem}"
+            "the configuration files are invalid, and the running agent keeps the previous configuration: {problem}"
         );
         let remedy = "correct it, then: agent reload";
         steps.add("configuration", StepResult::warn(cause, remedy));
@@ -69,21 +68,21 @@ pub fn refused_change(problems: &[String]) -> Vec<CheckStep> {
     steps.into_vec()
 }
 
-/// This host and the tunnel, inside the agent that runs with these settings.
+/// The steps of this host and the tunnel, inside the agent that runs with these settings.
 pub async fn check_running(
     host: &HostRequirements,
     settings: &Settings,
-    live: &RunningAgent,
+    running: &RunningAgent,
 ) -> Vec<CheckStep> {
     let mut common = StepRecorder::new(None);
     let certificate = host::check(&mut common, host).await;
     expiry(&mut common, certificate.into_iter());
-    let gateways = tunnel::live(settings, live).await;
+    let gateways = tunnel::check_running(settings, running).await;
     in_order(common, gateways)
 }
 
-/// This host and the tunnel, where no agent runs: nobody else uses the key now. Each login is the one that the
-/// forward's own steps use too.
+/// The steps of this host and the tunnel while no agent runs, so that the key is not in use elsewhere. Each login is the
+/// one that the forward's own steps use too.
 pub async fn check_standalone(
     host: &HostRequirements,
     settings: &Arc<Settings>,
@@ -93,12 +92,12 @@ pub async fn check_standalone(
     let mut common = StepRecorder::new(None);
     let certificate = host::check(&mut common, host).await;
     expiry(&mut common, certificate.into_iter());
-    let gateways = tunnel::alone(settings, forwards, pauses).await;
+    let gateways = tunnel::check_standalone(settings, forwards, pauses).await;
     in_order(common, gateways)
 }
 
-/// Before there is a configuration: what the token says of itself, and every hop to its gateways that takes no credential.
-/// `ends` is when the token ends.
+/// The steps before there is a configuration: the token itself, and every hop to its gateways that needs no credential.
+/// `ends` is when the token expires.
 pub async fn invited(invited: Invited, ends: SystemTime) -> Vec<CheckStep> {
     let mut common = StepRecorder::new(None);
     let date = humantime::format_rfc3339_seconds(ends);
@@ -107,8 +106,8 @@ pub async fn invited(invited: Invited, ends: SystemTime) -> Vec<CheckStep> {
         match ends > SystemTime::now() {
             true => StepResult::ok(format!("user {}, valid until {date}", invited.user)),
             false => StepResult::warn(
-                format!("this token ended at {date}, so that it enrolls no host any more"),
-                "ask the vendor for a new one before agent enroll; if this host's clock is wrong, set it",
+                format!("this token expired at {date} and can no longer enroll a host"),
+                "ask the vendor for a new token; if this host's clock is wrong, correct it",
             ),
         },
     );
@@ -120,13 +119,13 @@ fn in_order(common: StepRecorder, gateways: Vec<StepRecorder>) -> Vec<CheckStep>
     all.flat_map(StepRecorder::into_vec).collect()
 }
 
-/// All steps of one forward, by its login.
+/// All steps from this host to the Jira of one forward, with its login.
 pub async fn forward(config: &config::ForwardConfig, login: &UpstreamAuth) -> Vec<CheckStep> {
     let mut steps = StepRecorder::new(Some(&config.name));
     secrets(&mut steps, &config.auth).await;
     let reached = connectivity::check(&mut steps, &config.upstream).await;
     let UpstreamTarget::Http(target) = &config.upstream.target else {
-        let why = "bytes are forwarded as they are: there is no Jira to ask";
+        let why = "raw bytes are forwarded; there is no Jira to query";
         steps.add("http", StepResult::skipped(why));
         return steps.into_vec();
     };
@@ -140,8 +139,7 @@ pub async fn forward(config: &config::ForwardConfig, login: &UpstreamAuth) -> Ve
             let user = match found {
                 true => login::check(&mut steps, &client, &config.auth, login).await,
                 false => {
-                    let why =
-                        "there is no Jira to log in to: the credential is sent to nobody else";
+                    let why = "no Jira answered; the credential is not sent to any other server";
                     steps.add("login", StepResult::skipped(why));
                     false
                 }
@@ -164,7 +162,7 @@ pub async fn forward(config: &config::ForwardConfig, login: &UpstreamAuth) -> Ve
 
 async fn control_client(config: &config::ForwardConfig) -> Result<ControlClient, StepResult> {
     let settings = config.upstream.clone();
-    let remedy = "agent config show names what is wrong";
+    let remedy = "run agent config show";
     let made = tokio::task::spawn_blocking(move || match &settings.target {
         UpstreamTarget::Http(target) => {
             ControlClient::like_data_path(&settings, target).map_err(|e| e.to_string())
@@ -177,7 +175,7 @@ async fn control_client(config: &config::ForwardConfig) -> Result<ControlClient,
     made.map_err(|cause| StepResult::fail(cause, remedy))
 }
 
-/// As the user who runs this: inside the agent that is the agent's own.
+/// Whether the secret files can be read, as the current user: inside the agent, the agent's own.
 async fn secrets(steps: &mut StepRecorder, auth: &auth::Settings) {
     let files = auth.secret_files();
     if files.is_empty() {
@@ -190,7 +188,7 @@ async fn secrets(steps: &mut StepRecorder, auth: &auth::Settings) {
     steps
         .run::<()>("secrets", async {
             let found = match work.await {
-                Ok(Err(count)) => StepResult::ok(format!("{count} readable, closed to others")),
+                Ok(Err(count)) => StepResult::ok(format!("{count} readable and private")),
                 Ok(Ok(cause)) => {
                     StepResult::fail(cause, "a corrected file is picked up within seconds")
                 }

@@ -1,11 +1,10 @@
-//! A check as a person reads it.
+//! A check as a table for a person.
 
 use super::{CheckReport, CheckStep, FirewallRule, StepVerdict};
 use crate::{printable::printable_lines, status::ColorMode, upstream::PresentedCertificate};
 use std::fmt::Write;
 
-/// The table that `agent check` prints. What to ask the network team for stands at its end where a hop of the
-/// network failed.
+/// The table that `agent check` prints. If a network hop failed, the firewall rules follow it.
 pub fn render(report: &CheckReport, color: ColorMode) -> String {
     let mut text = String::new();
     let mut group = (None, None);
@@ -38,7 +37,7 @@ pub fn render(report: &CheckReport, color: ColorMode) -> String {
     text
 }
 
-/// What `agent check --firewall` prints.
+/// The list that `agent check --firewall` prints, one rule per line.
 pub fn render_firewall(rules: &[FirewallRule]) -> String {
     let mut text = "for the network team:\n".to_owned();
     for rule in rules {
@@ -48,7 +47,7 @@ pub fn render_firewall(rules: &[FirewallRule]) -> String {
     text
 }
 
-/// A gateway's steps belong together, whichever forward they are about.
+/// The steps of a gateway belong together, whichever forward they test.
 fn group_of(step: &CheckStep) -> (Option<&str>, Option<&str>) {
     match &step.gateway {
         Some(gateway) => (Some(gateway), None),
@@ -102,7 +101,7 @@ fn verdict(verdict: StepVerdict, color: ColorMode) -> String {
     }
 }
 
-/// Only where it took time at all.
+/// Empty for a step that took no time.
 fn duration(seconds: f64) -> String {
     match seconds {
         short if short <= 0.001 => String::new(),

@@ -1,21 +1,21 @@
-//! The whole check: what `agent check --json` prints. Its schema is `docs/check.schema.json`.
+//! The report that `agent check --json` prints. Its schema is `docs/check.schema.json`.
 
 use super::{CheckStep, FirewallRule, StepVerdict};
 use std::time::SystemTime;
 
-/// All of a check.
+/// The result of `agent check`.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[schemars(rename = "Report")]
 pub struct CheckReport {
     /// Version of this document, 1. Fields and words for `step` may be added within a version.
     pub version: u32,
-    /// When it was made, RFC 3339, UTC.
+    /// When the check ended, RFC 3339, UTC.
     pub time: String,
     /// The worst of all steps.
     pub verdict: StepVerdict,
-    /// In the order in which they were taken.
+    /// All steps, in the order in which they were taken.
     pub steps: Vec<CheckStep>,
-    /// What the network must let out, for the network team. Empty where the configuration cannot be used.
+    /// Outbound rules for the network team. Empty if the configuration is invalid.
     #[serde(default)]
     pub firewall: Vec<FirewallRule>,
 }
@@ -42,7 +42,7 @@ impl CheckReport {
         }
     }
 
-    /// Whether a hop failed that the network team can mend.
+    /// Whether a hop failed that the network team can fix.
     pub fn network_failed(&self) -> bool {
         let hops = ["dns", "tcp", "proxy", "tls", "banner"];
         let failed =

@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// One step that was taken, or why it was not.
+/// One step: its result, or why it was skipped.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[schemars(rename = "Step")]
 pub struct CheckStep {
-    /// The gateway that a hop of the tunnel leads to, `host:port` or `tls://host:port`; absent for Jira's side.
+    /// The gateway, `host:port` or `tls://host:port`; absent for steps of the host and of Jira's side.
     #[serde(default)]
     pub gateway: Option<String>,
-    /// Name of the forward; absent for what all have in common.
+    /// Name of the forward; absent for steps that all forwards share.
     pub forward: Option<String>,
     /// A word from a fixed set. Of the host: `configuration`, `token`, `files`, `clock`. Of a gateway: `dns`, `tcp`, `proxy`, `tls`,
     /// `banner`, `key-exchange`, `host-key`, `login`, `session`, and by forward `forward` and `round-trip`. Of a forward:
@@ -24,18 +24,18 @@ pub struct CheckStep {
     pub verdict: StepVerdict,
     /// Duration of the step in seconds.
     pub seconds: f64,
-    /// What was found, one clause.
+    /// What was found, one clause; absent if nothing was.
     pub detail: Option<String>,
     /// What is wrong, one sentence; for a skipped step why it was skipped.
     pub cause: Option<String>,
     /// What to do about it, one sentence.
     pub remedy: Option<String>,
-    /// Where `tls` failed for what the other side presented: the certificates, its own first.
+    /// If `tls` failed because of the certificates: those that were presented, the server's own first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<PresentedCertificate>,
 }
 
-/// How a step went.
+/// Result of a step. The verdict of a report is the worst of its steps.
 #[derive(
     Clone,
     Copy,
@@ -51,11 +51,11 @@ pub struct CheckStep {
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Verdict")]
 pub enum StepVerdict {
-    /// Not taken, because one before it failed or because there is nothing to look at.
+    /// Not taken, because an earlier step failed or there is nothing to test.
     Skipped,
-    /// As it should be.
+    /// Works as it should.
     Ok,
-    /// Works, and something will go wrong or could be better.
+    /// Works, but something will fail later or could be better.
     Warn,
     /// The step failed: this part does not work.
     Fail,
@@ -143,12 +143,12 @@ impl StepRecorder {
         }
     }
 
-    /// From here on they are about this forward, or about none.
+    /// The steps that follow belong to this forward, or to none.
     pub(super) fn set_forward(&mut self, forward: Option<&str>) {
         self.forward = forward.map(str::to_owned);
     }
 
-    /// Takes one step within [`LIMIT`]; gives what the next ones need, where it came that far.
+    /// Takes one step within [`LIMIT`]. Returns what the next steps need, if it succeeded.
     pub(super) async fn run<T>(
         &mut self,
         step: &'static str,
@@ -158,8 +158,8 @@ impl StepRecorder {
         let (found, value) = match tokio::time::timeout(LIMIT, work).await {
             Ok(done) => done,
             Err(_) => {
-                let cause = format!("nothing came of it within {LIMIT:?}");
-                let remedy = "try again; if it stays, look at the step before this one";
+                let cause = format!("timed out after {LIMIT:?}");
+                let remedy = "try again; if it persists, look at the previous step";
                 (StepResult::fail(cause, remedy), None)
             }
         };

@@ -1,4 +1,4 @@
-//! Hops as they are passed, each with the time that it took.
+//! Records the hops of a connection attempt, each with its duration.
 
 use crate::{
     check::step::{StepRecorder, StepResult},
@@ -14,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-/// One attempt to go to a gateway.
+/// Records one attempt to connect to a gateway.
 pub(super) struct HopRecorder {
     begun: Instant,
     events: Arc<Mutex<Vec<(Instant, HopEvent)>>>,
@@ -28,7 +28,7 @@ impl HopRecorder {
         }
     }
 
-    /// What the attempt is to be given.
+    /// The observer to pass to the attempt.
     pub(super) fn observer(&self) -> HopObserver {
         let passed = Arc::clone(&self.events);
         Arc::new(move |hop| {
@@ -37,17 +37,14 @@ impl HopRecorder {
         })
     }
 
-    /// Notes that one address of the gateway's name has failed, and that the next one is tried.
+    /// Adds a warning: one address of the gateway failed, and the next one is tried.
     pub(super) fn record_address_failure(self, steps: &mut StepRecorder, error: &SessionOpenError) {
-        let remedy = format!(
-            "the next address of the name is tried, here as by the agent; {}",
-            error.remedy()
-        );
+        let remedy = format!("the next address of the name is tried; {}", error.remedy());
         let found = StepResult::warn(error.to_string(), remedy).presented(error.chain());
         steps.add_timed(error.hop().name(), found, self.begun.elapsed());
     }
 
-    /// Notes what was passed, and where it ended if it did. `session` knows what was negotiated.
+    /// Adds the hops that were passed, and the one that failed. `session` knows what was negotiated.
     pub(super) fn record(
         self,
         steps: &mut StepRecorder,
@@ -74,7 +71,6 @@ impl HopRecorder {
     }
 }
 
-/// One cause, one remedy.
 fn failed(error: &SessionOpenError) -> StepResult {
     StepResult::fail(error.to_string(), error.remedy()).presented(error.chain())
 }
@@ -90,11 +86,11 @@ fn seen(
         HopEvent::Dns(addresses) => {
             let host = proxy.map_or(&gateway.host, |proxy| &proxy.host);
             let found = match host.parse::<IpAddr>() {
-                Ok(_) => "an address: no name is resolved".to_owned(),
+                Ok(_) => "an address; no DNS lookup".to_owned(),
                 Err(_) => list(addresses),
             };
             match proxy {
-                Some(proxy) => format!("of the proxy {proxy}: {found}"),
+                Some(proxy) => format!("proxy {proxy}: {found}"),
                 None => found,
             }
         }
@@ -105,7 +101,7 @@ fn seen(
                 Some(login) => format!(", user {:?}", login.username),
                 None => String::new(),
             };
-            format!("{by} lets us through to {}{login}", gateway.address())
+            format!("{by} connected to {}{login}", gateway.address())
         }
         HopEvent::Tls(seen) => format!("{}, issued by {:?}", seen.version, seen.issuer),
         HopEvent::Banner(software) => software.clone(),
@@ -117,12 +113,12 @@ fn seen(
             }
             None => "agreed".to_owned(),
         },
-        HopEvent::HostKey(print) => print.clone(),
+        HopEvent::HostKey(fingerprint) => fingerprint.clone(),
         HopEvent::Login => login(settings),
     })
 }
 
-/// One that is not strict is taken, and named.
+/// A key exchange that is not strict is accepted with a warning.
 pub(super) fn key_exchange(agreed: String, strict: bool) -> StepResult {
     match strict {
         true => StepResult::ok(agreed),
@@ -130,7 +126,7 @@ pub(super) fn key_exchange(agreed: String, strict: bool) -> StepResult {
     }
 }
 
-/// Who logs in, and with what.
+/// User and key of the login.
 pub(super) fn login(settings: &Settings) -> String {
     format!(
         "user {}, key {}",
@@ -144,5 +140,5 @@ fn list(addresses: &[SocketAddr]) -> String {
     each.join(", ")
 }
 
-/// What comes after `hop` up to the login, for hops that were passed or not reached.
+/// The hops from the key exchange to the login.
 pub(super) const SESSION_HOPS: [Hop; 3] = [Hop::KeyExchange, Hop::HostKey, Hop::Login];

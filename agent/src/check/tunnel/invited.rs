@@ -1,5 +1,5 @@
-//! Before there is a configuration: to the gateways of an enrollment token, as far as their host keys. Nothing logs in: the
-//! token's one-time secret stays unused, and a gateway that counts attempts to log in counts none.
+//! Before there is a configuration: tests the gateways of an enrollment token up to their host keys. It does not log in:
+//! the token's one-time secret stays unused, and no gateway counts a login attempt.
 
 use super::hop_recorder::HopRecorder;
 use crate::{
@@ -13,21 +13,20 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// What a token and the flags beside it say of the way to the gateways.
+/// What a token and the command's flags specify about the gateways.
 pub struct Invited {
-    /// As the token names them.
+    /// The gateways of the token, in its order.
     pub gateways: Vec<GatewayAddress>,
-    /// User name there; it is not used before a login.
+    /// User name of the token; shown, since this check does not log in.
     pub user: String,
-    /// Which host keys the token trusts.
+    /// The host keys that the token trusts.
     pub host_keys: HostKeys,
-    /// The way out.
+    /// Direct connections or a proxy, and how to use TLS.
     pub egress: Egress,
 }
 
 impl Invited {
-    /// With the default of every key that would be in a configuration. The key is one that nobody knows: it is not shown
-    /// to a gateway.
+    /// The settings of a default configuration. Their key is random and is never offered to a gateway.
     fn settings(self) -> Settings {
         Settings {
             gateways: self.gateways,
@@ -52,49 +51,52 @@ impl Invited {
     }
 }
 
-/// Every gateway, one after the other.
+/// Tests the gateways one after the other.
 pub(in crate::check) async fn check(invited: Invited) -> Vec<StepRecorder> {
     let settings = Arc::new(invited.settings());
     let mut all = Vec::new();
-    let mut refusing = None;
+    let mut rejected_by = None;
     for gateway in &settings.gateways {
         let mut steps = StepRecorder::for_gateway(gateway);
         let proxy = settings.egress.proxy(gateway);
-        match (&refusing, proxy.and_then(|proxy| proxy.credential.as_ref())) {
+        match (
+            &rejected_by,
+            proxy.and_then(|proxy| proxy.credential.as_ref()),
+        ) {
             // The same password again could lock an account.
             (Some(by), Some(_)) => {
                 let why =
-                    format!("the proxy {by} has refused the login already; it is not tried again");
+                    format!("the proxy {by} already rejected the credential; not tried again");
                 steps.add("proxy", StepResult::skipped(why));
             }
-            _ => refusing = reach(&mut steps, &settings, gateway).await.or(refusing),
+            _ => rejected_by = reach(&mut steps, &settings, gateway).await.or(rejected_by),
         }
         all.push(steps);
     }
     all
 }
 
-/// Gives the proxy that refused its login.
+/// Returns the proxy that rejected its credential, if it did.
 async fn reach(
     steps: &mut StepRecorder,
     settings: &Arc<Settings>,
     gateway: &GatewayAddress,
 ) -> Option<String> {
     loop {
-        let trace = HopRecorder::begin();
-        let failure = verify_host_key(Arc::clone(settings), gateway.clone(), trace.observer())
+        let hops = HopRecorder::begin();
+        let failure = verify_host_key(Arc::clone(settings), gateway.clone(), hops.observer())
             .await
             .err();
         if let Some(error) = &failure
             && has_untried_address(settings, gateway, error)
         {
-            trace.record_address_failure(steps, error);
+            hops.record_address_failure(steps, error);
             continue;
         }
-        trace.record(steps, settings, gateway, None, failure.as_ref());
+        hops.record(steps, settings, gateway, None, failure.as_ref());
         return match failure {
             None => {
-                let why = "not tried: agent enroll makes the key, and the token's one-time secret stays unused";
+                let why = "not tried: agent enroll creates the key, and the token's one-time secret stays unused";
                 steps.add("login", StepResult::skipped(why));
                 None
             }

@@ -1,11 +1,9 @@
-//! The tunnel, gateway by gateway: every hop to it, the login, the forwards, and a request that goes the vendor's way
-//! and comes back.
+//! Tests the tunnel, gateway by gateway: every hop, the login, the forwards, and a request that takes the vendor's way.
 //!
-//! Hops are dialled by the code that dials for the agent ([`crate::tunnel`]), and named by the same words. Where the
-//! agent runs, its own sessions are the truth about everything that takes a credential, and only what takes none is
-//! tried anew (`running`); where it does not run, a session is opened, asked for the forwards, and given back (`standalone`);
-//! before there is a configuration, the gateways of a token are reached as far as their host keys (`invited`).
-//! A key or a proxy's password that was refused is not tried again, at no other gateway either.
+//! Hops are dialed by the code that dials for the agent ([`crate::tunnel`]), and have the same names. If the agent runs,
+//! its own sessions show whatever needs a credential, and only the rest is tested separately (`running`). If it does not, a
+//! session is opened, asked for the forwards, and closed (`standalone`). Before there is a configuration, the gateways of a
+//! token are tested up to their host keys (`invited`). A rejected key or proxy password is not tried at another gateway.
 
 mod hop_recorder;
 mod invited;
@@ -16,17 +14,17 @@ mod standalone;
 
 pub use invited::Invited;
 pub(super) use invited::check as invited;
-pub(super) use running::check as live;
+pub(super) use running::check as check_running;
 pub use running::{ForwardUnderTest, RunningAgent};
-pub(super) use standalone::check as alone;
+pub(super) use standalone::check as check_standalone;
 
 use crate::tunnel::{BindAddress, session::is_loopback};
 
-/// What a granted forward shows: the gateway listens. Where, the protocol does not tell.
+/// What a granted forward proves: the gateway listens. The protocol does not say on which address.
 fn listens(bind: &BindAddress) -> String {
     match bind {
         BindAddress::Tcp { host, .. } if !is_loopback(host) => format!(
-            "the gateway listens, asked for {bind}; OpenSSH goes by its GatewayPorts and may listen on 127.0.0.1 alone (ss -ltn there shows it)"
+            "the gateway listens, asked for {bind}; depending on GatewayPorts, OpenSSH may listen on 127.0.0.1 only (check there: ss -ltn)"
         ),
         _ => format!("the gateway listens, asked for {bind}"),
     }

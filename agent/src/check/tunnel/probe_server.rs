@@ -1,5 +1,5 @@
-//! Serves the forwards for the length of a check, with the real policy, login and way to Jira, and answers nothing but
-//! the check's own requests: a vendor's request that comes meanwhile is told that nothing was sent.
+//! Serves the forwards during a check, with the real policy, login and upstream, but answers only the check's own
+//! requests: a vendor's request gets an error that says that nothing was sent.
 
 use crate::{
     audit::AuditHandle,
@@ -13,14 +13,14 @@ use crate::{
 use std::{collections::HashMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
-/// The forwards that could be built; one that could not has a failing step of its own.
+/// The forwards that could be built; one that could not has its own failing step.
 pub(super) struct ProbeServer {
     forwards: HashMap<Arc<str>, Arc<http::HttpForward>>,
     drain: CancellationToken,
 }
 
 impl ProbeServer {
-    /// What the administrator has paused stays so.
+    /// Builds the forwards. Those that the administrator paused stay paused.
     pub(super) async fn new(
         forwards: &[(&config::ForwardConfig, &UpstreamAuth)],
         pauses: &PauseRegistry,
@@ -46,7 +46,7 @@ impl ProbeServer {
         self.forwards.get(name).cloned()
     }
 
-    /// Takes no further request.
+    /// Accepts no further requests.
     pub(super) fn stop(&self) {
         self.drain.cancel();
     }
@@ -54,7 +54,7 @@ impl ProbeServer {
 
 impl ChannelAcceptor for ProbeServer {
     fn accept(&self, inbound: InboundChannel) {
-        // Bytes without HTTP cannot be told why; the channel is closed.
+        // Raw bytes have no way to carry a reason; the channel is closed.
         let Some(forward) = self.named(&inbound.forward) else {
             return;
         };
@@ -82,7 +82,7 @@ fn build(
     let policy = CompiledPolicy::new(&config.policy).ok()?;
     let upstream = Upstream::new(config.upstream).ok()?;
     let name = config.name;
-    // No record: nothing of the vendor's is answered, one GET of our own is, and the log belongs to the service's user.
+    // No audit: only the check's own GET is answered, and the log belongs to the service's user.
     let audit = AuditHandle::off();
     let jira = Arc::default();
     let forward = http::HttpForward::new(

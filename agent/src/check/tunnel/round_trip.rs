@@ -1,5 +1,5 @@
-//! A request that really goes the vendor's way: from here through our own session to where the gateway listens for us,
-//! back as a forwarded channel, through policy and login to Jira, and its answer back to us.
+//! A request that takes the vendor's way: through the agent's own session to where the gateway listens, back as a
+//! forwarded channel, through policy and login to Jira, and the answer back.
 
 use crate::{
     check::step::{StepRecorder, StepResult},
@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// Calls the forward of this name, which `session` holds.
+/// Sends a request through the forward of this name, which `session` holds.
 pub(super) async fn check(
     steps: &mut StepRecorder,
     session: &Session,
@@ -29,7 +29,7 @@ pub(super) async fn check(
     context_path: &str,
 ) {
     let (Some(forward), Some(bound)) = (forward, session.bound(name)) else {
-        let why = "bytes are forwarded as they are: there is no request that the check could send";
+        let why = "raw bytes are forwarded; there is no request to send";
         steps.add("round-trip", StepResult::skipped(why));
         return;
     };
@@ -38,8 +38,7 @@ pub(super) async fn check(
     steps.run::<()>("round-trip", work).await;
 }
 
-/// The first of these that the policy lets pass. Where it lets none pass, its refusal comes back, which shows the way
-/// to this agent all the same.
+/// The first path that the policy allows. If it allows none, its refusal comes back, which proves the tunnel too.
 fn target(forward: &own::HttpForward, context_path: &str) -> &'static str {
     let passes = |path: &&&str| {
         let target = format!("{context_path}{path}");
@@ -48,8 +47,8 @@ fn target(forward: &own::HttpForward, context_path: &str) -> &'static str {
             PolicyDecision::Allow { .. }
         )
     };
-    let first = HARMLESS.iter().find(passes);
-    first.copied().unwrap_or(HARMLESS[0])
+    let first = PROBE_PATHS.iter().find(passes);
+    first.copied().unwrap_or(PROBE_PATHS[0])
 }
 
 async fn send_round_trip(
@@ -62,24 +61,24 @@ async fn send_round_trip(
         Ok(stream) => stream,
         Err(OpenDirectError::Prohibited(_)) => {
             return StepResult::skipped(format!(
-                "the gateway does not let the agent call {bound} itself, which is usual; the vendor can run there: {}",
+                "the gateway does not let the agent call {bound}, which is common; the vendor can run on the gateway: {}",
                 curl(bound, path)
             ));
         }
-        // OpenSSH gives the same answer where it forbids to call a socket as where nothing listens on it, and the path
-        // may be one inside the session's own root folder: it proves nothing.
+        // OpenSSH answers the same whether it forbids a socket or nothing listens on it, and the path may be relative to
+        // the session's chroot: it proves nothing.
         Err(OpenDirectError::Failed(..)) if matches!(bound.0, BindAddress::Socket(_)) => {
             return StepResult::skipped(format!(
-                "the gateway does not connect the agent to the socket {bound}, which is usual: OpenSSH forbids it in the same words as where nothing listens; the vendor can run there, with the socket's path as the gateway's own programs see it: {}",
+                "the gateway does not connect the agent to the socket {bound}, which is common: OpenSSH gives the same answer if nothing listens; the vendor can run on the gateway, with the socket's path as seen there: {}",
                 curl(bound, path)
             ));
         }
-        // Some servers answer so to whatever is not permitted; the vendor's own way there may be open.
+        // Some servers answer this to whatever is not permitted; the vendor may be able to connect.
         Err(error @ OpenDirectError::Failed(..)) => {
             return StepResult::warn(
                 error.to_string(),
                 format!(
-                    "either nothing listens there, or the gateway lets no agent call it; let the vendor run on the gateway: {}",
+                    "either nothing listens there, or the gateway does not let agents call it; ask the vendor to run on the gateway: {}",
                     curl(bound, path)
                 ),
             );
@@ -87,45 +86,48 @@ async fn send_round_trip(
         Err(error) => {
             return StepResult::fail(
                 error.to_string(),
-                format!("let the vendor run on the gateway: {}", curl(bound, path)),
+                format!(
+                    "ask the vendor to run on the gateway: {}",
+                    curl(bound, path)
+                ),
             );
         }
     };
     let id = format!("check-{}", uuid::Uuid::new_v4().simple());
-    let awaited = forward.expect(&id, path);
+    let expected = forward.expect(&id, path);
     let answered = ask(stream, path, &id).await;
-    let came = awaited.was_received();
-    drop(awaited);
+    let received = expected.was_received();
+    drop(expected);
     match answered {
-        Err(problem) if came => StepResult::fail(
+        Err(problem) if received => StepResult::fail(
             format!(
-                "the request came to this agent through {bound}, and its answer did not come back: {problem}"
+                "the request reached this agent through {bound}, but the answer did not come back: {problem}"
             ),
-            "try again; if it stays, send the log of this moment to the vendor",
+            "try again; if it persists, send the log of this check to the vendor",
         ),
         Err(problem) if session.ended().now_or_never().is_some() => StepResult::fail(
             format!("the session ended before the request came back through {bound}: {problem}"),
             format!(
-                "if sessions end with each larger request, packets of full size are lost on the way: ask the network team about the path MTU, and test with: ping -M do -s 1400 {}",
+                "if sessions end with every large request, full-size packets are lost on the way: ask the network team about the path MTU, and test with: ping -M do -s 1400 {}",
                 session.gateway().host
             ),
         ),
         Err(problem) => StepResult::fail(
-            format!("the gateway connected to {bound}, and no answer came: {problem}"),
+            format!("the gateway connected to {bound}, but no answer came: {problem}"),
             format!(
-                "something else may listen there; let the vendor run on the gateway: {}",
+                "something else may listen there; ask the vendor to run on the gateway: {}",
                 curl(bound, path)
             ),
         ),
-        Ok(_) if !came => StepResult::warn(
-            format!("something answers on {bound}, but the request did not come to this agent"),
-            "if a second agent shares the bind, that one had its turn: check again; if not, ask the vendor which program listens there",
+        Ok(_) if !received => StepResult::warn(
+            format!("something answers on {bound}, but the request did not reach this agent"),
+            "if a second agent shares the bind, it may have got the request: check again; otherwise ask the vendor which program listens there",
         ),
         Ok(answer) => interpret(bound, path, &id, answer),
     }
 }
 
-/// It has come here and back; what it says.
+/// The request came here and back; interprets the answer.
 fn interpret(bound: &BoundForward, path: &str, id: &str, answer: RoundTripResponse) -> StepResult {
     let RoundTripResponse {
         head,
@@ -138,8 +140,8 @@ fn interpret(bound: &BoundForward, path: &str, id: &str, answer: RoundTripRespon
         .is_none_or(|back| back != id)
     {
         return StepResult::fail(
-            format!("the answer through {bound} is not the one to our request"),
-            "something on the gateway changes answers; ask the vendor what stands before the forward",
+            format!("the answer through {bound} does not belong to this request"),
+            "something on the gateway changes answers; ask the vendor what is in front of the forward",
         );
     }
     let status = head.status().as_u16();
@@ -148,19 +150,19 @@ fn interpret(bound: &BoundForward, path: &str, id: &str, answer: RoundTripRespon
     };
     match problem.kind.rsplit(':').next().unwrap_or_default() {
         "policy-refused" => StepResult::ok(format!(
-            "GET {path} through {bound} came to the policy, which lets nothing pass that the check could ask, and back"
+            "GET {path} through {bound} reached the policy and came back; the policy allows none of the check's requests"
         )),
         code => StepResult::warn(
             format!(
-                "GET {path} through {bound} came to this agent, which answered {status} {code}: {}",
+                "GET {path} through {bound} reached this agent, which answered {status} {code}: {}",
                 problem.detail
             ),
-            "the tunnel is whole; the steps of the forward say what is wrong behind it",
+            TUNNEL_WORKS,
         ),
     }
 }
 
-/// The tunnel is whole; whether it was Jira that answered.
+/// The tunnel works; whether it was Jira that answered.
 fn check_answer_source(
     bound: &BoundForward,
     path: &str,
@@ -187,8 +189,8 @@ fn check_answer_source(
                     StepResult::warn(diagnosis.cause, diagnosis.remedy).with_detail(seen)
                 }
                 None => StepResult::warn(
-                    "nothing in the answer shows that it is Jira's",
-                    "the tunnel is whole; the steps of the forward say what is wrong behind it",
+                    "nothing in the answer shows that it came from Jira",
+                    TUNNEL_WORKS,
                 )
                 .with_detail(seen),
             }
@@ -198,9 +200,9 @@ fn check_answer_source(
 
 struct RoundTripResponse {
     head: Response<()>,
-    /// Its body is what Jira's status page says.
+    /// Whether its body is that of Jira's `/status`.
     is_state: bool,
-    /// Where the agent itself answered.
+    /// The problem document, if the agent itself answered.
     problem: Option<ResponseProblem>,
 }
 
@@ -237,8 +239,8 @@ async fn ask(
     answer
 }
 
-/// Fills several packets of full size on the way to the gateway, and again on the way back to this agent: a path that loses
-/// those shows here, and with the small packets of a probe it does not.
+/// Fills several full-size packets in each direction: a path that loses those fails here, but not with a probe's small
+/// packets.
 fn padding() -> String {
     vec!["*/*"; PADDING / "*/*, ".len()].join(", ")
 }
@@ -266,7 +268,7 @@ async fn read(
     })
 }
 
-/// What the vendor runs on the gateway instead.
+/// The command that the vendor can run on the gateway instead.
 fn curl(bound: &BoundForward, path: &str) -> String {
     match &bound.0 {
         BindAddress::Tcp { .. } => format!("curl -i http://{bound}{path}"),
@@ -274,10 +276,12 @@ fn curl(bound: &BoundForward, path: &str) -> String {
     }
 }
 
-/// Reads without side effects, the most harmless first. Jira answers the first two to anybody.
-const HARMLESS: [&str; 3] = ["/status", "/rest/api/2/serverInfo", "/rest/api/2/myself"];
+/// Reads without side effects, the most harmless first. Jira answers the first two without a login.
+const PROBE_PATHS: [&str; 3] = ["/status", "/rest/api/2/serverInfo", "/rest/api/2/myself"];
 const USER_AGENT: &str = concat!("jira-tunnel-agent-check/", env!("CARGO_PKG_VERSION"));
-/// As the agent's own problems are named.
+const TUNNEL_WORKS: &str =
+    "the tunnel works; the steps of the forward show what is wrong behind it";
+/// Prefix of the agent's own problem types.
 const OWN: &str = "urn:jira-tunnel-agent:problem:";
 /// Bytes: two Ethernet packets, and half of what Tomcat takes as a head.
 const PADDING: usize = 3000;

@@ -18,13 +18,13 @@ use futures_util::future::join_all;
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// What a check sees of the running agent.
+/// The state of the running agent that a check uses.
 pub struct RunningAgent {
-    /// As in its status.
+    /// The connections, as in the status.
     pub connections: Vec<ConnectionView>,
-    /// One per gateway as configured: the last attempt, where that has failed.
+    /// One entry per configured gateway: the last attempt, if it failed.
     pub failures: Vec<Option<LastFailure>>,
-    /// The forwards that are to be looked at.
+    /// The forwards to check.
     pub forwards: Vec<ForwardUnderTest>,
 }
 
@@ -32,7 +32,7 @@ pub struct RunningAgent {
 pub struct ForwardUnderTest {
     /// Name of the forward in the configuration.
     pub name: Arc<str>,
-    /// `None` where bytes are forwarded as they are.
+    /// `None` if raw bytes are forwarded.
     pub http: Option<Arc<http::HttpForward>>,
     /// Context path of the Jira behind the forward.
     pub context_path: String,
@@ -40,110 +40,114 @@ pub struct ForwardUnderTest {
     pub sessions: Vec<(usize, Session)>,
 }
 
-/// All gateways at once, so that two that are silent cost the time of one.
-pub(in crate::check) async fn check(settings: &Settings, live: &RunningAgent) -> Vec<StepRecorder> {
+/// Checks all gateways at once, so that two silent ones cost the time of one.
+pub(in crate::check) async fn check(
+    settings: &Settings,
+    running: &RunningAgent,
+) -> Vec<StepRecorder> {
     let mut each = Vec::new();
     for (index, gateway) in settings.gateways.iter().enumerate() {
-        each.push(check_gateway(settings, live, index, gateway));
+        each.push(check_gateway(settings, running, index, gateway));
     }
     join_all(each).await
 }
 
 async fn check_gateway(
     settings: &Settings,
-    live: &RunningAgent,
+    running: &RunningAgent,
     index: usize,
     gateway: &GatewayAddress,
 ) -> StepRecorder {
     let mut steps = StepRecorder::for_gateway(gateway);
     let name = gateway.to_string();
-    let connections: Vec<_> = live
+    let connections: Vec<_> = running
         .connections
         .iter()
         .filter(|c| c.gateway == name)
         .collect();
-    let standing = connections.iter().copied().find(|c| c.host_key.is_some());
-    let failure = live.failures.get(index).and_then(Option::as_ref);
-    let reached = check_route(&mut steps, settings, gateway, standing.is_some(), failure).await;
-    match (standing, failure) {
+    let session = connections.iter().copied().find(|c| c.host_key.is_some());
+    let failure = running.failures.get(index).and_then(Option::as_ref);
+    let reached = check_route(&mut steps, settings, gateway, session.is_some(), failure).await;
+    match (session, failure) {
         (Some(connection), _) => report_session(&mut steps, settings, connection),
         (None, Some(failure)) => report_last_failure(&mut steps, failure, reached),
         (None, None) => {
-            let why = "no connection of the agent is for this gateway now: its key is not tried beside them";
+            let why =
+                "no connection of the agent uses this gateway now; the key is not tried separately";
             steps.add("login", StepResult::skipped(why));
         }
     }
-    for lane in &live.forwards {
-        forward(&mut steps, lane, &connections).await;
+    for forward_under_test in &running.forwards {
+        forward(&mut steps, forward_under_test, &connections).await;
     }
     steps
 }
 
-/// Anew, as far as no credential is needed. Whether it came to the banner.
+/// Connects again as far as no credential is needed. Returns whether it reached the banner.
 async fn check_route(
     steps: &mut StepRecorder,
     settings: &Settings,
     gateway: &GatewayAddress,
-    standing: bool,
+    session: bool,
     failure: Option<&LastFailure>,
 ) -> bool {
-    let trace = HopRecorder::begin();
+    let hops = HopRecorder::begin();
     let proxy = settings.egress.proxy(gateway);
-    let has_login = proxy.is_some_and(|proxy| proxy.credential.is_some());
-    let tell = trace.observer();
+    let has_credential = proxy.is_some_and(|proxy| proxy.credential.is_some());
+    let observer = hops.observer();
     let attempt = async {
-        match has_login {
-            true => probe_first_hop(settings, gateway, &tell).await,
-            false => probe_banner(settings, gateway, &tell).await,
+        match has_credential {
+            true => probe_first_hop(settings, gateway, &observer).await,
+            false => probe_banner(settings, gateway, &observer).await,
         }
     };
-    // Each of its waits has a limit; this is for their sum.
+    // Each wait has its own limit; this one is for their sum.
     let Ok(outcome) = timeout(ROUTE_TIMEOUT, attempt).await else {
-        trace.record(steps, settings, gateway, None, None);
+        hops.record(steps, settings, gateway, None, None);
         let cause = format!(
-            "the way to the gateway took longer than {} s",
+            "connecting to the gateway took longer than {} s",
             ROUTE_TIMEOUT.as_secs()
         );
         let remedy =
-            "try again; if it stays, ask the network team what holds up this host's way out";
+            "try again; if it persists, ask the network team what delays outbound connections";
         steps.add_timed("banner", StepResult::fail(cause, remedy), ROUTE_TIMEOUT);
         return false;
     };
-    trace.record(steps, settings, gateway, None, outcome.as_ref().err());
-    if outcome.is_err() || !has_login {
+    hops.record(steps, settings, gateway, None, outcome.as_ref().err());
+    if outcome.is_err() || !has_credential {
         return outcome.is_ok();
     }
     let proxy = proxy.map(ToString::to_string).unwrap_or_default();
     match failure {
-        _ if standing => {
+        _ if session => {
             let seen = format!(
-                "{proxy} has let the agent's own session through; its login is not tried anew"
+                "{proxy} accepted the agent's own session; its credential is not tried again"
             );
             steps.add("proxy", StepResult::ok(seen));
         }
-        // What it said then is told where its hop is.
+        // The proxy's answer belongs to the hop `proxy`.
         Some(failure) if failure.hop == Hop::Proxy => steps.add("proxy", failure_result(failure)),
         _ => {
-            let why = "the login at the proxy is not tried beside the agent's own attempts";
+            let why = "the proxy credential is not tried separately from the agent's own attempts";
             steps.add("proxy", StepResult::skipped(why));
         }
     }
     false
 }
 
-/// A session stands: all of its hops are passed.
+/// There is a session: all of its hops were passed.
 fn report_session(steps: &mut StepRecorder, settings: &Settings, connection: &ConnectionView) {
-    let words = |parts: [&Option<String>; 2]| {
+    let joined = |parts: [&Option<String>; 2]| {
         let parts: Vec<_> = parts.into_iter().flatten().cloned().collect();
         parts.join(", ")
     };
-    let agreed = words([&connection.key_exchange, &connection.cipher]);
+    let agreed = joined([&connection.key_exchange, &connection.cipher]);
     steps.add(
         "key-exchange",
         key_exchange(agreed, connection.strict_key_exchange != Some(false)),
     );
-    let print = connection.host_key.clone().unwrap_or_default();
-    steps.add("host-key", StepResult::ok(print));
+    let fingerprint = connection.host_key.clone().unwrap_or_default();
+    steps.add("host-key", StepResult::ok(fingerprint));
     let who = format!("{}, by connection {}", login(settings), connection.index);
     steps.add("login", StepResult::ok(who));
     let layer = &connection.tunnel;
@@ -154,17 +158,17 @@ fn report_session(steps: &mut StepRecorder, settings: &Settings, connection: &Co
             StepResult::ok(format!("answered a probe {ago:.0} s ago, {seen}"))
         }
         (_, Some(cause), Some(remedy)) => StepResult::warn(cause.clone(), remedy.clone()),
-        _ => StepResult::skipped("it has not been probed yet"),
+        _ => StepResult::skipped("not probed yet"),
     };
     steps.add("session", found);
 }
 
-/// No session stands: the agent's last attempt tells how far it came.
+/// There is no session: the agent's last attempt shows how far it got.
 fn report_last_failure(steps: &mut StepRecorder, failure: &LastFailure, reached: bool) {
     for hop in SESSION_HOPS {
         match hop {
             hop if hop < failure.hop => {
-                let seen = "passed by the agent's last attempt";
+                let seen = "passed in the agent's last attempt";
                 steps.add(hop.name(), StepResult::ok(seen));
             }
             hop if hop == failure.hop => steps.add(hop.name(), failure_result(failure)),
@@ -173,19 +177,19 @@ fn report_last_failure(steps: &mut StepRecorder, failure: &LastFailure, reached:
     }
     if failure.hop < Hop::KeyExchange && reached {
         let cause = format!(
-            "the agent's last attempt, {} s ago, failed: {}",
+            "the agent's last attempt failed {} s ago: {}",
             failure.at.elapsed().as_secs(),
             failure.cause
         );
         let found = StepResult::warn(
             cause,
-            "the way is open now, and the agent tries again by itself; check again in a minute",
+            "the gateway is reachable now, and the agent retries by itself; check again in a minute",
         );
         steps.add("session", found);
     }
 }
 
-/// The agent's own last attempt.
+/// A step that fails as the agent's own last attempt did.
 fn failure_result(failure: &LastFailure) -> StepResult {
     let seen = format!(
         "the agent's last attempt, {} s ago; not tried again now",
@@ -197,31 +201,34 @@ fn failure_result(failure: &LastFailure) -> StepResult {
 /// `connections` are those to this gateway.
 async fn forward(
     steps: &mut StepRecorder,
-    lane: &ForwardUnderTest,
+    forward_under_test: &ForwardUnderTest,
     connections: &[&ConnectionView],
 ) {
-    steps.set_forward(Some(&lane.name));
-    let mut held = Vec::new();
+    steps.set_forward(Some(&forward_under_test.name));
+    let mut connected = Vec::new();
     let mut views: Vec<&ForwardView> = Vec::new();
     for connection in connections {
         if connection.host_key.is_some() {
-            held.push(connection.index);
+            connected.push(connection.index);
             let forwards = connection.forwards.iter();
-            views.extend(forwards.filter(|view| *view.name == *lane.name));
+            views.extend(forwards.filter(|view| *view.name == *forward_under_test.name));
         }
     }
-    if !held.is_empty() {
+    if !connected.is_empty() {
         steps.add("forward", bind_result(&views));
     }
-    let holder = lane.sessions.iter().find(|(index, _)| held.contains(index));
+    let holder = forward_under_test
+        .sessions
+        .iter()
+        .find(|(index, _)| connected.contains(index));
     if let Some((_, session)) = holder {
-        let (name, path) = (&lane.name, &lane.context_path);
-        round_trip::check(steps, session, name, lane.http.as_ref(), path).await;
+        let (name, path) = (&forward_under_test.name, &forward_under_test.context_path);
+        round_trip::check(steps, session, name, forward_under_test.http.as_ref(), path).await;
     }
     steps.set_forward(None);
 }
 
-/// The best of what the connections to one gateway say.
+/// The best bind result among the connections to one gateway.
 fn bind_result(views: &[&ForwardView]) -> StepResult {
     let in_state = |state| views.iter().find(move |view| view.state == state);
     if let Some(view) = in_state(ForwardState::Bound) {
@@ -237,7 +244,7 @@ fn bind_result(views: &[&ForwardView]) -> StepResult {
     }
     if let Some(view) = in_state(ForwardState::Standby) {
         let seen = view.cause.clone().unwrap_or_default();
-        return StepResult::ok(format!("standing by for {}: {seen}", view.bind));
+        return StepResult::ok(format!("standby for {}: {seen}", view.bind));
     }
     match in_state(ForwardState::Refused) {
         Some(view) => StepResult::fail(
@@ -245,11 +252,11 @@ fn bind_result(views: &[&ForwardView]) -> StepResult {
             view.remedy.clone().unwrap_or_default(),
         ),
         None => StepResult::warn(
-            "the gateway has not answered yet whether it listens",
-            "check again in a few seconds; if it stays, look at the log",
+            "the gateway has not answered the request to listen yet",
+            "check again in a few seconds; if it persists, check the log",
         ),
     }
 }
 
-/// Above resolver, TCP, proxy, TLS and banner with their default limits.
+/// Above the sum of the default limits of DNS, TCP, proxy, TLS and banner.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! Where the agent does not run: a session to each gateway, by the code that opens the agent's own, asked for the
-//! forwards, and given back.
+//! While the agent does not run: opens a session to each gateway with the agent's own code, requests the forwards, and
+//! releases them.
 
 use super::{hop_recorder::HopRecorder, listens, probe_server::ProbeServer, round_trip};
 use crate::{
@@ -14,31 +14,33 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// One gateway after the other: what one refuses is not tried at the next.
+/// Checks one gateway after the other: a credential that one rejects is not tried at the next.
 pub(in crate::check) async fn check(
     settings: &Arc<Settings>,
     forwards: &[(&config::ForwardConfig, &UpstreamAuth)],
     pauses: &PauseRegistry,
 ) -> Vec<StepRecorder> {
-    let stand_in = ProbeServer::new(forwards, pauses).await;
-    let mut refused = RejectedCredentials::default();
+    let probe_server = ProbeServer::new(forwards, pauses).await;
+    let mut rejected = RejectedCredentials::default();
     let mut all = Vec::new();
     for gateway in &settings.gateways {
         let mut steps = StepRecorder::for_gateway(gateway);
-        if let Some(session) = open(&mut steps, settings, gateway, &stand_in, &mut refused).await {
+        if let Some(session) =
+            open(&mut steps, settings, gateway, &probe_server, &mut rejected).await
+        {
             for (forward, _) in forwards {
-                one_forward(&mut steps, &session, forward, &stand_in).await;
+                one_forward(&mut steps, &session, forward, &probe_server).await;
             }
             session.cancel_forwards().await;
             session.disconnect().await;
         }
         all.push(steps);
     }
-    stand_in.stop();
+    probe_server.stop();
     all
 }
 
-/// Credentials that must not be tried again, and who refused them.
+/// Credentials that must not be tried again, and who rejected them.
 #[derive(Default)]
 struct RejectedCredentials {
     key: Option<String>,
@@ -49,39 +51,39 @@ async fn open(
     steps: &mut StepRecorder,
     settings: &Arc<Settings>,
     gateway: &GatewayAddress,
-    stand_in: &Arc<ProbeServer>,
-    refused: &mut RejectedCredentials,
+    probe_server: &Arc<ProbeServer>,
+    rejected: &mut RejectedCredentials,
 ) -> Option<Session> {
     let proxy = settings.egress.proxy(gateway);
-    if let (Some(by), Some(_)) = (&refused.proxy, proxy.and_then(|p| p.credential.as_ref())) {
-        let why = format!("the proxy {by} has refused the login already; it is not tried again");
+    if let (Some(by), Some(_)) = (&rejected.proxy, proxy.and_then(|p| p.credential.as_ref())) {
+        let why = format!("the proxy {by} already rejected the credential; not tried again");
         steps.add("proxy", StepResult::skipped(why));
         return None;
     }
-    if let Some(by) = refused.key.clone() {
-        let trace = HopRecorder::begin();
-        let outcome = probe_banner(settings, gateway, &trace.observer()).await;
-        refused.record_rejection(gateway, outcome.as_ref().err());
-        trace.record(steps, settings, gateway, None, outcome.as_ref().err());
+    if let Some(by) = rejected.key.clone() {
+        let hops = HopRecorder::begin();
+        let outcome = probe_banner(settings, gateway, &hops.observer()).await;
+        rejected.record_rejection(gateway, outcome.as_ref().err());
+        hops.record(steps, settings, gateway, None, outcome.as_ref().err());
         if outcome.is_ok() {
-            let why = format!("{by} has refused this key already; it is not tried again");
+            let why = format!("{by} already rejected this key; not tried again");
             steps.add("login", StepResult::skipped(why));
         }
         return None;
     }
     loop {
-        let trace = HopRecorder::begin();
-        let accept: Arc<dyn ChannelAcceptor> = Arc::<ProbeServer>::clone(stand_in);
+        let hops = HopRecorder::begin();
+        let accept: Arc<dyn ChannelAcceptor> = Arc::<ProbeServer>::clone(probe_server);
         let (own, to) = (Arc::clone(settings), gateway.clone());
-        let opened = Session::open(own, to, 0, accept, trace.observer()).await;
-        refused.record_rejection(gateway, opened.as_ref().err());
+        let opened = Session::open(own, to, 0, accept, hops.observer()).await;
+        rejected.record_rejection(gateway, opened.as_ref().err());
         match &opened {
             Err(error) if has_untried_address(settings, gateway, error) => {
-                trace.record_address_failure(steps, error);
+                hops.record_address_failure(steps, error);
             }
             _ => {
                 let (session, error) = (opened.as_ref().ok(), opened.as_ref().err());
-                trace.record(steps, settings, gateway, session, error);
+                hops.record(steps, settings, gateway, session, error);
                 return opened.ok();
             }
         }
@@ -104,33 +106,33 @@ async fn one_forward(
     steps: &mut StepRecorder,
     session: &Session,
     forward: &config::ForwardConfig,
-    stand_in: &ProbeServer,
+    probe_server: &ProbeServer,
 ) {
     steps.set_forward(Some(&forward.name));
     if let BindAddress::Socket(path) = &forward.bind {
         let why = format!(
-            "a gateway gives the socket {path} to whoever asks last, so that asking here would take it from an agent \
-             elsewhere that serves it; start the agent, and check again"
+            "requesting the socket {path} would take it from any other agent that serves it; start the agent, then \
+             check again"
         );
         steps.add("forward", StepResult::skipped(why));
         steps.set_forward(None);
         return;
     }
-    let wanted = RemoteForward {
+    let requested = RemoteForward {
         name: Arc::clone(&forward.name),
         bind: forward.bind.clone(),
     };
     let asked = steps.run("forward", async {
-        match session.forward(&wanted).await {
+        match session.forward(&requested).await {
             Ok(BoundForward(bind)) => {
-                let seen = format!("{}; given back after this check", listens(&bind));
+                let seen = format!("{}; released after this check", listens(&bind));
                 (StepResult::ok(seen), Some(()))
             }
             Err(error) => (StepResult::fail(error.to_string(), error.remedy()), None),
         }
     });
     if asked.await.is_some() {
-        let http = stand_in.named(&forward.name);
+        let http = probe_server.named(&forward.name);
         let context_path = &forward.policy.context_path;
         round_trip::check(steps, session, &forward.name, http.as_ref(), context_path).await;
     }
