@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use tikv_jemallocator::Jemalloc;
 
-/// Gives back to the system, by a thread of its own, what a flood has taken. How it is set: `.cargo/config.toml`.
+/// Returns memory to the system from a background thread after a flood. Settings: `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

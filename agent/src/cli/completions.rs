@@ -7,7 +7,7 @@ use std::process::ExitCode;
 /// Print a completion script for a shell
 #[derive(clap::Args)]
 pub struct Args {
-    /// The shell
+    /// Shell to generate the script for
     shell: Shell,
 }
 

@@ -7,21 +7,21 @@ use crate::{
 };
 use std::process::ExitCode;
 
-/// EX_USAGE: the command was typed wrong.
+/// EX_USAGE: the command line is invalid.
 pub const USAGE: u8 = 64;
-/// `agent status`: nothing to ask.
+/// No agent is running, or this user may not query it.
 pub const NOT_RUNNING: u8 = 3;
-/// EX_NOPERM: this user may not read what is needed.
+/// EX_NOPERM: this user may not read a required file.
 pub const NO_PERMISSION: u8 = 77;
-/// EX_CONFIG: the configuration cannot be used.
+/// EX_CONFIG: the configuration is invalid.
 pub const CONFIG: u8 = 78;
 
-/// What was typed cannot be done with this configuration.
+/// The command line does not fit this configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
 
-/// For a configuration that cannot be used: what is wrong with it, or with the user who wants to.
+/// The exit code for an invalid configuration: [`NO_PERMISSION`] if this user may not read it, else [`CONFIG`].
 pub fn of_problems(problems: &ConfigProblems) -> u8 {
     match problems.are_only_denials() {
         true => NO_PERMISSION,
@@ -29,8 +29,8 @@ pub fn of_problems(problems: &ConfigProblems) -> u8 {
     }
 }
 
-/// Says on standard error why the running agent could not be asked. Where nothing is configured yet, starting it is no
-/// remedy.
+/// Prints to standard error why the running agent could not be queried. If nothing is configured yet, starting it would
+/// not help, and the text says so.
 pub fn report_client_error(error: &AgentClientError, sources: &ConfigSources) {
     match error {
         AgentClientError::NotRunning { .. } if !config::is_configured(sources) => {
@@ -40,8 +40,7 @@ pub fn report_client_error(error: &AgentClientError, sources: &ConfigSources) {
     }
 }
 
-/// What became of a command for the forward of this name: where the running agent refused it because it has none, the
-/// command was typed wrong.
+/// The error of a command for one forward: a usage error if the running agent has no forward of this name.
 pub async fn of_forward(
     client: &AgentClient,
     name: Option<&str>,
@@ -56,7 +55,7 @@ pub async fn of_forward(
     error.into()
 }
 
-/// Tells an error on standard error and gives the exit code for it.
+/// Prints an error to standard error and returns its exit code.
 pub fn report(error: &anyhow::Error, sources: &ConfigSources) -> ExitCode {
     if error.is::<OutputClosed>() {
         return ExitCode::SUCCESS;

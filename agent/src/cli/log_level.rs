@@ -8,7 +8,7 @@ use crate::{
 };
 use std::process::ExitCode;
 
-/// Change the log level of the running agent, until the next change or restart
+/// Set the log level of the running agent until the next change or restart
 #[derive(clap::Args)]
 pub struct Args {
     /// error, warn, info, debug, trace or off; also per module: info,agent::tunnel=debug
@@ -16,7 +16,7 @@ pub struct Args {
     level: String,
 }
 
-/// Asks the running agent.
+/// Sets the level through the runtime socket.
 pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let client = AgentClient::new(&runtime_dir(sources));
     tokio::runtime::Builder::new_current_thread()

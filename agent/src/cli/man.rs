@@ -1,4 +1,4 @@
-//! `agent man`: for building packages.
+//! `agent man`, used when packages are built.
 
 use anyhow::Context;
 use clap_mangen::Man;
@@ -8,15 +8,15 @@ use std::{
     process::ExitCode,
 };
 
-/// Write the man pages into a folder
+/// Write the man pages to a folder
 #[derive(clap::Args)]
 #[command(hide = true)]
 pub struct Args {
-    /// The folder; made where it does not exist
+    /// Folder to write to; created if it does not exist
     folder: PathBuf,
 }
 
-/// Writes `agent.1`, one page for each subcommand, and `jira-tunnel-agent.1`, by which who knows the package finds them.
+/// Writes `agent.1`, one page per subcommand, and `jira-tunnel-agent.1`, found by the name of the package.
 pub fn run(args: Args, command: clap::Command) -> anyhow::Result<ExitCode> {
     let folder = args.folder;
     let mut command = command.disable_help_subcommand(true);
@@ -42,52 +42,52 @@ fn pages(command: &clap::Command, folder: &Path) -> io::Result<()> {
     fs::write(folder.join(man.get_filename()), page)
 }
 
-/// The same for all commands. What differs (the codes of `status`, `check`, `verify-self`) is in their descriptions.
+/// The sections that all pages share; `status`, `check` and `verify-self` describe their own exit codes.
 const SECTIONS: &str = r#".SH "EXIT STATUS"
 .TP
 \fB0\fR
-success; \fBstatus\fR: every layer is proven; \fBcheck\fR: all is well
+success; \fBstatus\fR: every layer is proven; \fBcheck\fR: no problem
 .TP
 \fB1\fR
-it failed; \fBstatus\fR: degraded; \fBcheck\fR: with warnings; \fBpolicy explain\fR: refused
+failure; \fBstatus\fR: degraded; \fBcheck\fR: warnings; \fBpolicy explain\fR: refused
 .TP
 \fB2\fR
 \fBstatus\fR: no request can pass; \fBcheck\fR: something does not work
 .TP
 \fB3\fR
-no agent is running, or this user may not ask it
+no agent is running, or this user may not query it
 .TP
 \fB64\fR
-the command was typed wrong
+invalid command line
 .TP
 \fB77\fR
-this user may not read what is needed
+this user may not read a required file
 .TP
 \fB78\fR
-the configuration cannot be used
+invalid configuration
 .SH FILES
 .TP
 \fI/etc/jira\-tunnel\-agent/agent.toml\fR
-the configuration; \fIagent.d/*.toml\fR beside it win over it, in the order of their names
+configuration; \fIagent.d/*.toml\fR in the same folder override it, in name order
 .TP
 \fI/var/lib/jira\-tunnel\-agent\fR
-state: OAuth tokens, pauses, uploads on their way
+state: OAuth tokens, pauses, spooled uploads
 .TP
 \fI/run/jira\-tunnel\-agent/agent.sock\fR
-the socket by which the commands ask the running agent
+socket through which the commands query the running agent
 .SH ENVIRONMENT
 .TP
 \fBJIRA_TUNNEL_AGENT_CONFIG\fR
-the configuration file, where \fB\-\-config\fR names none
+configuration file, if \fB\-\-config\fR is not given
 .TP
 \fBJIRA_TUNNEL_AGENT__SECTION__KEY\fR
-a value that wins over the files
+value that overrides the files
 .TP
 \fBSTATE_DIRECTORY\fR, \fBRUNTIME_DIRECTORY\fR, \fBCREDENTIALS_DIRECTORY\fR
-folders that systemd names; they find the agent of another unit, too
+folders set by systemd; set them to address the agent of another unit
 .TP
 \fBNO_COLOR\fR, \fBTERM\fR
-no color where the first is set or the second is \fIdumb\fR
+disable color if \fBNO_COLOR\fR is set or \fBTERM\fR is \fIdumb\fR
 .SH "SEE ALSO"
 \fBagent\fR(1), \fBjournalctl\fR(1), \fI/usr/share/doc/jira\-tunnel\-agent\fR
 "#;

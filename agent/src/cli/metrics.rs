@@ -7,13 +7,13 @@ use crate::{
 };
 use std::process::ExitCode;
 
-/// Print the running agent's metrics in Prometheus' text form
+/// Print the running agent's metrics in Prometheus text format
 ///
-/// For a textfile collector, or to look at by hand. `docs/metrics.md` says what each means.
+/// For a textfile collector or to inspect by hand. docs/metrics.md describes each metric.
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// Asks the running agent.
+/// Queries the running agent and prints the page.
 pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let client = AgentClient::new(&runtime_dir(sources));
     let asked = tokio::runtime::Builder::new_current_thread()

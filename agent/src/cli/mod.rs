@@ -1,4 +1,4 @@
-//! The command line: what was typed. Each subcommand is one file with its arguments and `run`; help,
+//! The command line. Each subcommand is one file with its arguments and `run`; help,
 //! man pages and completions all come from these types. The only room that uses `anyhow`.
 
 mod check;
@@ -23,13 +23,13 @@ mod verify_self;
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-/// Parses this process's arguments, runs the subcommand, gives its exit code.
+/// Parses this process's arguments, runs the subcommand and returns its exit code.
 pub fn main() -> ExitCode {
     crate::secret::disable_core_dumps();
     main_with(std::env::args_os())
 }
 
-/// The definition of the whole command line, for who holds documents against it.
+/// The definition of the whole command line, for tests that compare the documents with it.
 pub fn definition() -> clap::Command {
     CommandLine::command()
 }
@@ -38,7 +38,7 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match CommandLine::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // A reader that has left is no reason to fail.
+            // A closed standard output is not a failure.
             let _ = error.print();
             return match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
@@ -70,7 +70,7 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     done.unwrap_or_else(|error| exit::report(&error, &sources))
 }
 
-/// Makes an internal Jira reachable for a vendor's services through an outbound SSH tunnel.
+/// Lets a vendor's services reach an internal Jira through an outbound SSH tunnel
 #[derive(Parser)]
 #[command(name = "agent", version, max_term_width = 100)]
 struct CommandLine {

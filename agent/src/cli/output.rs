@@ -1,4 +1,4 @@
-//! Writing to standard output, whose reader may leave at any time.
+//! Writing to standard output, which the reader may close at any time.
 
 use crate::printable::printable_lines;
 use anyhow::Context;
@@ -7,17 +7,17 @@ use std::{
     io::{self, Write},
 };
 
-/// The reader of standard output has left, like `head` does. Counts as success.
+/// The reader closed standard output, as `head` does. Counts as success.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output is closed")]
 pub struct OutputClosed;
 
-/// Writes the text. Much of it comes from other hosts: what would steer the terminal is not written.
+/// Writes the text, with control characters replaced: much of it comes from other hosts.
 pub fn print(text: &str) -> anyhow::Result<()> {
     print_as_is(&printable_lines(text))
 }
 
-/// Writes a text that is our own, or made printable already, with its colours.
+/// Writes text that is the agent's own or already printable, colors included.
 pub fn print_as_is(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -26,8 +26,7 @@ pub fn print_as_is(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// One problem on standard error, made printable. Where nobody reads it, it is left out: `agent … 2>&1 | head` is no
-/// fault.
+/// Writes one problem to standard error, made printable. A closed standard error is not a failure.
 pub fn print_error(problem: impl Display) {
     let problem = printable_lines(&problem.to_string());
     let _ = writeln!(io::stderr(), "agent: {problem}");

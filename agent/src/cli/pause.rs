@@ -8,66 +8,68 @@ use crate::{
 };
 use std::process::ExitCode;
 
-/// Stop the vendor's requests; the tunnel and the status stay
+/// Refuse the vendor's requests while the tunnel stays up
 ///
-/// Until `agent resume` the vendor gets 503 with Retry-After, also after a restart. Requests under way finish.
+/// Until `agent resume`, the vendor gets 503 with Retry-After, even after a restart. Requests in progress finish.
 #[derive(clap::Args)]
 pub struct PauseArgs {
-    /// Name of one forward [default: all]
+    /// Pause only this forward [default: all]
     forward: Option<String>,
-    /// Why, for log and status; the vendor is not told. At most 200 characters
+    /// Reason for log and status, at most 200 characters; not sent to the vendor
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
 }
 
-/// Let the vendor's requests pass again after `agent pause`
+/// Accept the vendor's requests again after `agent pause`
 #[derive(clap::Args)]
 pub struct ResumeArgs {
-    /// Name of one forward [default: all, each of them]
+    /// Resume only this forward [default: all]
     forward: Option<String>,
 }
 
-/// Asks the running agent.
+/// Runs `agent pause`.
 pub fn pause(args: PauseArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
-    let order = PauseRequest {
+    let request = PauseRequest {
         forward: args.forward,
         reason: args.reason,
     };
-    ask(sources, &order, async |client| client.pause(&order).await)?;
+    ask(sources, &request, async |client| {
+        client.pause(&request).await
+    })?;
     print(&format!(
-        "paused {}: the vendor gets 503 until agent resume; requests that have begun finish\n",
-        which(&order)
+        "paused {}: the vendor gets 503 until agent resume; requests in progress finish\n",
+        which(&request)
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the running agent.
+/// Runs `agent resume`; prints whether anything was paused.
 pub fn resume(args: ResumeArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
-    let order = PauseRequest {
+    let request = PauseRequest {
         forward: args.forward,
         reason: None,
     };
-    let was_paused = ask(sources, &order, async |client| {
+    let was_paused = ask(sources, &request, async |client| {
         let before = client.status().await?;
-        client.resume(&order).await?;
-        let named = |name: &str| order.forward.as_deref().is_none_or(|one| one == name);
+        client.resume(&request).await?;
+        let named = |name: &str| request.forward.as_deref().is_none_or(|one| one == name);
         let mut forwards = before.forwards.iter().filter(|f| named(&f.name));
         Ok(forwards.any(|forward| forward.paused.is_some()))
     })?;
     print(&match was_paused {
-        true => format!("resumed {}: requests pass again\n", which(&order)),
+        true => format!("resumed {}: requests pass again\n", which(&request)),
         false => String::from("nothing was paused: requests pass\n"),
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn which(order: &PauseRequest) -> &str {
-    order.forward.as_deref().unwrap_or("all forwards")
+fn which(request: &PauseRequest) -> &str {
+    request.forward.as_deref().unwrap_or("all forwards")
 }
 
 fn ask<T>(
     sources: &ConfigSources,
-    order: &PauseRequest,
+    request: &PauseRequest,
     asked: impl AsyncFnOnce(&AgentClient) -> Result<T, AgentClientError>,
 ) -> anyhow::Result<T> {
     let client = AgentClient::new(&runtime_dir(sources));
@@ -76,7 +78,7 @@ fn ask<T>(
         .build()?;
     let asked = runtime.block_on(asked(&client));
     asked.map_err(|error| {
-        runtime.block_on(exit::of_forward(&client, order.forward.as_deref(), error))
+        runtime.block_on(exit::of_forward(&client, request.forward.as_deref(), error))
     })
 }
 

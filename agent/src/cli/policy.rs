@@ -11,7 +11,7 @@ use clap::Subcommand;
 use http::Method;
 use std::{ffi::OsString, os::unix::ffi::OsStrExt, process::ExitCode};
 
-/// Look at what the vendor may do
+/// Show what the vendor may do
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -20,20 +20,20 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum PolicyCommand {
-    /// Say whether a request would be allowed, which rule decides, and why
+    /// Show whether a request would be allowed, which rule decides, and why
     ///
-    /// Asks every judge that the running agent asks, except for headers and body. Sends nothing. Ends with exit code 0 if
-    /// the request is allowed, 1 if it is refused.
+    /// Applies every check of the running agent, except those of headers and body. Sends nothing. Exit codes: 0 allowed, 1
+    /// refused.
     Explain(ExplainArgs),
 }
 
 #[derive(clap::Args)]
 struct ExplainArgs {
-    /// HTTP method, as on the wire: GET, POST
+    /// HTTP method: GET, POST
     method: Method,
-    /// Path, and query if any, as the vendor would call it: /jira/rest/api/2/issue. Jira's context path may be left out
+    /// Path and query as the vendor calls it: /jira/rest/api/2/issue. Jira's context path may be omitted
     target: OsString,
-    /// Which forward is meant, where there are several
+    /// Forward whose policy to apply; required if there are several
     #[arg(long, value_name = "NAME")]
     forward: Option<String>,
 }
@@ -44,12 +44,12 @@ pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let (config, _) = Config::load_to_show(sources)?;
     let forward = choose(&config.forwards, asked.forward.as_deref())?;
     let policy = CompiledPolicy::new(&forward.policy)?;
-    let judges = DryRun {
+    let dry_run = DryRun {
         policy: &policy,
         auth: &forward.auth,
         max_head: forward.http.max_head,
     };
-    let explanation = judges.explain(&asked.method, asked.target.as_bytes());
+    let explanation = dry_run.explain(&asked.method, asked.target.as_bytes());
     print(&format!("{explanation}\n"))?;
     Ok(match explanation.decision {
         PolicyDecision::Allow { .. } => ExitCode::SUCCESS,
@@ -71,7 +71,7 @@ fn choose<'a>(
         Some(name) => match forwards.iter().find(|forward| &*forward.name == name) {
             Some(forward) if with_policy(&forward) => Ok(forward),
             Some(_) => Err(UsageError(format!(
-                "forward {name:?} leads to tcp://, where bytes are forwarded as they are and no policy decides"
+                "forward {name:?} leads to tcp:// and has no policy"
             ))),
             None => Err(UsageError(format!(
                 "no forward is named {name:?}; there are: {}",

@@ -10,14 +10,14 @@ use crate::{
 };
 use std::process::ExitCode;
 
-/// Let the running agent take over a changed configuration, without losing a request
+/// Apply a changed configuration without losing a request
 ///
-/// Says what has changed. A configuration that cannot be used is refused with exit code 78, and the previous one stays in force.
-/// What systemctl reload does.
+/// Prints what changed. If the configuration is invalid, exits with 78, and the agent keeps the previous one. Does the
+/// same as systemctl reload.
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// Asks the running agent.
+/// Asks the running agent to reload.
 pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let client = AgentClient::new(&runtime_dir(sources));
     let changes = tokio::runtime::Builder::new_current_thread()

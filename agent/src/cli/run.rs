@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// Runs until it is told to stop.
+/// Runs the service until SIGTERM or SIGINT.
 pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     let (log, _flush) = telemetry::set_up(&config.log)?;
@@ -23,18 +23,18 @@ pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
         tokio::spawn(telemetry::signals(log.clone()));
         service::run(config, sources.clone(), log).await
     });
-    end(runtime);
+    shut_down(runtime);
     ran?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A read of a disk that hangs must not hold up the end until systemd kills.
-fn end(runtime: Runtime) {
-    runtime.shutdown_timeout(LAST_TASKS);
+/// A disk read that hangs must not delay the exit until systemd kills the process.
+fn shut_down(runtime: Runtime) {
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
 }
 
-/// What still runs on the runtime has been drained before.
-const LAST_TASKS: Duration = Duration::from_secs(1);
+/// The service has drained everything that matters before.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -52,7 +52,7 @@ mod tests {
             let _ = hangs.recv();
         });
         begins.recv().unwrap();
-        end(runtime);
+        shut_down(runtime);
         // Nothing else would have ended it.
         drop(release);
     }

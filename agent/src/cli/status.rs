@@ -15,19 +15,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Show what is proven right now: network, tunnel, Jira and login
+/// Show which layers are proven to work right now: network, tunnel, Jira, login
 ///
-/// Ends with exit code 0 if every layer is proven, 1 if the service is degraded, 2 if no request can pass,
-/// 3 if the agent is not running.
+/// Exit codes: 0 every layer is proven, 1 degraded, 2 no request can pass, 3 the agent is not running.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Print the JSON document that docs/status.schema.json describes
+    /// Print JSON; docs/status.schema.json describes it
     #[arg(long)]
     json: bool,
-    /// Print again every two seconds, with what has come through meanwhile, until interrupted
+    /// Refresh every two seconds and show traffic rates, until interrupted
     #[arg(long)]
     watch: bool,
-    /// Print the JSON schema of --json and end
+    /// Print the JSON schema of --json
     #[arg(long, hide = true)]
     schema: bool,
 }
@@ -43,7 +42,7 @@ impl Args {
     }
 }
 
-/// Asks the running agent.
+/// Queries the running agent, once or again and again.
 pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     if args.schema {
         print(&schema())?;
@@ -67,8 +66,8 @@ pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
             })?;
             let report = answer.as_ref().ok().map(StatusReport::printable);
             show(answer, &args, sources)?;
-            if let (Some((then, former)), Some(now), false) = (&before, &report, args.json)
-                && let Some(rates) = render_rates(former, now, asked.duration_since(*then))
+            if let (Some((then, earlier)), Some(now), false) = (&before, &report, args.json)
+                && let Some(rates) = render_rates(earlier, now, asked.duration_since(*then))
             {
                 print_as_is(&rates)?;
             }
@@ -92,7 +91,7 @@ fn show(
             exit::report_client_error(&error, sources);
             Ok(exit::NOT_RUNNING.into())
         }
-        // Something runs and does not answer: that is no service.
+        // An agent that runs without answering serves nothing.
         Err(error) => {
             print_error(error);
             Ok(OverallState::Down.exit_code().into())
@@ -118,11 +117,11 @@ fn terminal_width() -> Option<usize> {
         .is_terminal()
         .then(|| rustix::termios::tcgetwinsize(&out));
     let columns = size?.ok()?.ws_col;
-    (columns >= NARROWEST).then_some(usize::from(columns))
+    (columns >= MIN_COLUMNS).then_some(usize::from(columns))
 }
 
-/// Columns. Below it nothing could be read either way.
-const NARROWEST: u16 = 40;
+/// Columns. Wrapping to fewer would not be readable.
+const MIN_COLUMNS: u16 = 40;
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Cursor home, clear the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";

@@ -12,40 +12,40 @@ use std::{
     process::ExitCode,
 };
 
-/// Pack what a person who helps from afar needs to see into one archive, without secrets
+/// Collect what support needs into one archive, without secrets
 ///
-/// Versions, configuration, status, check, metrics, the newest log and audit lines, state of the unit, rights of the
-/// files. What would be in it is shown first, with sizes, and nothing is written before you agree. It is sent nowhere.
+/// Contains versions, configuration, status, check, metrics, recent log and audit lines, unit state and file permissions.
+/// The command lists the contents and asks before it writes. It sends nothing.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where to write it [default: jira-tunnel-agent-support-HOST-TIME.tar.gz in this folder]
+    /// Archive to write [default: jira-tunnel-agent-support-HOST-TIME.tar.gz in this folder]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write it without asking
+    /// Write the archive without asking
     #[arg(long, conflicts_with = "list")]
     yes: bool,
-    /// Only show what would be in it
+    /// List the contents without writing the archive
     #[arg(long)]
     list: bool,
-    /// Check also where no agent is running; each login is sent to Jira once
+    /// Run the check even if no agent is running; sends each credential to Jira once
     #[arg(long)]
     check: bool,
-    /// Systemd unit whose journal and state are looked at
+    /// Systemd unit whose journal and state to collect
     #[arg(long, value_name = "NAME", default_value = "jira-tunnel-agent", value_parser = unit)]
     unit: String,
-    /// File with the agent's log, where it does not go to the journal
+    /// The agent's log file, if it does not log to the journal
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
 }
 
-/// Gathers, shows, asks, writes.
+/// Gathers the parts, lists them, asks, and writes the archive.
 pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let asks = !args.yes && !args.list;
     if asks && !io::stdin().is_terminal() {
-        let text = "nobody is there to agree; say --yes to write the archive, or --list to see what would be in it";
+        let text = "not a terminal: pass --yes to write the archive, or --list to preview it";
         return Err(UsageError(text.to_owned()).into());
     }
-    let choice = BundleOptions {
+    let options = BundleOptions {
         unit: args.unit,
         log_file: args.log_file,
         check: args.check,
@@ -53,8 +53,8 @@ pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let bundle = runtime.block_on(support_bundle::gather(&choice, sources));
-    // A read of a disk that hangs is not waited for.
+    let bundle = runtime.block_on(support_bundle::gather(&options, sources));
+    // Does not wait for a disk read that hangs.
     runtime.shutdown_background();
     let bundle = bundle?;
     print(&table(&bundle))?;
@@ -70,7 +70,7 @@ pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     }
     let size = support_bundle::write(&bundle, &path)?;
     print(&format!(
-        "Written: {} ({size} bytes), readable by you alone and sent nowhere.\nTo read it before you pass it on: tar -xzf {}\n",
+        "Wrote {} ({size} bytes), readable only by you. Nothing was sent.\nTo review it before you share it: tar -xzf {}\n",
         path.display(),
         path.display()
     ))?;
@@ -83,21 +83,21 @@ fn table(bundle: &SupportBundle) -> String {
         // Writing to a string cannot fail.
         let _ = match &part.content {
             PartContent::Text {
-                text: held,
+                text: content,
                 cut,
                 removed,
             } => {
                 let mut notes = String::new();
                 if *cut {
-                    notes += "; cut to fit";
+                    notes += "; truncated";
                 }
                 if *removed > 0 {
-                    notes += &format!("; {removed} secrets taken out");
+                    notes += &format!("; {removed} secrets removed");
                 }
                 writeln!(
                     text,
                     "{:>9}  {:18} {}{notes}",
-                    held.len(),
+                    content.len(),
                     part.name,
                     part.what
                 )
@@ -117,11 +117,11 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-/// It becomes an argument of systemctl, which takes a leading dash for an option and a star for many units.
+/// It becomes an argument of systemctl, to which a leading dash is an option and a star means many units.
 fn unit(name: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     match !name.is_empty() && !name.starts_with('-') && name.chars().all(allowed) {
         true => Ok(name.to_owned()),
-        false => Err("not the name of one unit".to_owned()),
+        false => Err("not a unit name".to_owned()),
     }
 }

@@ -7,20 +7,20 @@ use std::{
     process::ExitCode,
 };
 
-/// Compare the installed files with what the package says: content, mode, owner
+/// Compare the installed files with the package: content, mode, owner
 ///
-/// Needs neither dpkg nor rpm. Changed configuration is told and is no fault. The manifest lies on the same disk: this
-/// shows accidents, not an attacker, who could change both; `--manifest` takes one from elsewhere. Ends with exit code
-/// 0 if all is as packaged, 1 if something differs, 2 if that cannot be told.
+/// Needs neither dpkg nor rpm. Changed configuration is reported but is not a fault. The manifest is on the same disk, so
+/// this finds accidents, not an attacker who changes both; use --manifest with a copy from elsewhere. Exit codes: 0 as
+/// packaged, 1 differences, 2 cannot be determined.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Print a JSON document
+    /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Compare with this manifest [default: /usr/lib/jira-tunnel-agent/manifest.json below the root]
+    /// Manifest to compare with [default: /usr/lib/jira-tunnel-agent/manifest.json below --root]
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Look at the system below this folder, such as a mounted image
+    /// Verify the system below this folder, such as a mounted image
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
 }
@@ -44,7 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(report.exit_code().into())
 }
 
-/// Who verifies with a program of their own build has not verified that one.
+/// A program that is not the installed one has not verified itself.
 fn other_program(root: &Path) -> String {
     let installed = Path::new("/usr/bin/agent");
     match std::env::current_exe() {

@@ -14,10 +14,10 @@ use crate::{
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 
-/// What stands in for a configuration.
+/// The flags that replace a configuration.
 #[derive(clap::Args, Default)]
 pub struct TokenArgs {
-    /// With --firewall: the vendor's token, - for standard input; its gateways are tried, its secret is not used
+    /// With --firewall: the vendor's token (- for standard input); tests its gateways without using its secret
     #[arg(
         long,
         value_name = "FILE",
@@ -25,21 +25,21 @@ pub struct TokenArgs {
         conflicts_with = "forward"
     )]
     pub token_file: Option<PathBuf>,
-    /// With --token-file: proxy that leads to the gateway, http://host:port or socks5://host:port
+    /// With --token-file: proxy to the gateways, http://host:port or socks5://host:port
     #[arg(long, value_name = "URL", requires = "token_file")]
     proxy: Option<String>,
-    /// With --proxy: user name there
+    /// With --proxy: user name for the proxy
     #[arg(long, value_name = "NAME", requires_all = ["proxy", "proxy_password_file"])]
     proxy_user: Option<String>,
-    /// With --proxy: file with the password there
+    /// With --proxy: file that holds the proxy password
     #[arg(long, value_name = "FILE", requires = "proxy_user")]
     proxy_password_file: Option<PathBuf>,
-    /// With --token-file: PEM file with the authority of tls:// gateways, where the system does not know it
+    /// With --token-file: PEM file with the CA of tls:// gateways, if the system does not trust it
     #[arg(long, value_name = "FILE", requires = "token_file")]
     gateway_ca_file: Option<PathBuf>,
 }
 
-/// Reads the token and goes to its gateways.
+/// Reads the token and tests the way to its gateways, without logging in.
 pub async fn check(file: &Path, args: &TokenArgs) -> anyhow::Result<CheckReport> {
     let token = EnrollmentToken::parse(&token_in(file)?)?;
     let egress = Egress::new(proxy(args)?, &[], tls(&token, args)?);
@@ -65,7 +65,7 @@ fn proxy(args: &TokenArgs) -> anyhow::Result<Option<ProxyServer>> {
         return Ok(None);
     };
     let proxy = ProxyServer::parse(url).map_err(|error| UsageError(format!("--proxy: {error}")))?;
-    let login = match (&args.proxy_user, &args.proxy_password_file) {
+    let credential = match (&args.proxy_user, &args.proxy_password_file) {
         (Some(username), Some(file)) => Some(ProxyCredential {
             username: username.clone(),
             password: PasswordSource::File(SecretFile::new(file)),
@@ -73,7 +73,7 @@ fn proxy(args: &TokenArgs) -> anyhow::Result<Option<ProxyServer>> {
         _ => None,
     };
     Ok(Some(ProxyServer {
-        credential: login,
+        credential,
         ..proxy
     }))
 }
@@ -82,7 +82,7 @@ fn tls(token: &EnrollmentToken, args: &TokenArgs) -> anyhow::Result<Option<rustl
     if !token.gateways.iter().any(|gateway| gateway.tls) {
         return Ok(None);
     }
-    let authorities = match &args.gateway_ca_file {
+    let ca_certificates = match &args.gateway_ca_file {
         Some(file) => {
             let named = || file.display().to_string();
             let text = std::fs::read(file).with_context(named)?;
@@ -90,5 +90,5 @@ fn tls(token: &EnrollmentToken, args: &TokenArgs) -> anyhow::Result<Option<rustl
         }
         None => None,
     };
-    Ok(Some(gateway_config(authorities)?))
+    Ok(Some(gateway_config(ca_certificates)?))
 }

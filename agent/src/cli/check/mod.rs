@@ -1,4 +1,4 @@
-//! `agent check`; `invited` is what it does with a vendor's token, before there is a configuration.
+//! `agent check`; `invited` checks a vendor's token before there is a configuration.
 
 mod invited;
 
@@ -15,35 +15,36 @@ use crate::{
 };
 use std::{process::ExitCode, sync::Arc};
 
-/// Check every hop in order and say what is wrong, why, and what to do
+/// Test every hop in order and report what fails, why, and what to do
 ///
-/// Where the agent runs, it takes the steps itself: with its own rights, its running configuration, and without trying a
-/// credential that was refused. Where it does not, the command logs in to each gateway once, asks for the forwards and
-/// gives them back. Ends with exit code 0 if all is well, 1 if something will go wrong or could be better, 2 if something
-/// does not work, 3 if the running agent may not be asked by this user, 77 if none runs and this user may not read its
-/// secrets, 78 if the configuration cannot be used.
+/// If the agent is running, it tests with its own permissions and configuration, and never retries a credential that
+/// Jira rejected. Otherwise the command logs in to each gateway once, requests the forwards, and releases them again.
+///
+/// Exit codes: 0 no problem, 1 warnings, 2 something does not work, 3 this user may not query the running agent, 77 no
+/// agent is running and this user may not read its secrets, 78 the configuration is invalid.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only this forward
+    /// Check only this forward
     forward: Option<String>,
-    /// Print the JSON document that docs/check.schema.json describes
+    /// Print JSON; docs/check.schema.json describes it
     #[arg(long)]
     json: bool,
-    /// Print what the network team must let out; with --token-file, before there is a configuration
+    /// Print the outbound rules to request from the network team
     ///
-    /// With a configuration no step is taken. With --token-file the gateways of the vendor's token are reached as far as
-    /// their host keys: name, TCP, proxy, TLS, SSH greeting. Nothing logs in, and nothing of the token is used up.
+    /// Works before enrollment with --token-file: the command then also tests each gateway of the vendor's token up to its
+    /// host key (DNS, TCP, proxy, TLS, SSH banner). It does not log in and does not use up the token. Without
+    /// --token-file it connects to nothing.
     #[arg(long)]
     firewall: bool,
     #[command(flatten)]
     token: invited::TokenArgs,
-    /// Print the JSON schema of --json and end
+    /// Print the JSON schema of --json
     #[arg(long, hide = true)]
     schema: bool,
 }
 
 impl Args {
-    /// Every forward, as a table.
+    /// Arguments that check every forward and print a table.
     pub fn all() -> Self {
         Self {
             forward: None,
@@ -55,12 +56,12 @@ impl Args {
     }
 }
 
-/// Checks.
+/// Runs `agent check`; the exit code is the verdict.
 pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     check_all(&args, sources).map(Into::into)
 }
 
-/// Checks, and gives the exit code.
+/// Runs the check for another command, such as `agent enroll`, and returns the exit code.
 pub fn check_all(args: &Args, sources: &ConfigSources) -> anyhow::Result<u8> {
     if args.schema {
         print(&check::schema())?;
@@ -116,13 +117,13 @@ pub fn check_all(args: &Args, sources: &ConfigSources) -> anyhow::Result<u8> {
             _ => return Err(error),
         },
     };
-    // A read of a disk that hangs is not waited for.
+    // Does not wait for a disk read that hangs.
     runtime.shutdown_background();
     show(&report, args.json)?;
     Ok(report.exit_code())
 }
 
-/// All steps, taken by the agent that runs: by its own rights, whatever lies on the disk meanwhile.
+/// All steps, run inside the agent: with its own permissions, whatever the files say by now.
 async fn in_agent(client: &AgentClient, name: Option<&str>) -> anyhow::Result<Vec<CheckStep>> {
     let running = client.status().await?;
     let names: Vec<_> = running
@@ -138,9 +139,9 @@ async fn in_agent(client: &AgentClient, name: Option<&str>) -> anyhow::Result<Ve
     Ok(steps)
 }
 
-/// What the agent has found, beside what it would read at the next reload.
+/// The agent's steps, preceded by what the next reload would read.
 async fn add_file_changes(
-    taken: Vec<CheckStep>,
+    running: Vec<CheckStep>,
     name: Option<&str>,
     sources: &ConfigSources,
 ) -> CheckReport {
@@ -154,7 +155,7 @@ async fn add_file_changes(
             (check::refused_change(&problems), Vec::new())
         }
     };
-    steps.extend(taken);
+    steps.extend(running);
     CheckReport::new(steps, rules)
 }
 
@@ -169,7 +170,7 @@ async fn without_agent(config: &Config, chosen: &[&str], name: Option<&str>) -> 
 /// Why a check without a running agent cannot be made.
 enum StandaloneCheckError {
     Problems(ConfigProblems),
-    /// Nothing is wrong but that this user may not read the secrets, which is as it should be.
+    /// The configuration is valid, but this user may not read the secrets, as intended.
     Secrets,
 }
 
@@ -184,7 +185,7 @@ fn load(sources: &ConfigSources) -> Result<Config, StandaloneCheckError> {
     }
 }
 
-/// Nobody else uses the credentials now.
+/// No agent is running, so that these credentials are not in use elsewhere.
 async fn run_standalone(config: &Config, chosen: &[&ForwardConfig]) -> Vec<CheckStep> {
     let new = |forward: &&ForwardConfig| forward.new_auth(Arc::default());
     let logins: Vec<_> = chosen.iter().map(new).collect();
@@ -233,4 +234,4 @@ fn show(report: &CheckReport, json: bool) -> anyhow::Result<()> {
     })
 }
 
-const AGENT_USER_ONLY: &str = "no agent is running here, and this user may not read its secrets, which is as it should be; run the check as root: sudo agent check";
+const AGENT_USER_ONLY: &str = "no agent is running, and this user may not read its secrets (as intended); run as root: sudo agent check";
