@@ -1,7 +1,7 @@
-//! Whether the administrator has stopped the vendor's requests, as a whole or by forward, and since when.
+//! Whether the administrator has paused the vendor's requests, for all forwards or for some, and since when.
 //!
-//! What is paused stays paused over a restart (`store`), and a state that cannot be read means paused: only a person
-//! lets the vendor in again.
+//! A pause survives a restart (`store`). A state that cannot be read means paused: only a person may let the vendor in
+//! again.
 
 mod store;
 
@@ -16,17 +16,17 @@ use std::{
 use store::PauseStore;
 use tokio::time::timeout;
 
-/// That the vendor's requests are stopped, and what is known of why.
+/// A pause of the vendor's requests: since when, why, and by whom.
 #[derive(
     Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 #[schemars(rename = "Pause")]
 pub struct PauseRecord {
-    /// Since when, RFC 3339, UTC.
+    /// When the pause began, RFC 3339, UTC.
     pub since: String,
-    /// Why, in the words of whoever asked for it.
+    /// Why, as given with `agent pause --reason`.
     pub reason: Option<String>,
-    /// User id of whoever asked, as the kernel told it; absent where the agent paused by itself.
+    /// User id of the caller, from the kernel; absent if the agent paused by itself.
     pub by_uid: Option<u32>,
 }
 
@@ -40,36 +40,36 @@ pub struct PauseRequest {
     pub reason: Option<String>,
 }
 
-/// Why a pause could not be begun, or not be ended.
+/// Why a pause could not be started, saved or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseError {
-    /// The text for `reason`.
+    /// The reason is empty, too long, or not one line.
     #[error("{0}")]
     Reason(String),
-    /// Everything is paused, so that one forward cannot be let go by its own.
+    /// All forwards are paused, so that one cannot be resumed alone.
     #[error(
-        "all forwards are paused; `agent resume` without a name lets all of them go, then pause the others by name"
+        "all forwards are paused; run `agent resume` without a name, then pause the others by name"
     )]
     AllPaused,
-    /// It is paused, but would not be after a restart.
-    #[error("paused, but a restart would forget it: {0}")]
+    /// It is paused, but a restart would lose the pause.
+    #[error("paused, but a restart would lose the pause: {0}")]
     NotSaved(PauseStoreError),
     /// It is still paused.
     #[error("still paused: {0}")]
     NotResumed(PauseStoreError),
 }
 
-/// What is paused. Asked by every request; clones are the same.
+/// What is paused. Every request reads it; clones share the state.
 #[derive(Clone, Default)]
 pub struct PauseRegistry {
     active: Arc<RwLock<ActivePauses>>,
-    /// None: nothing is kept (tests).
+    /// `None`: nothing is saved (tests).
     store: Option<PauseStore>,
-    /// One change at a time; goes along to the disk, so that a slow write is not overtaken by a later one.
+    /// One change at a time, held until it is on the disk, so that a later write cannot overtake a slow one.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// All pauses, as they lie on the disk.
+/// All pauses, as they are saved on the disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct ActivePauses {
     all: Option<PauseRecord>,
@@ -77,14 +77,14 @@ struct ActivePauses {
 }
 
 impl PauseRegistry {
-    /// What `state_dir` says. Blocks on the disk. A file that cannot be read pauses everything.
+    /// Reads the pauses in `state_dir`. Blocks on the disk. A file that cannot be read pauses everything.
     pub fn load(state_dir: &Path) -> Self {
         let store = PauseStore::new(state_dir);
-        let held = store.read().unwrap_or_else(|error| {
+        let active = store.read().unwrap_or_else(|error| {
             tracing::error!(
                 %error,
-                remedy = "agent resume, if nothing was to be paused",
-                "all forwards are paused, since it cannot be known what was paused"
+                remedy = "if nothing should be paused: agent resume",
+                "all forwards are paused, because the saved pauses cannot be read"
             );
             ActivePauses {
                 all: Some(PauseRecord {
@@ -95,49 +95,54 @@ impl PauseRegistry {
                 ..ActivePauses::default()
             }
         });
-        for (forward, pause) in &held.forwards {
+        for (forward, pause) in &active.forwards {
             tracing::warn!(
                 forward,
                 since = pause.since,
                 reason = pause.reason,
-                "still paused"
+                "still paused; to resume: agent resume"
             );
         }
-        if let Some(pause) = &held.all {
+        if let Some(pause) = &active.all {
             tracing::warn!(
                 since = pause.since,
                 reason = pause.reason,
-                "all forwards are still paused"
+                "all forwards are still paused; to resume: agent resume"
             );
         }
         Self {
-            active: Arc::new(RwLock::new(held)),
+            active: Arc::new(RwLock::new(active)),
             store: Some(store),
             changing: Arc::default(),
         }
     }
 
-    /// Whether requests of this forward are stopped.
+    /// The pause of this forward, if there is one.
     pub fn of(&self, forward: &str) -> Option<PauseRecord> {
-        let held = self.read();
-        held.all
+        let active = self.read();
+        active
+            .all
             .as_ref()
-            .or_else(|| held.forwards.get(forward))
+            .or_else(|| active.forwards.get(forward))
             .cloned()
     }
 
-    /// Stops the requests of one forward or of all. They are stopped even where it cannot be kept.
-    pub async fn pause(&self, order: PauseRequest, by_uid: Option<u32>) -> Result<(), PauseError> {
-        if let Some(reason) = &order.reason {
+    /// Pauses one forward or all. They are paused even if that cannot be saved.
+    pub async fn pause(
+        &self,
+        request: PauseRequest,
+        by_uid: Option<u32>,
+    ) -> Result<(), PauseError> {
+        if let Some(reason) = &request.reason {
             check_reason(reason).map_err(PauseError::Reason)?;
         }
         let changing = self.lock_changes().await.map_err(PauseError::NotSaved);
         let pause = PauseRecord {
             since: now(),
-            reason: order.reason,
+            reason: request.reason,
             by_uid,
         };
-        let (forward, reason) = (order.forward.as_deref(), pause.reason.as_deref());
+        let (forward, reason) = (request.forward.as_deref(), pause.reason.as_deref());
         tracing::warn!(
             forward,
             reason,
@@ -149,64 +154,64 @@ impl PauseRegistry {
                 "all forwards are paused"
             }
         );
-        let next = self.change(|held| match &order.forward {
+        let next = self.change(|active| match &request.forward {
             Some(forward) => {
-                held.forwards.insert(forward.clone(), pause);
+                active.forwards.insert(forward.clone(), pause);
             }
-            None => held.all = Some(pause),
+            None => active.all = Some(pause),
         });
-        // Stopped before the turn is looked at: a disk that hangs is no reason to let requests pass.
+        // Paused before the lock is checked: a disk that hangs is no reason to let requests pass.
         self.save(next, changing?, || {})
             .await
             .map_err(PauseError::NotSaved)
     }
 
-    /// Lets the requests of one forward pass again, or all of them. They pass once that is on the disk.
+    /// Resumes one forward or all. Requests pass once that is saved.
     pub async fn resume(
         &self,
-        order: &PauseRequest,
+        request: &PauseRequest,
         by_uid: Option<u32>,
     ) -> Result<(), PauseError> {
         let changing = self.lock_changes().await.map_err(PauseError::NotResumed)?;
         let mut next = self.read().clone();
-        match &order.forward {
+        match &request.forward {
             Some(_) if next.all.is_some() => return Err(PauseError::AllPaused),
             Some(forward) => {
                 next.forwards.remove(forward);
             }
             None => next = ActivePauses::default(),
         }
-        let (pauses, forward, after) = (self.clone(), order.forward.clone(), next.clone());
-        let let_go = move || {
-            pauses.change(|held| *held = after);
+        let (pauses, forward, after) = (self.clone(), request.forward.clone(), next.clone());
+        let resume = move || {
+            pauses.change(|active| *active = after);
             tracing::warn!(forward, by_uid, "resumed: the vendor's requests pass again");
         };
-        self.save(next, changing, let_go)
+        self.save(next, changing, resume)
             .await
             .map_err(PauseError::NotResumed)
     }
 
     async fn lock_changes(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, PauseStoreError> {
-        let turn = Arc::clone(&self.changing).lock_owned();
-        timeout(DISK_TIMEOUT, turn)
+        let guard = Arc::clone(&self.changing).lock_owned();
+        timeout(DISK_TIMEOUT, guard)
             .await
             .map_err(|_| PauseStoreError::Hangs)
     }
 
-    /// Writes `next`, then does `kept`, both also where the caller no longer waits.
+    /// Writes `next`, then calls `on_saved`; both happen even if the caller no longer waits.
     async fn save(
         &self,
         next: ActivePauses,
         changing: tokio::sync::OwnedMutexGuard<()>,
-        kept: impl FnOnce() + Send + 'static,
+        on_saved: impl FnOnce() + Send + 'static,
     ) -> Result<(), PauseStoreError> {
         let Some(store) = self.store.clone() else {
-            kept();
+            on_saved();
             return Ok(());
         };
         let written = tokio::task::spawn_blocking(move || {
             let _changing = changing;
-            store.write(&next).map(|()| kept())
+            store.write(&next).map(|()| on_saved())
         });
         match timeout(DISK_TIMEOUT, written).await {
             Ok(Ok(done)) => done,
@@ -216,12 +221,12 @@ impl PauseRegistry {
 
     fn change(&self, change: impl FnOnce(&mut ActivePauses)) -> ActivePauses {
         // A panic while this lock is held leaves a whole state behind.
-        let mut held = self
+        let mut active = self
             .active
             .write()
             .unwrap_or_else(|poison| poison.into_inner());
-        change(&mut held);
-        held.clone()
+        change(&mut active);
+        active.clone()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, ActivePauses> {
@@ -231,7 +236,7 @@ impl PauseRegistry {
     }
 }
 
-/// At most 200 characters on one line: it goes to log, status and disk.
+/// Checks that a reason is one line of at most 200 characters: it goes to log, status and disk.
 pub fn check_reason(reason: &str) -> Result<(), String> {
     match reason.chars().count() {
         0 => Err("the reason is empty; leave --reason out".to_owned()),
@@ -240,7 +245,7 @@ pub fn check_reason(reason: &str) -> Result<(), String> {
         }
         1..=MAX_REASON => Ok(()),
         long => Err(format!(
-            "the reason has {long} characters; at most {MAX_REASON} are kept"
+            "the reason has {long} characters; the limit is {MAX_REASON}"
         )),
     }
 }
@@ -249,9 +254,9 @@ fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-/// Characters. A sentence and a ticket number.
+/// Characters: enough for a sentence and a ticket number.
 const MAX_REASON: usize = 200;
-/// Two fsyncs take milliseconds; whoever asks waits five seconds for an answer.
+/// Two fsyncs take milliseconds; the command waits five seconds for an answer.
 const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The file that keeps pauses over a restart: `pause.json` in the state folder.
+//! The file that saves pauses across restarts: `pause.json` in the state folder.
 
 use super::{ActivePauses, PauseRecord};
 use crate::disk::{DiskReserve, is_full};
@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where pauses are kept.
+/// Reads and writes `pause.json`.
 #[derive(Clone, Debug)]
 pub(super) struct PauseStore {
     folder: PathBuf,
@@ -18,8 +18,8 @@ pub(super) struct PauseStore {
 /// Why pauses could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseStoreError {
-    /// What is in the file is not what this version writes.
-    #[error("{} is not what this version of the agent writes", .0.display())]
+    /// This version does not understand the content of the file.
+    #[error("{} was not written by this version of the agent", .0.display())]
     Unknown(PathBuf),
     /// The operating system returned an error.
     #[error("{}: {error}; the state folder must be writable by the agent's user, and its disk not full", path.display())]
@@ -30,7 +30,7 @@ pub enum PauseStoreError {
         error: io::Error,
     },
     /// The disk does not answer.
-    #[error("the disk of the state folder does not answer; see the log for what comes of it")]
+    #[error("the disk of the state folder does not answer; the log shows the outcome")]
     Hangs,
 }
 
@@ -49,7 +49,7 @@ impl PauseStore {
         }
     }
 
-    /// Nothing is paused where there is no file.
+    /// Reads the pauses; there are none if there is no file.
     pub(super) fn read(&self) -> Result<ActivePauses, PauseStoreError> {
         let path = self.path();
         let text = match fs::read(&path) {
@@ -69,14 +69,14 @@ impl PauseStore {
         }
     }
 
-    /// When it returns, `held` is on the disk; after an error the old state or the new one is. On a full disk it has a
-    /// reserve.
-    pub(super) fn write(&self, held: &ActivePauses) -> Result<(), PauseStoreError> {
+    /// When it returns, `pauses` is on the disk; after an error, either the old or the new state is. A full disk has a
+    /// reserve for it.
+    pub(super) fn write(&self, pauses: &ActivePauses) -> Result<(), PauseStoreError> {
         let full = |error: &PauseStoreError| matches!(error, PauseStoreError::Io { error, .. } if is_full(error));
-        DiskReserve::of(&self.folder).save_using_reserve(full, || self.try_write(held))
+        DiskReserve::of(&self.folder).save_using_reserve(full, || self.try_write(pauses))
     }
 
-    fn try_write(&self, held: &ActivePauses) -> Result<(), PauseStoreError> {
+    fn try_write(&self, pauses: &ActivePauses) -> Result<(), PauseStoreError> {
         let path = self.path();
         let failed = |error| PauseStoreError::Io {
             path: path.clone(),
@@ -84,8 +84,8 @@ impl PauseStore {
         };
         let document = PauseDocument {
             version: VERSION,
-            all: held.all.clone(),
-            forwards: held.forwards.clone(),
+            all: pauses.all.clone(),
+            forwards: pauses.forwards.clone(),
         };
         let bytes = serde_json::to_vec(&document).map_err(|error| failed(error.into()))?;
         fs::create_dir_all(&self.folder).map_err(failed)?;

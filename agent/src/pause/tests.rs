@@ -2,7 +2,7 @@
 use super::*;
 use std::fs;
 
-fn order(forward: &str, reason: Option<&str>) -> PauseRequest {
+fn request(forward: &str, reason: Option<&str>) -> PauseRequest {
     PauseRequest {
         forward: (!forward.is_empty()).then(|| forward.to_owned()),
         reason: reason.map(str::to_owned),
@@ -16,7 +16,7 @@ async fn a_pause_outlives_the_process_and_so_does_its_end() {
     let pauses = PauseRegistry::load(&state);
     assert_eq!(pauses.of("jira"), None);
     pauses
-        .pause(order("jira", Some("CHG-7")), Some(1000))
+        .pause(request("jira", Some("CHG-7")), Some(1000))
         .await
         .unwrap();
     let next = PauseRegistry::load(&state);
@@ -25,7 +25,7 @@ async fn a_pause_outlives_the_process_and_so_does_its_end() {
     assert_eq!(pause.by_uid, Some(1000));
     assert!(humantime::parse_rfc3339(&pause.since).is_ok());
     assert_eq!(next.of("other"), None);
-    next.resume(&order("jira", None), None).await.unwrap();
+    next.resume(&request("jira", None), None).await.unwrap();
     assert_eq!(next.of("jira"), None);
     assert_eq!(PauseRegistry::load(&state).of("jira"), None);
 }
@@ -33,13 +33,13 @@ async fn a_pause_outlives_the_process_and_so_does_its_end() {
 #[tokio::test]
 async fn all_means_every_forward_and_only_all_ends_it() {
     let pauses = PauseRegistry::default();
-    pauses.pause(order("one", None), None).await.unwrap();
-    pauses.pause(order("", None), None).await.unwrap();
+    pauses.pause(request("one", None), None).await.unwrap();
+    pauses.pause(request("", None), None).await.unwrap();
     assert!(pauses.of("one").is_some() && pauses.of("not configured yet").is_some());
-    let one = pauses.resume(&order("one", None), None).await;
+    let one = pauses.resume(&request("one", None), None).await;
     assert!(matches!(one, Err(PauseError::AllPaused)));
     assert!(pauses.of("one").is_some());
-    pauses.resume(&order("", None), None).await.unwrap();
+    pauses.resume(&request("", None), None).await.unwrap();
     assert_eq!(pauses.of("one"), None);
 }
 
@@ -51,7 +51,7 @@ async fn a_state_that_cannot_be_read_pauses_everything_until_somebody_resumes() 
         let pauses = PauseRegistry::load(dir.path());
         let pause = pauses.of("jira").unwrap();
         assert!(pause.reason.unwrap().contains("pause.json"), "{text}");
-        pauses.resume(&order("", None), None).await.unwrap();
+        pauses.resume(&request("", None), None).await.unwrap();
         assert_eq!(PauseRegistry::load(dir.path()).of("jira"), None, "{text}");
     }
 }
@@ -63,10 +63,10 @@ async fn where_the_disk_refuses_it_stays_on_the_safe_side() {
     let state = dir.path().join("state");
     let pauses = PauseRegistry::load(&state);
     fs::write(&state, "").unwrap();
-    let kept = pauses.pause(order("", None), None).await;
-    assert!(matches!(kept, Err(PauseError::NotSaved(_))));
+    let saved = pauses.pause(request("", None), None).await;
+    assert!(matches!(saved, Err(PauseError::NotSaved(_))));
     assert!(pauses.of("jira").is_some());
-    let resumed = pauses.resume(&order("", None), None).await;
+    let resumed = pauses.resume(&request("", None), None).await;
     assert!(matches!(resumed, Err(PauseError::NotResumed(_))));
     assert!(pauses.of("jira").is_some());
 }
@@ -83,11 +83,11 @@ fn a_reason_is_one_short_line() {
 #[tokio::test]
 async fn a_reason_that_spoils_a_log_line_is_refused_whoever_sends_it() {
     let pauses = PauseRegistry::default();
-    let order = PauseRequest {
+    let request = PauseRequest {
         forward: None,
         reason: Some("two\nlines".into()),
     };
-    let refused = pauses.pause(order, None).await;
+    let refused = pauses.pause(request, None).await;
     assert!(matches!(refused, Err(PauseError::Reason(_))), "{refused:?}");
     assert_eq!(pauses.of("jira"), None);
 }

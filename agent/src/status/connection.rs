@@ -1,4 +1,4 @@
-//! What one SSH connection looks like from outside; part of the status document.
+//! One SSH connection in the status document.
 
 use super::LayerReport;
 use crate::tunnel::Hop;
@@ -9,17 +9,17 @@ use std::fmt;
 pub struct ConnectionView {
     /// Number of the connection, from 0.
     pub index: usize,
-    /// `host:port` of the gateway it is for right now; `tls://host:port` where SSH goes inside TLS.
+    /// Its current gateway: `host:port`, or `tls://host:port` for SSH inside TLS.
     pub gateway: String,
-    /// The proxy that leads there, `http://host:port` or `socks5://host:port`.
+    /// The proxy to the gateway, `http://host:port` or `socks5://host:port`.
     #[serde(default)]
     pub via: Option<String>,
-    /// Address of the gateway that the session stands with; absent behind a proxy, and without a session.
+    /// Address of the gateway that the session is connected to; absent behind a proxy, and without a session.
     #[serde(default)]
     pub address: Option<String>,
     /// SSH user name that the connection logs in with.
     pub user: String,
-    /// What it is doing.
+    /// What the connection is doing.
     pub phase: ConnectionPhase,
     /// Seconds in this phase.
     pub since_seconds: f64,
@@ -36,7 +36,7 @@ pub struct ConnectionView {
     pub failed_hop: Option<Hop>,
     /// Round-trip time of the last probe, milliseconds.
     pub rtt_ms: Option<f64>,
-    /// Sessions that this connection has had, the present one included.
+    /// Number of sessions so far, including the current one.
     pub generation: u64,
     /// `SHA256:…` of the host key that was verified.
     pub host_key: Option<String>,
@@ -53,14 +53,14 @@ pub struct ConnectionView {
     pub bytes_received: u64,
     /// Bytes sent on the wire in this session.
     pub bytes_sent: u64,
-    /// Bytes that wait for the kernel to take them.
+    /// Bytes that wait for the kernel to accept them.
     pub backlog: usize,
     /// Channels that this side had to close first; each costs memory until the session is replaced.
     pub closed_first: u64,
     /// Channels of this session that were reset because they were over a bound or their spool failed.
     #[serde(default)]
     pub channel_resets: u64,
-    /// The forwards that it asks for.
+    /// The forwards that it requests from the gateway.
     pub forwards: Vec<ForwardView>,
 }
 
@@ -79,7 +79,7 @@ pub enum ConnectionPhase {
     Standby,
     /// Waiting for the next attempt.
     Waiting,
-    /// Letting what is under way finish.
+    /// Waiting until requests in progress finish.
     Draining,
     /// Stopped: the agent is shutting down.
     Stopped,
@@ -103,12 +103,12 @@ impl fmt::Display for ConnectionPhase {
 pub struct ForwardView {
     /// Name of the `[[forward]]`.
     pub name: String,
-    /// What was asked of the gateway.
+    /// The address that was requested from the gateway.
     pub bind: String,
     /// How the gateway answered.
     pub state: ForwardState,
-    /// Where it was asked to listen, with the port that it chose, while bound. The protocol does not tell the address that
-    /// it really listens on: OpenSSH goes by GatewayPorts.
+    /// The requested address with the port that the gateway chose, while bound. The protocol does not report the address
+    /// that it really listens on; for OpenSSH, GatewayPorts decides.
     pub bound: Option<String>,
     /// Why it is not bound, or what is wrong while it is.
     pub cause: Option<String>,
@@ -122,11 +122,11 @@ pub struct ForwardView {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardState {
-    /// Not asked yet, or no answer yet.
+    /// Not requested yet, or not answered yet.
     Pending,
     /// The gateway listens for this forward.
     Bound,
-    /// Refused while another connection of this agent holds it: it is asked for again when that one ends.
+    /// Refused while another connection of this agent holds it; requested again when that one ends.
     Standby,
     /// Refused: the port is taken, or this user may not listen there.
     Refused,

@@ -1,4 +1,4 @@
-//! When credentials end, as status tells it.
+//! The expiry of credentials in the status document.
 
 use super::{LayerReport, LayerState};
 use crate::expiry::{
@@ -6,29 +6,29 @@ use crate::expiry::{
 };
 use std::time::SystemTime;
 
-/// One credential that the agent holds, and when it ends.
+/// One credential of the agent, and when it expires.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct CredentialReport {
     /// Name of the forward; absent for `[tunnel]`.
     pub forward: Option<String>,
     /// Which kind of credential it is.
     pub credential: CredentialKind,
-    /// When it ends, RFC 3339, UTC; absent where it has no end or that is not known.
+    /// When it expires, RFC 3339, UTC; absent if it never does or that is not known.
     pub expires: Option<String>,
-    /// Days left; negative once it has ended.
+    /// Days left, in tenths; negative once it has expired.
     pub days_left: Option<f64>,
-    /// Whether the agent renews it by itself.
+    /// Whether the agent renews it automatically.
     pub renewed_by_itself: bool,
-    /// How pressing it is to replace it.
+    /// How urgent it is to replace it.
     pub urgency: ExpiryUrgency,
-    /// All of it in one sentence.
+    /// The same in one sentence.
     pub summary: String,
-    /// What to do before it ends; present where it is pressing.
+    /// What to do before it expires; present while it is urgent.
     pub remedy: Option<String>,
 }
 
 impl CredentialReport {
-    /// What `credential` means at `now`.
+    /// The report of `credential` at `now`.
     pub fn new(credential: &TrackedCredential, now: SystemTime) -> Self {
         let TrackedCredential { forward, expiry } = credential;
         let end = match &expiry.end {
@@ -50,7 +50,7 @@ impl CredentialReport {
 }
 
 impl LayerReport {
-    /// A proven layer that something is wrong with all the same works, but not for long: degraded, with that as its cause.
+    /// Degrades a proven layer that still works but has a concern, which becomes its cause: cause, remedy, age in seconds.
     pub fn with_concern(self, concern: Option<(&str, &str, f64)>) -> Self {
         match (concern, self.state) {
             (Some((cause, remedy, since_seconds)), LayerState::Proven) => Self {
@@ -64,19 +64,18 @@ impl LayerReport {
         }
     }
 
-    /// A proven layer whose credential ends within a week, or has ended as far as is known, works but
-    /// not for long: degraded, so that monitoring by exit code hears of it while there is still time. A
-    /// longer warning leaves it proven.
+    /// Degrades a proven layer whose credential expires within a week, or has expired as far as is known, so that
+    /// monitoring by exit code notices in time. An earlier warning leaves it proven.
     pub fn with_expiries<'a>(
         self,
         expiries: impl IntoIterator<Item = &'a CredentialExpiry>,
         now: SystemTime,
     ) -> Self {
-        let pressing = expiries
+        let urgent = expiries
             .into_iter()
             .filter(|expiry| expiry.urgency(now) >= ExpiryUrgency::Within7Days)
             .max_by_key(|expiry| expiry.urgency(now));
-        match (pressing, self.state) {
+        match (urgent, self.state) {
             (Some(expiry), LayerState::Proven | LayerState::NotApplicable) => Self {
                 state: LayerState::Degraded,
                 cause: Some(expiry.sentence(now)),
@@ -88,7 +87,7 @@ impl LayerReport {
     }
 }
 
-/// Tenths of a day.
+/// Days, rounded down to tenths.
 fn days(end: SystemTime, now: SystemTime) -> f64 {
     let seconds = match end.duration_since(now) {
         Ok(left) => left.as_secs_f64(),

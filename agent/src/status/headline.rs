@@ -3,7 +3,7 @@
 use super::{LayerReport, LayerState, OverallState, StatusReport};
 use crate::printable::is_printable;
 
-/// Changes with the overall state and with its cause. One line, at most 200 characters.
+/// The overall state and its cause: one line of at most 200 characters.
 pub fn headline(report: &StatusReport) -> String {
     let word = match report.overall {
         OverallState::Proven => "proven",
@@ -11,11 +11,11 @@ pub fn headline(report: &StatusReport) -> String {
         OverallState::Down => "down",
     };
     let why = if report.agent.draining {
-        "draining, requests under way finish".to_owned()
+        "draining, requests in progress finish".to_owned()
     } else {
         why(report)
     };
-    // First, since the line is cut at its end.
+    // First, since a long line is truncated.
     let refused = match report.configuration.refused {
         Some(_) => " (the changed configuration was refused; see agent status)",
         None => "",
@@ -23,7 +23,7 @@ pub fn headline(report: &StatusReport) -> String {
     let line = format!("{word}{refused}: {why}");
     line.chars()
         .map(|c| if is_printable(c) { c } else { ' ' })
-        .take(LONGEST)
+        .take(MAX_LENGTH)
         .collect()
 }
 
@@ -48,13 +48,10 @@ fn why(report: &StatusReport) -> String {
         return audit;
     }
     if let Some(forward) = report.forwards.iter().find(|f| f.paused.is_some()) {
-        return format!(
-            "{} is paused; agent resume lets requests pass",
-            forward.name
-        );
+        return format!("{} is paused; to resume: agent resume", forward.name);
     }
-    let spoiled = find(LayerState::Degraded).or_else(|| find(LayerState::Unknown));
-    if let Some((name, layer)) = spoiled {
+    let unproven = find(LayerState::Degraded).or_else(|| find(LayerState::Unknown));
+    if let Some((name, layer)) = unproven {
         return describe_layer(name, layer);
     }
     if let Some(audit) = audit(LayerState::Degraded) {
@@ -78,5 +75,5 @@ fn describe_layer(name: &str, layer: &LayerReport) -> String {
     format!("{name}: {cause}")
 }
 
-/// Characters.
-const LONGEST: usize = 200;
+/// Characters of the line.
+const MAX_LENGTH: usize = 200;

@@ -12,7 +12,7 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofState {
-    /// Not tried yet, or what was proven counts no more.
+    /// Not tried yet, or the earlier proof no longer counts.
     Unknown,
     /// The other side replied.
     Proven,
@@ -22,7 +22,7 @@ pub enum ProofState {
     Failed,
 }
 
-/// What a layer says at one moment.
+/// The content of a layer at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerSnapshot {
     /// State of the layer at that moment.
@@ -31,21 +31,21 @@ pub struct LayerSnapshot {
     pub proven_at: Option<Instant>,
     /// When the state last changed.
     pub changed_at: Option<Instant>,
-    /// What was seen, one line: the user Jira names, the round-trip time.
+    /// What was seen, one line: the user that Jira reports, the round-trip time.
     pub detail: Option<String>,
     /// Why it is not proven.
     pub cause: Option<String>,
-    /// What an administrator does about it.
+    /// What an administrator should do about it.
     pub remedy: Option<String>,
 }
 
-/// A cell that a room on the path writes without waiting and status reads.
+/// The state of one layer: rooms on the data path write it without waiting, and status reads it.
 #[derive(Debug, Default)]
 pub struct StatusLayer {
-    /// None: of a connection, or in a test.
+    /// `None` for a connection, or in a test.
     forward: Option<Arc<str>>,
-    cell: Mutex<LayerSnapshot>,
-    /// Something answered that may not be the other side: look again.
+    snapshot: Mutex<LayerSnapshot>,
+    /// Something answered that may not be the other side: probe again.
     doubted: AtomicBool,
 }
 
@@ -63,7 +63,7 @@ impl Default for LayerSnapshot {
 }
 
 impl StatusLayer {
-    /// A layer of this forward's, by whose name log lines are told apart.
+    /// A layer of this forward, whose name its log lines carry.
     pub fn of_forward(name: &Arc<str>) -> Self {
         Self {
             forward: Some(Arc::clone(name)),
@@ -71,7 +71,7 @@ impl StatusLayer {
         }
     }
 
-    /// Name of the forward whose layer it is.
+    /// Name of the layer's forward; `None` for a connection.
     pub fn forward(&self) -> Option<&str> {
         self.forward.as_deref()
     }
@@ -79,37 +79,37 @@ impl StatusLayer {
     /// The other side has just replied. Returns whether the state changed, so that the caller logs it once.
     pub fn proven(&self, detail: Option<&str>) -> bool {
         let now = Instant::now();
-        let mut cell = self.lock();
-        cell.proven_at = Some(now);
-        if cell.detail.as_deref() != detail && detail.is_some() {
-            cell.detail = detail.map(str::to_owned);
+        let mut snapshot = self.lock();
+        snapshot.proven_at = Some(now);
+        if snapshot.detail.as_deref() != detail && detail.is_some() {
+            snapshot.detail = detail.map(str::to_owned);
         }
-        let changed = cell.state != ProofState::Proven;
+        let changed = snapshot.state != ProofState::Proven;
         if changed {
-            cell.state = ProofState::Proven;
-            cell.changed_at = Some(now);
-            cell.cause = None;
-            cell.remedy = None;
+            snapshot.state = ProofState::Proven;
+            snapshot.changed_at = Some(now);
+            snapshot.cause = None;
+            snapshot.remedy = None;
         }
         changed
     }
 
-    /// It does not work, or not as it should. Returns whether state or cause changed.
+    /// It fails, or does not work as it should. Returns whether state or cause changed, so that the caller logs it once.
     pub fn failed(&self, state: ProofState, cause: &str, remedy: &str) -> bool {
-        let mut cell = self.lock();
-        let changed = cell.state != state || cell.cause.as_deref() != Some(cause);
-        if cell.state != state {
-            cell.state = state;
-            cell.changed_at = Some(Instant::now());
+        let mut snapshot = self.lock();
+        let changed = snapshot.state != state || snapshot.cause.as_deref() != Some(cause);
+        if snapshot.state != state {
+            snapshot.state = state;
+            snapshot.changed_at = Some(Instant::now());
         }
         if changed {
-            cell.cause = Some(cause.to_owned());
-            cell.remedy = Some(remedy.to_owned());
+            snapshot.cause = Some(cause.to_owned());
+            snapshot.remedy = Some(remedy.to_owned());
         }
         changed
     }
 
-    /// What was proven counts no more, or could not be tried: neither works nor fails. Returns whether state or
+    /// The earlier proof no longer counts, or no attempt was possible: neither works nor fails. Returns whether state or
     /// cause changed.
     pub fn unknown(&self, cause: &str, remedy: &str) -> bool {
         let changed = self.failed(ProofState::Unknown, cause, remedy);
@@ -117,38 +117,38 @@ impl StatusLayer {
         changed
     }
 
-    /// Whoever probes it is to look soon: what a request met may not be the other side. The state stays.
+    /// Asks for a probe soon, since what answered a request may not be the other side. The state does not change.
     pub fn doubt(&self) {
         self.doubted.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it has been [doubted](Self::doubt), and nobody has [looked](Self::take_doubt) since.
+    /// Whether it was [doubted](Self::doubt) and that has not been [taken](Self::take_doubt) yet.
     pub fn is_doubted(&self) -> bool {
         self.doubted.load(Ordering::Relaxed)
     }
 
-    /// Whether it has been [doubted](Self::doubt) since this was last asked.
+    /// Whether it was [doubted](Self::doubt) since the last call; clears the doubt.
     pub fn take_doubt(&self) -> bool {
         self.doubted.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether it is in this state.
+    /// Whether the layer is in this state.
     pub(super) fn is(&self, state: ProofState) -> bool {
         self.lock().state == state
     }
 
-    /// The state alone.
+    /// The current state, without cause and detail.
     pub(super) fn state(&self) -> ProofState {
         self.lock().state
     }
 
-    /// What the layer says now.
+    /// A copy of the layer's content.
     pub fn snapshot(&self) -> LayerSnapshot {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, LayerSnapshot> {
         // A panic while this lock is held leaves a whole snapshot behind: every write is a plain assignment.
-        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

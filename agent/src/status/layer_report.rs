@@ -1,9 +1,9 @@
-//! A layer as status tells it: ages instead of instants, and no proof older than it may be.
+//! A layer in the status document: ages instead of instants, and stale proofs degraded.
 
 use super::{LayerSnapshot, ProofState};
 use std::time::{Duration, Instant};
 
-/// State of a layer as told to a person or a monitoring system.
+/// State of a layer, as shown to a person or a monitoring system.
 #[derive(
     Clone,
     Copy,
@@ -23,7 +23,7 @@ pub enum LayerState {
     Degraded,
     /// It does not work.
     Failed,
-    /// Not tried yet, or what was proven counts no more: a changed secret until it is proven.
+    /// Not tried yet, or the earlier proof no longer counts, such as after a secret changed.
     #[default]
     Unknown,
     /// This configuration has no such layer: the login of a pass-through forward belongs to the vendor.
@@ -39,7 +39,7 @@ pub struct LayerReport {
     pub proven_seconds_ago: Option<f64>,
     /// Seconds since the state last changed.
     pub since_seconds: Option<f64>,
-    /// What was seen: the round-trip time, Jira's version, the user that Jira names.
+    /// What was seen: the round-trip time, Jira's version, the user that Jira reports.
     pub detail: Option<String>,
     /// Why it is not proven, one sentence.
     pub cause: Option<String>,
@@ -48,7 +48,7 @@ pub struct LayerReport {
 }
 
 impl LayerReport {
-    /// What `snapshot` means at `now`. A proof older than `stale_after` proves nothing any more.
+    /// The report of `snapshot` at `now`. A proof older than `stale_after` no longer counts.
     pub fn new(snapshot: &LayerSnapshot, now: Instant, stale_after: Duration) -> Self {
         let age = snapshot
             .proven_at
@@ -66,7 +66,7 @@ impl LayerReport {
                     "no reply for {} s",
                     age.unwrap_or_default().as_secs()
                 )),
-                Some("wait for the next probe; if this stays, look at the log".to_owned()),
+                Some("wait for the next probe; if this persists, check the log".to_owned()),
             ),
             ProofState::Proven => (LayerState::Proven, None, None),
             ProofState::Degraded => (
@@ -92,7 +92,7 @@ impl LayerReport {
         }
     }
 
-    /// Says of a layer that was never tried what it waits for.
+    /// Adds to a layer that was never tried what it waits for.
     pub fn or_untried(self, cause: &str, remedy: &str) -> Self {
         match (self.state, &self.cause) {
             (LayerState::Unknown, None) => Self {
@@ -112,7 +112,7 @@ impl LayerReport {
         }
     }
 
-    /// The worst of several, for a summary; `best` instead where one of them is enough.
+    /// The worst of several, for a summary; see `best` for layers of which one is enough.
     pub fn worst<'a>(reports: impl IntoIterator<Item = &'a LayerReport>) -> Self {
         reports
             .into_iter()

@@ -1,19 +1,19 @@
-//! Several who tell one layer what they see.
+//! One of several sources that report to the same layer.
 
 use super::{ProofState, StatusLayer};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One of those who tell a layer what they see: traffic, or a probe. Each words a failure in its own way; were each to
-/// repeat itself, cause and log would go back and forth between the two for as long as the failure lasts.
+/// One source that reports to a layer: traffic, or a probe. Each words a failure in its own way; if each repeated itself,
+/// cause and log would alternate between the two while the failure lasts.
 #[derive(Debug)]
 pub struct LayerReporter {
     layer: Arc<StatusLayer>,
-    /// The last cause that this one has told.
+    /// The last cause that this source reported.
     last_cause: Mutex<String>,
 }
 
 impl LayerReporter {
-    /// A reporter that writes to `layer`.
+    /// A source that reports to `layer` and has reported nothing yet.
     pub fn new(layer: Arc<StatusLayer>) -> Self {
         Self {
             layer,
@@ -31,26 +31,26 @@ impl LayerReporter {
         self.layer.doubt();
     }
 
-    /// What the layer says now, whoever told it.
+    /// The layer's current state, whoever reported it.
     pub fn state(&self) -> ProofState {
         self.layer.state()
     }
 
-    /// Whether it is proven now.
+    /// Whether the layer is proven, whoever reported it.
     pub fn is_proven(&self) -> bool {
         self.layer.is(ProofState::Proven)
     }
 
-    /// See [`StatusLayer::failed`]. What this one has told already is left out while the state is still the same.
+    /// Reports a failure; see [`StatusLayer::failed`]. Ignores a repetition while the state is still the same.
     pub fn failed(&self, state: ProofState, cause: &str, remedy: &str) -> bool {
-        let mut told = self
+        let mut last_cause = self
             .last_cause
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if *told == cause && self.layer.is(state) {
+        if *last_cause == cause && self.layer.is(state) {
             return false;
         }
-        cause.clone_into(&mut told);
+        cause.clone_into(&mut last_cause);
         self.layer.failed(state, cause, remedy)
     }
 }

@@ -1,5 +1,5 @@
-//! What is proven right now. Rooms on the path write a [`StatusLayer`]; only status reads it, so a look at the
-//! status can never hold up a request.
+//! What is proven right now. Rooms on the data path write a [`StatusLayer`], and status only reads it, so that a status
+//! query never delays a request.
 
 mod connection;
 mod credential;

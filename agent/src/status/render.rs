@@ -1,4 +1,4 @@
-//! The status as a person reads it.
+//! The status as a table for a person.
 
 use super::{
     AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, OverallState, StatusReport,
@@ -6,7 +6,7 @@ use super::{
 use crate::{expiry::ExpiryUrgency, pause::PauseRecord};
 use std::{fmt::Write, io::IsTerminal, time::Duration};
 
-/// Whether to color: only for a terminal, and not where `NO_COLOR` is set or `TERM` is `dumb`.
+/// Whether to use color: only on a terminal, and not if `NO_COLOR` is set or `TERM` is `dumb`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColorMode {
     /// Print with ANSI colors.
@@ -16,7 +16,7 @@ pub enum ColorMode {
 }
 
 impl ColorMode {
-    /// For what this process prints on standard output.
+    /// The mode for this process's standard output.
     pub fn on_stdout() -> Self {
         match std::io::stdout().is_terminal() && crate::telemetry::color_wanted() {
             true => Self::Yes,
@@ -24,12 +24,12 @@ impl ColorMode {
         }
     }
 
-    /// As it should be.
+    /// Colors text for what works.
     pub fn green(self, text: &str) -> String {
         self.paint(text, GREEN)
     }
 
-    /// Works, and not as it should.
+    /// Colors text for what works, but not as it should.
     pub fn yellow(self, text: &str) -> String {
         self.paint(text, YELLOW)
     }
@@ -47,16 +47,16 @@ impl ColorMode {
     }
 }
 
-/// The table that `agent status` prints, its lines as long as they come.
-pub fn render(report: &StatusReport, colour: ColorMode) -> String {
-    render_within(report, colour, None)
+/// The table that `agent status` prints, with lines of any length.
+pub fn render(report: &StatusReport, color: ColorMode) -> String {
+    render_within(report, color, None)
 }
 
-/// The same for a terminal of `width` columns: longer lines are wrapped and keep their indentation.
-pub fn render_within(report: &StatusReport, colour: ColorMode, width: Option<usize>) -> String {
+/// The same table for a terminal of `width` columns: longer lines are wrapped and keep their indentation.
+pub fn render_within(report: &StatusReport, color: ColorMode, width: Option<usize>) -> String {
     let mut page = StatusTable {
         text: String::new(),
-        color: colour,
+        color,
         width,
     };
     page.heading(report);
@@ -77,8 +77,8 @@ pub fn render_within(report: &StatusReport, colour: ColorMode, width: Option<usi
     page.text
 }
 
-/// What has come through between two reports of the same agent, so much later: `agent status --watch` shows it below the
-/// second. `None`: they are not of the same run.
+/// The traffic between two reports of the same agent, `later` apart: `agent status --watch` shows it below the second.
+/// `None`: they are not of the same run.
 pub fn render_rates(before: &StatusReport, now: &StatusReport, later: Duration) -> Option<String> {
     let seconds = later.as_secs_f64();
     if before.agent.pid != now.agent.pid || seconds <= 0.0 {
@@ -119,13 +119,13 @@ pub fn render_rates(before: &StatusReport, now: &StatusReport, later: Duration) 
     Some(text)
 }
 
-/// A gateway without strict key exchange is served, and named.
-pub(crate) const NOT_STRICT: &str = "the gateway has no strict key exchange: somebody on the way can drop the first packets of a session unseen (CVE-2023-48795)";
+/// The warning about a gateway without strict key exchange, which is accepted.
+pub(crate) const NOT_STRICT: &str = "the gateway has no strict key exchange: an attacker on the path can drop the first packets of a session undetected (CVE-2023-48795)";
 /// What to do about it.
 pub(crate) const NOT_STRICT_REMEDY: &str =
     "ask the vendor to update its SSH server (OpenSSH 9.6 or later has it)";
 
-/// One of a forward's own layers.
+/// Selects one layer of a forward.
 type LayerSelector = fn(&ForwardReport) -> &LayerReport;
 
 struct StatusTable {
@@ -167,23 +167,23 @@ impl StatusTable {
             ("login", &layers.login, |forward| &forward.login),
         ];
         for (name, layer, of) in of_forwards {
-            if report.forwards.len() < 2 || is_well(layer) {
+            if report.forwards.len() < 2 || is_fine(layer) {
                 self.layer("  ", name, layer);
                 continue;
             }
-            // Cause and remedy stand at the forward itself, once.
-            let unwell = report
+            // Cause and remedy are shown once, at the forward itself.
+            let unproven = report
                 .forwards
                 .iter()
-                .filter(|forward| !is_well(of(forward)));
-            let names: Vec<_> = unwell.map(|forward| &*forward.name).collect();
-            let summed = LayerReport {
+                .filter(|forward| !is_fine(of(forward)));
+            let names: Vec<_> = unproven.map(|forward| &*forward.name).collect();
+            let summary = LayerReport {
                 detail: Some(format!("see below: {}", names.join(", "))),
                 cause: None,
                 remedy: None,
                 ..layer.clone()
             };
-            self.layer("  ", name, &summed);
+            self.layer("  ", name, &summary);
         }
     }
 
@@ -195,7 +195,7 @@ impl StatusTable {
                 .map(|ms| format!("  round trip {ms:.1} ms"))
                 .unwrap_or_default();
             let via = c.via.as_deref().map(|proxy| format!(" via {proxy}"));
-            // A name may have several.
+            // A name may have several addresses.
             let address = c.address.as_deref().filter(|one| !c.gateway.contains(one));
             let via = via.or_else(|| address.map(|address| format!(" ({address})")));
             self.line(&format!(
@@ -210,22 +210,22 @@ impl StatusTable {
                 bytes(c.bytes_received),
                 bytes(c.bytes_sent),
             ));
-            let summed = &report.layers;
+            let summary = &report.layers;
             for (name, layer, above) in [
-                ("network", &c.network, Some(&summed.network)),
-                // Of several forwards, what stands above names the forward alone.
+                ("network", &c.network, Some(&summary.network)),
+                // With several forwards, the summary above names only the forward.
                 (
                     "tunnel",
                     &c.tunnel,
-                    (report.forwards.len() < 2).then_some(&summed.tunnel),
+                    (report.forwards.len() < 2).then_some(&summary.tunnel),
                 ),
             ] {
-                // Of a single connection it stands above already.
-                let is_told = report.connections.len() == 1
+                // With a single connection, the summary above shows the same.
+                let shown_above = report.connections.len() == 1
                     && above.is_some_and(|above| {
                         (above.state, &above.cause) == (layer.state, &layer.cause)
                     });
-                if layer.state != LayerState::Proven && !is_told {
+                if layer.state != LayerState::Proven && !shown_above {
                     self.layer("     ", name, layer);
                 }
             }
@@ -271,13 +271,13 @@ impl StatusTable {
         }
     }
 
-    /// Only what needs somebody's hand.
+    /// Shown only if somebody has to act.
     fn configuration(&mut self, report: &StatusReport) {
         let configuration = &report.configuration;
         if let Some(refused) = &configuration.refused {
             let word = self.paint("REFUSED", YELLOW);
             self.line(&format!(
-                "\nconfiguration: {word} at {}; the one loaded at {} stays in force",
+                "\nconfiguration: {word} at {}; the agent uses the one loaded at {}",
                 refused.time, configuration.loaded
             ));
             for problem in &refused.problems {
@@ -287,7 +287,7 @@ impl StatusTable {
         }
         if !configuration.restart.is_empty() {
             self.line(&format!(
-                "\nconfiguration: {} changed and waits for: systemctl restart jira-tunnel-agent",
+                "\nconfiguration: {} changed; to apply it: systemctl restart jira-tunnel-agent",
                 configuration.restart.join(", ")
             ));
         }
@@ -324,7 +324,7 @@ impl StatusTable {
         }
     }
 
-    /// Only what needs somebody's hand.
+    /// Shown only if somebody has to act.
     fn folder(
         &mut self,
         name: &str,
@@ -346,7 +346,7 @@ impl StatusTable {
 
     fn audit(&mut self, audit: &AuditReport) {
         if audit.state == LayerState::Unknown && audit.sink.is_empty() {
-            // An agent of an earlier version, which does not say where.
+            // An agent of an earlier version, which does not report its sink.
             return;
         }
         self.line("\naudit");
@@ -410,7 +410,7 @@ impl StatusTable {
     }
 }
 
-fn is_well(layer: &LayerReport) -> bool {
+fn is_fine(layer: &LayerReport) -> bool {
     matches!(layer.state, LayerState::Proven | LayerState::NotApplicable)
 }
 
@@ -422,7 +422,7 @@ fn count(number: u64, what: &str) -> String {
     }
 }
 
-/// Broken between words. What follows is indented as the column is that begins after the line's first word.
+/// Wraps between words; continuation lines are indented to the column after the line's first word.
 fn wrapped(line: &str, width: usize) -> String {
     let body = line.trim_start_matches(['\n', ' ']);
     let begin = line.len() - body.len() - line.matches('\n').count();
@@ -451,7 +451,7 @@ fn wrapped(line: &str, width: usize) -> String {
     out
 }
 
-/// Columns, without the sequences that color.
+/// Columns, not counting color sequences.
 fn visible(text: &str) -> usize {
     let mut columns = 0;
     let mut in_sequence = false;

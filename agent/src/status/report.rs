@@ -1,40 +1,40 @@
-//! The whole status: what `agent status --json` prints. Its schema is `docs/status.schema.json`.
+//! The report that `agent status --json` prints. Its schema is `docs/status.schema.json`.
 
 use super::{
     ConnectionView, CredentialReport, LayerReport, LayerState, SpoolReport, StateFolderReport,
 };
 use crate::{audit::AuditCondition, pause::PauseRecord, printable::printable_lines};
 
-/// Version of the document. Fields may be added within a version; none is removed or changes its meaning.
+/// Version of the status document. Fields may be added within a version; none is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
 
-/// What is proven right now.
+/// The status of the running agent: what is proven right now.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[schemars(rename = "Report")]
 pub struct StatusReport {
     /// Version of this document, 1.
     pub version: u32,
-    /// When it was made, RFC 3339, UTC.
+    /// When the report was made, RFC 3339, UTC.
     pub time: String,
-    /// All of it in one word; also the exit code of `agent status`.
+    /// The status in one word; decides the exit code of `agent status`.
     pub overall: OverallState,
     /// The running agent process.
     pub agent: AgentReport,
     /// The four layers over all connections and forwards.
     pub layers: LayerSummary,
-    /// One per SSH connection.
+    /// One entry per SSH connection.
     pub connections: Vec<ConnectionView>,
     /// One entry per `[[forward]]`, in configuration order.
     pub forwards: Vec<ForwardReport>,
-    /// What the agent holds, and when each ends.
+    /// The credentials of the agent, and when each expires.
     #[serde(default)]
     pub credentials: Vec<CredentialReport>,
     /// State of the audit log.
     pub audit: AuditReport,
-    /// Where channels put what is not read in time.
+    /// The folder where channels buffer what is not read in time.
     #[serde(default)]
     pub spool: SpoolReport,
-    /// Where pauses and refreshed tokens are saved.
+    /// The folder where pauses and refreshed tokens are saved.
     #[serde(default)]
     pub state_folder: StateFolderReport,
     /// Which configuration is in effect.
@@ -66,7 +66,7 @@ pub struct AgentReport {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime_seconds: u64,
-    /// Whether it is on its way out.
+    /// Whether it is stopping and only finishes requests in progress.
     pub draining: bool,
 }
 
@@ -80,7 +80,7 @@ pub struct LayerSummary {
     pub tunnel: LayerReport,
     /// Jira answered: the worst forward.
     pub jira: LayerReport,
-    /// Jira knows the identity that we use: the worst forward.
+    /// Jira accepts the agent's credential: the worst forward.
     pub login: LayerReport,
 }
 
@@ -89,51 +89,51 @@ pub struct LayerSummary {
 pub struct ForwardReport {
     /// Name of the forward.
     pub name: String,
-    /// What was asked of the gateway.
+    /// The address that was requested from the gateway.
     pub bind: String,
-    /// Where the gateway was asked to listen and agreed, with the port that it chose; empty if no connection holds it.
+    /// The addresses that gateways granted, with the port that each chose; empty if no connection holds the forward.
     pub bound: Vec<String>,
     /// The upstream URL that the forward leads to.
     pub upstream: String,
-    /// Mode of the login.
+    /// The `mode` of `[forward.auth]`; `none` for a tcp:// forward.
     pub auth_mode: String,
     /// Whether a proven session holds this forward.
     pub tunnel: LayerReport,
     /// Whether Jira answers requests.
     pub jira: LayerReport,
-    /// Whether Jira knows us.
+    /// Whether Jira accepts the agent's credential.
     pub login: LayerReport,
-    /// Whether Jira has refused the credential, so that nothing is sent until it changes.
+    /// Whether Jira rejected the credential, so that requests are held back until it changes.
     #[serde(default)]
     pub circuit_open: bool,
-    /// Present while the administrator has stopped its requests.
+    /// The pause, while the administrator has the forward paused.
     #[serde(default)]
     pub paused: Option<PauseRecord>,
-    /// Requests that are being answered now.
+    /// Requests in progress.
     pub in_flight: u64,
     /// Requests since the start, allowed or refused.
     pub requests: u64,
 }
 
-/// The configuration that holds.
+/// The configuration in use.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct ConfigurationReport {
     /// When it was read, at the start or at a reload, RFC 3339, UTC.
     pub loaded: String,
-    /// Present where the last reload was refused, so that the former configuration went on.
+    /// Present if the last reload was refused, so that the previous configuration stays in use.
     #[serde(default)]
     pub refused: Option<RefusedConfiguration>,
-    /// Sections that have changed since the start and wait for a restart.
+    /// Sections that have changed since the start and need a restart.
     #[serde(default)]
     pub restart: Vec<String>,
 }
 
-/// A configuration that cannot be used.
+/// A changed configuration that was refused.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct RefusedConfiguration {
     /// When it was refused, RFC 3339, UTC.
     pub time: String,
-    /// What is wrong with it, as at a start; at most 20 lines.
+    /// What is wrong with it, in the words of a failed start; at most 20 lines.
     pub problems: Vec<String>,
 }
 
@@ -144,8 +144,8 @@ pub struct AuditReport {
     pub written: u64,
     /// Records dropped because the sink did not keep up or failed.
     pub dropped: u64,
-    /// Whether what vendors do is on record: `proven` while each record is written, `degraded` while none can be
-    /// written, or for an hour after one was lost, `failed` where requests are refused for it (`audit.required`).
+    /// Whether requests are recorded: `proven` while each record is written, `degraded` while none can be written and for
+    /// an hour after one was lost, `failed` if requests are refused because of that (`audit.required`).
     #[serde(default)]
     pub state: LayerState,
     /// Why it is not proven, one sentence.
@@ -160,24 +160,24 @@ pub struct AuditReport {
     /// Why audit lines are written there.
     #[serde(default)]
     pub sink_reason: String,
-    /// Whether requests are refused while no record can be written.
+    /// Whether requests are refused while no record can be written (`audit.required`).
     #[serde(default)]
     pub required: bool,
     /// Seconds since a record was last lost; absent if none was.
     #[serde(default)]
     pub dropped_seconds_ago: Option<f64>,
-    /// Refused requests that have no line of their own, but are counted in one of many.
+    /// Refused requests without a line of their own, counted in a summary line.
     #[serde(default)]
     pub summed: u64,
-    /// Name of this run of the agent, `run` in each audit line.
+    /// Identifier of this run of the agent, `run` in each audit line.
     #[serde(default)]
     pub run: String,
 }
 
 impl AuditReport {
-    /// What is known of the audit, and what to do where it is not well.
+    /// The report of this condition, with cause and remedy if something is wrong.
     pub fn of(condition: &AuditCondition) -> Self {
-        let (state, cause, remedy) = judged(condition);
+        let (state, cause, remedy) = assess(condition);
         Self {
             written: condition.written,
             dropped: condition.dropped,
@@ -194,7 +194,7 @@ impl AuditReport {
     }
 }
 
-fn judged(condition: &AuditCondition) -> (LayerState, Option<String>, Option<&'static str>) {
+fn assess(condition: &AuditCondition) -> (LayerState, Option<String>, Option<&'static str>) {
     let lost = match condition.dropped {
         0 => String::new(),
         1 => String::from("; 1 record was lost since the start"),
@@ -225,10 +225,10 @@ fn judged(condition: &AuditCondition) -> (LayerState, Option<String>, Option<&'s
     }
 }
 
-const CANNOT_WRITE: &str = "make room on its disk, give the agent's user write permission, or look why journald does not \
-                            take lines; the agent tries again each second";
-const LOST: &str = "look in the log for why, at about that time; gaps in seq show where they are missing, and this notice \
-                    ends an hour after the last loss";
+const CANNOT_WRITE: &str = "free space on its disk, give the agent's user write permission, or find out why journald does not \
+                            accept lines; the agent retries every second";
+const LOST: &str = "check the log at that time; gaps in seq show which records are missing; this notice ends an hour \
+                    after the last loss";
 
 /// The JSON schema of [`StatusReport`]: `docs/status.schema.json`.
 pub fn schema() -> String {
@@ -238,14 +238,14 @@ pub fn schema() -> String {
 }
 
 impl StatusReport {
-    /// The same without what would steer a terminal, whoever has said it.
+    /// A copy with control characters replaced in all texts, whoever they come from.
     #[must_use]
     pub fn printable(&self) -> Self {
         let printed = serde_json::to_value(self).and_then(|mut document| {
             make_printable(&mut document);
             serde_json::from_value(document)
         });
-        // Plain data, read back as it was written.
+        // Plain data that was just written always parses.
         printed.unwrap_or_else(|_| self.clone())
     }
 }
@@ -272,8 +272,8 @@ impl LayerSummary {
 }
 
 impl OverallState {
-    /// Down where not one forward works; proven where every layer of every connection and forward is and
-    /// nothing is paused; degraded between. A connection that stands by is proven: against OpenSSH only one can hold a port.
+    /// Down if no forward works; proven if every layer of every connection and forward is and nothing is paused; degraded
+    /// in between. A standby connection is proven: with OpenSSH, only one can hold a port.
     pub fn of(connections: &[ConnectionView], forwards: &[ForwardReport]) -> Self {
         let of_forward = |f: &ForwardReport| [f.tunnel.state, f.jira.state, f.login.state];
         let of_connection = |c: &ConnectionView| [c.network.state, c.tunnel.state];
@@ -291,7 +291,7 @@ impl OverallState {
         }
     }
 
-    /// What is not on record is not proven; where requests wait for their record, none can pass.
+    /// Requests without a record degrade it; if requests are refused without one, it is down.
     pub fn with_audit(self, audit: &AuditReport) -> Self {
         match (self, audit.state) {
             (_, LayerState::Failed) => Self::Down,
@@ -300,7 +300,7 @@ impl OverallState {
         }
     }
 
-    /// Where the spool has no room, long requests fail.
+    /// A full spool degrades it: long requests fail.
     pub fn with_spool(self, spool: &SpoolReport) -> Self {
         match (self, spool.state) {
             (Self::Proven, LayerState::Degraded) => Self::Degraded,
@@ -308,7 +308,7 @@ impl OverallState {
         }
     }
 
-    /// Where nothing can be saved, a restart forgets.
+    /// An unwritable state folder degrades it: a restart loses what could not be saved.
     pub fn with_state_folder(self, state_folder: &StateFolderReport) -> Self {
         match (self, state_folder.state) {
             (Self::Proven, LayerState::Degraded) => Self::Degraded,
@@ -316,7 +316,7 @@ impl OverallState {
         }
     }
 
-    /// The exit code of `agent status`.
+    /// The exit code of `agent status`: 0, 1 or 2.
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Proven => 0,

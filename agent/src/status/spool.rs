@@ -1,4 +1,4 @@
-//! The spool of the channels, as status tells it.
+//! The spool of the channels in the status document.
 
 use super::LayerState;
 use crate::tunnel::channel::SpoolResets;
@@ -7,28 +7,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where channels put what is not read in time.
+/// The folder where channels buffer what is not read in time.
 #[derive(
     Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
 )]
 pub struct SpoolReport {
-    /// `proven` while its disk has room, `degraded` while it has not, or for an hour after a channel was reset because
-    /// its spool had no room or failed; `unknown` before the first look.
+    /// `proven` while its disk has space, `degraded` while it has not and for an hour after a channel was reset because
+    /// its spool was full or failed; `unknown` before the first probe.
     pub state: LayerState,
     /// Why it is not proven, one sentence.
     pub cause: Option<String>,
     /// What to do about it, one sentence.
     pub remedy: Option<String>,
-    /// Its folder.
+    /// Path of the folder.
     pub folder: String,
-    /// Channels that were reset because their spool had no room or failed, since the agent started.
+    /// Channels that were reset since the start because their spool was full or failed.
     pub resets: u64,
-    /// Seconds since the last of them; absent if there was none.
+    /// Seconds since the last such reset; absent if there was none.
     pub reset_seconds_ago: Option<f64>,
 }
 
 impl SpoolReport {
-    /// `room`: what the last look at the disk of `folder` found, if there was one.
+    /// `room`: the result of the last probe of `folder`, if there was one.
     pub fn of(
         folder: &Path,
         room: Option<Result<(), &str>>,
@@ -40,14 +40,14 @@ impl SpoolReport {
             .map(|(at, end)| (now.saturating_duration_since(at), end));
         let lost = match resets.count {
             0 => String::new(),
-            1 => String::from("; 1 channel was reset for it since the start"),
-            many => format!("; {many} channels were reset for it since the start"),
+            1 => String::from("; 1 channel was reset since the start"),
+            many => format!("; {many} channels were reset since the start"),
         };
         let folder = folder.display();
         let (state, cause, remedy) = match (room, ago) {
             (Some(Err(fault)), _) => (
                 LayerState::Degraded,
-                Some(format!("nothing can be written to {folder}: {fault}{lost}")),
+                Some(format!("cannot write to {folder}: {fault}{lost}")),
                 Some(NO_ROOM),
             ),
             (_, Some((ago, end))) if ago < RECENT_RESET => (
@@ -69,12 +69,11 @@ impl SpoolReport {
     }
 }
 
-/// How long a reset shows.
+/// How long a reset degrades the status.
 const RECENT_RESET: Duration = Duration::from_secs(3600);
-const NO_ROOM: &str = "make room on its disk, or name another folder in tunnel.channel.spool_dir; until then a request or an \
-                       answer that waits for more than the memory of its channel fails";
-const RESET: &str =
-    "look in the log for why, at about that time; this notice ends an hour after the last reset";
+const NO_ROOM: &str = "free space on its disk, or set tunnel.channel.spool_dir to another folder; until then requests and \
+                       answers that exceed the memory of their channel fail";
+const RESET: &str = "check the log at that time; this notice ends an hour after the last reset";
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! The archive: tar in gzip, readable by its owner alone, whole or not there.
+//! The archive: a gzipped tar, readable only by its owner, complete or absent.
 
 use super::{SupportBundle, part::PartContent};
 use flate2::{Compression, write::GzEncoder};
@@ -13,20 +13,21 @@ use std::{
 /// Why the archive could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// Never overwritten: it may be the only trace of yesterday's fault.
-    #[error("{} exists already; name another file with --output", .0.display())]
+    /// The file exists; it is never overwritten, since it may be the only record of an earlier fault.
+    #[error("{} already exists; choose another file with --output", .0.display())]
     Exists(PathBuf),
     /// The operating system reported an I/O error.
-    #[error("{}: {error}; name a file in a folder that you may write to with --output", path.display())]
+    #[error("{}: {error}; choose a file in a writable folder with --output", path.display())]
     Io {
         /// The archive.
         path: PathBuf,
-        /// What it said.
+        /// The error of the operating system.
         error: io::Error,
     },
 }
 
-/// Writes the archive and gives its size in bytes. When it returns, it is on the disk; after an error nothing is.
+/// Writes the archive and returns its size in bytes. When it returns, the archive is on the disk; after an error,
+/// nothing is.
 pub fn write(bundle: &SupportBundle, path: &Path) -> Result<u64, ArchiveError> {
     let failed = |error| ArchiveError::Io {
         path: path.to_owned(),
@@ -72,5 +73,5 @@ fn pack(bundle: &SupportBundle, out: &mut impl Write) -> io::Result<()> {
     archive.into_inner()?.finish()?.flush()
 }
 
-/// It tells hosts, users and paths of this site.
+/// It contains host names, user names and paths.
 const MODE: u32 = 0o600;

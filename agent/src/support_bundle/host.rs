@@ -1,4 +1,4 @@
-//! Where this is: the versions that an error may depend on, and this host's name.
+//! Versions that a fault may depend on, and the name of this host.
 
 use super::part::PartContent;
 use super::program::ExternalProgram;
@@ -10,7 +10,7 @@ pub(super) async fn versions() -> String {
     let (systemd, glibc, disk) = tokio::join!(
         first_line(ExternalProgram::new("systemctl").args(["--version"])),
         first_line(ExternalProgram::new("getconf").args(["GNU_LIBC_VERSION"])),
-        // As the state folder's and the spool's disk may be full.
+        // The disk of state folder and spool may be full.
         last_line(ExternalProgram::new("df").args(["-h", "/var/lib"])),
     );
     let memory = read("/proc/meminfo");
@@ -47,12 +47,12 @@ pub(super) async fn versions() -> String {
         .collect()
 }
 
-/// `jira-tunnel-agent-support-HOST-20261122T093000Z`.
+/// The name of the bundle: `jira-tunnel-agent-support-HOST-20261122T093000Z`.
 pub(super) fn bundle_name(now: SystemTime) -> String {
     let host: String = read("/proc/sys/kernel/hostname")
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '.')
-        .take(LONGEST_HOST)
+        .take(MAX_HOST)
         .collect();
     let time = humantime::format_rfc3339_seconds(now).to_string();
     let time = time.replace(['-', ':'], "");
@@ -93,8 +93,8 @@ fn link(path: &str) -> String {
     fs::read_link(path).map_or_else(|error| error.to_string(), |to| to.display().to_string())
 }
 
-/// Characters: host names may be as long as a file's name may be.
-const LONGEST_HOST: usize = 64;
+/// Characters: a host name can be as long as a file name.
+const MAX_HOST: usize = 64;
 
 #[cfg(test)]
 mod tests {

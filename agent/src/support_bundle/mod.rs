@@ -1,9 +1,9 @@
-//! What a person who helps from afar needs to see, in one archive: how this host, the agent and its surroundings are.
+//! What support needs, in one archive: the state of this host, of the agent and of its surroundings.
 //!
-//! [`gather`] takes all parts at once, each within a time and a size of its own; a part that cannot be had says why and
-//! stops nothing. `program` asks other programs, `permissions` and `tail` look at files, `host` says where this is, `redactor`
-//! takes secrets out of whatever came of it, `archive` packs. Nothing here asks the agent by itself: the parts that
-//! concern it are what its own commands print.
+//! [`gather`] collects all parts at once, each within its own time and size limit; a part that is unavailable states why
+//! and does not stop the others. `program` runs other programs, `permissions` and `tail` read files, `host` identifies the
+//! host, `redactor` removes secrets from every part, `archive` packs. The parts about the agent are the output of its own
+//! commands.
 
 mod archive;
 mod host;
@@ -23,53 +23,53 @@ pub use redactor::Redactor;
 use crate::config::{AgentPaths, ConfigSources};
 use std::time::{Duration, SystemTime};
 
-/// What the person who makes a bundle has chosen.
+/// The options of `agent support-bundle`.
 #[derive(Clone, Debug)]
 pub struct BundleOptions {
-    /// The systemd unit whose journal and state are looked at.
+    /// The systemd unit whose journal and state are collected.
     pub unit: String,
-    /// A file that the log goes to instead of the journal.
+    /// The log file, if the log does not go to the journal.
     pub log_file: Option<std::path::PathBuf>,
-    /// Check also where no agent runs, which sends the login of each forward once.
+    /// Run the check even if no agent runs, which sends the credential of each forward once.
     pub check: bool,
 }
 
-/// All parts, free of secrets as far as can be told, and the name of the folder they are packed in.
+/// All parts, redacted, and the name of the folder in the archive.
 #[derive(Debug)]
 pub struct SupportBundle {
-    /// `jira-tunnel-agent-support-HOST-TIME`, in characters that are safe in a file's name.
+    /// `jira-tunnel-agent-support-HOST-TIME`, in characters that are safe in a file name.
     pub name: String,
-    /// In the order in which they are shown.
+    /// The parts in the order in which they are listed.
     pub parts: Vec<BundlePart>,
 }
 
-/// What is to be taken out of the parts is not known.
+/// The secrets could not be read, so that the parts could not be redacted.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the configuration and the files with secrets could not be read within {} s, so that nothing could be told to be free of them; look at the disk they are on",
-    SECRETS.as_secs()
+    "the configuration and its secrets could not be read within {} s, and without them the bundle cannot be redacted; check the disk they are on",
+    SECRETS_TIMEOUT.as_secs()
 )]
 pub struct SecretsUnread;
 
-/// Takes all parts. Takes as long as the slowest of them, at most a few minutes (the check).
+/// Collects and redacts all parts. Takes as long as the slowest one, at most a few minutes (the check).
 ///
 /// # Errors
-/// Nothing is gathered where nothing could be told to be free of secrets.
+/// [`SecretsUnread`]: nothing is collected that could not be redacted.
 pub async fn gather(
-    choice: &BundleOptions,
+    options: &BundleOptions,
     sources: &ConfigSources,
 ) -> Result<SupportBundle, SecretsUnread> {
     let from = sources.clone();
     let read = tokio::task::spawn_blocking(move || {
-        let places = AgentPaths::read(&from);
-        let redactor = Redactor::of(&places);
-        (places, redactor)
+        let paths = AgentPaths::read(&from);
+        let redactor = Redactor::of(&paths);
+        (paths, redactor)
     });
-    let read = tokio::time::timeout(SECRETS, read).await;
-    let Ok(Ok((places, redactor))) = read else {
+    let read = tokio::time::timeout(SECRETS_TIMEOUT, read).await;
+    let Ok(Ok((paths, redactor))) = read else {
         return Err(SecretsUnread);
     };
-    let mut parts = parts::all(choice, sources, &places).await;
+    let mut parts = parts::all(options, sources, &paths).await;
     for part in &mut parts {
         part.redact(&redactor);
     }
@@ -81,4 +81,4 @@ pub async fn gather(
 }
 
 /// For reading the configuration and every secret that it names.
-const SECRETS: Duration = Duration::from_secs(20);
+const SECRETS_TIMEOUT: Duration = Duration::from_secs(20);

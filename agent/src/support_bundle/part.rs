@@ -5,32 +5,32 @@ use super::redactor::Redactor;
 /// One file of a bundle, or why it is not in it.
 #[derive(Clone, Debug)]
 pub struct BundlePart {
-    /// Its name in the archive.
+    /// File name in the archive.
     pub name: &'static str,
-    /// What it is, one clause.
+    /// What it contains, one clause.
     pub what: &'static str,
-    /// What came of it.
+    /// The text, or why there is none.
     pub content: PartContent,
 }
 
-/// What came of a part.
+/// Content of a part.
 #[derive(Clone, Debug)]
 pub enum PartContent {
     /// Text that goes into the archive.
     Text {
-        /// The text.
+        /// The text, at most 2 MiB.
         text: String,
-        /// Something was left out to keep it within its bound.
+        /// Whether it was truncated to its limit.
         cut: bool,
-        /// Places where a secret stood and was taken out.
+        /// Number of secrets that were removed.
         removed: usize,
     },
-    /// Why there is nothing, one clause.
+    /// Why there is no text, one clause.
     Missing(String),
 }
 
 impl BundlePart {
-    /// With this text, whole.
+    /// A part with this text, not truncated.
     pub(super) fn text(name: &'static str, what: &'static str, text: String) -> Self {
         Self {
             name,
@@ -39,7 +39,7 @@ impl BundlePart {
         }
     }
 
-    /// Takes secrets out.
+    /// Removes all secrets that `redactor` finds, and counts them.
     pub(super) fn redact(&mut self, redactor: &Redactor) {
         match &mut self.content {
             PartContent::Text { text, removed, .. } => {

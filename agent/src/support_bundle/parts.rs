@@ -1,4 +1,4 @@
-//! Which parts there are. A new one is a line in [`all`].
+//! The parts of a bundle. A new one is a line in [`all`].
 
 use super::{
     BundleOptions, host,
@@ -10,37 +10,37 @@ use super::{
 use crate::config::{AgentPaths, ConfigSources};
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
-/// All of them, taken at once.
+/// Collects all parts at once.
 pub(super) async fn all(
-    choice: &BundleOptions,
+    options: &BundleOptions,
     sources: &ConfigSources,
-    places: &AgentPaths,
+    paths: &AgentPaths,
 ) -> Vec<BundlePart> {
     let own = OwnProgram::new(sources);
-    let unit = choice.unit.as_str();
+    let unit = options.unit.as_str();
     let security = ExternalProgram::new("systemd-analyze").args(["security", "--no-pager", unit]);
     // `show` and not `cat`: an Environment= may hold a password.
-    let shown = ExternalProgram::new("systemctl").args([
+    let unit_state = ExternalProgram::new("systemctl").args([
         "show",
         "--no-pager",
         "--property",
         UNIT_PROPERTIES,
         unit,
     ]);
-    let (versions, config, status, check, metrics, log, audit, shown, security, verify, files) = tokio::join!(
+    let (versions, config, status, check, metrics, log, audit, unit_state, security, verify, files) = tokio::join!(
         host::versions(),
         own.command(&["config", "show"])
             .empty_output(EmptyOutput::UseStderr)
             .run(),
         own.command(&["status", "--json"]).run(),
-        check(choice, &own),
+        check(options, &own),
         own.command(&["metrics"]).run(),
-        log(choice),
-        audit(places),
-        shown.run(),
+        log(options),
+        audit(paths),
+        unit_state.run(),
         security.within(SECURITY_LIMIT).run(),
         own.command(&["verify-self", "--json"]).run(),
-        files(sources, places),
+        files(sources, paths),
     );
     let part = |name, what, content| BundlePart {
         name,
@@ -55,7 +55,7 @@ pub(super) async fn all(
         ),
         part(
             "config.txt",
-            "agent config show: each value and its origin, or what is wrong",
+            "agent config show: each value with its origin, or what is wrong",
             config,
         ),
         part("status.json", "agent status --json", status),
@@ -66,55 +66,55 @@ pub(super) async fn all(
         part(
             "unit.txt",
             "state of the systemd unit, without its environment",
-            shown,
+            unit_state,
         ),
         part("unit-security.txt", "systemd-analyze security", security),
         part("verify.json", "agent verify-self --json", verify),
         part(
             "files.txt",
-            "names, owners, modes and sizes of the agent's files; nothing of what is in them",
+            "names, owners, modes and sizes of the agent's files, without their contents",
             files,
         ),
     ]
 }
 
-/// The list of the others, for who unpacks the archive.
+/// The list of the other parts, for whoever unpacks the archive.
 pub(super) fn contents(parts: &[BundlePart]) -> BundlePart {
     let mut text = String::from(
-        "Support bundle of jira-tunnel-agent. It names hosts, users and paths of this site.\n\n",
+        "Support bundle of jira-tunnel-agent. It contains host names, user names and paths.\n\n",
     );
     for part in parts {
         // Writing to a string cannot fail.
         let _ = match &part.content {
             PartContent::Text {
-                text: held,
+                text: content,
                 cut,
                 removed,
             } => {
                 let cut = if *cut {
-                    "; cut to its newest or first part"
+                    "; truncated to its newest or first part"
                 } else {
                     ""
                 };
                 let removed = match removed {
                     0 => String::new(),
-                    count => format!("; {count} secrets taken out"),
+                    count => format!("; {count} secrets removed"),
                 };
                 writeln!(
                     text,
                     "{:18} {} ({} bytes{cut}{removed})",
                     part.name,
                     part.what,
-                    held.len()
+                    content.len()
                 )
             }
-            PartContent::Missing(why) => writeln!(text, "{:18} not in it: {why}", part.name),
+            PartContent::Missing(why) => writeln!(text, "{:18} missing: {why}", part.name),
         };
     }
     BundlePart::text("CONTENTS.txt", "this list", text)
 }
 
-/// This very program's other commands, on the same configuration.
+/// This program's other commands, with the same configuration.
 struct OwnProgram {
     program: PathBuf,
     config: PathBuf,
@@ -123,7 +123,7 @@ struct OwnProgram {
 impl OwnProgram {
     fn new(sources: &ConfigSources) -> Self {
         Self {
-            // What runs, also where a newer file has taken its place.
+            // The running program, even if a newer file has replaced it.
             program: PathBuf::from("/proc/self/exe"),
             config: sources.file.clone(),
         }
@@ -136,15 +136,15 @@ impl OwnProgram {
     }
 }
 
-/// A check where nothing runs logs in to Jira by itself; a bundle that is made again and again must not lock an account.
-async fn check(choice: &BundleOptions, own: &OwnProgram) -> PartContent {
+/// Without a running agent, a check logs in to Jira itself; repeated bundles must not lock the account.
+async fn check(options: &BundleOptions, own: &OwnProgram) -> PartContent {
     let running = matches!(
         own.command(&["metrics"]).run().await,
         PartContent::Text { .. }
     );
-    if !running && !choice.check {
-        let why = "the agent is not running, so a check would send each login to Jira once more; \
-                   --check does that";
+    if !running && !options.check {
+        let why = "the agent is not running, so a check would send each credential to Jira; to run it: \
+                   --check";
         return PartContent::Missing(why.to_owned());
     }
     own.command(&["check", "--json"])
@@ -153,27 +153,27 @@ async fn check(choice: &BundleOptions, own: &OwnProgram) -> PartContent {
         .await
 }
 
-async fn log(choice: &BundleOptions) -> PartContent {
-    let Some(file) = choice.log_file.clone() else {
+async fn log(options: &BundleOptions) -> PartContent {
+    let Some(file) = options.log_file.clone() else {
         let lines = LOG_LINES.to_string();
-        let of = [
+        let arguments = [
             "--no-pager",
             "--output",
             "short-iso-precise",
             "--lines",
             &lines,
             "--unit",
-            &choice.unit,
+            &options.unit,
         ];
-        return journal(&of).await;
+        return journal(&arguments).await;
     };
     blocking(move || tail::newest(&file, LOG_LINES)).await
 }
 
-async fn audit(places: &AgentPaths) -> PartContent {
-    let Some(file) = places.audit_file.clone() else {
+async fn audit(paths: &AgentPaths) -> PartContent {
+    let Some(file) = paths.audit_file.clone() else {
         let lines = AUDIT_LINES.to_string();
-        let of = [
+        let arguments = [
             "--no-pager",
             "--output",
             "cat",
@@ -182,12 +182,12 @@ async fn audit(places: &AgentPaths) -> PartContent {
             "--identifier",
             AUDIT_IDENTIFIER,
         ];
-        let asked = journal(&of).await;
+        let asked = journal(&arguments).await;
         if matches!(asked, PartContent::Text { .. }) {
             return asked;
         }
-        // Where the default is a file, it is one of these.
-        let files = crate::audit::default_audit_files(&places.state_dir);
+        // If the default is a file, it is one of these.
+        let files = crate::audit::default_audit_files(&paths.state_dir);
         return match files.into_iter().find(|file| file.exists()) {
             Some(file) => blocking(move || tail::newest(&file, AUDIT_LINES)).await,
             None => asked,
@@ -202,15 +202,15 @@ async fn journal(arguments: &[&str]) -> PartContent {
         .keep_end(KeptEnd::Last);
     match asked.within(JOURNAL_LIMIT).run().await {
         PartContent::Text { text, .. } if text.trim() == NO_ENTRIES => PartContent::Missing(
-            "the journal has no such line, or not for this user: run it as root".to_owned(),
+            "the journal has no such lines, or this user may not read them: run as root".to_owned(),
         ),
         other => other,
     }
 }
 
-async fn files(sources: &ConfigSources, places: &AgentPaths) -> PartContent {
-    let (config, places) = (sources.file.clone(), places.clone());
-    blocking(move || PartContent::whole(permissions::table(&config, &places))).await
+async fn files(sources: &ConfigSources, paths: &AgentPaths) -> PartContent {
+    let (config, paths) = (sources.file.clone(), paths.clone());
+    blocking(move || PartContent::whole(permissions::table(&config, &paths))).await
 }
 
 async fn blocking(work: impl FnOnce() -> PartContent + Send + 'static) -> PartContent {
@@ -222,25 +222,25 @@ async fn blocking(work: impl FnOnce() -> PartContent + Send + 'static) -> PartCo
     }
 }
 
-/// What tells how the unit is and has been. Not `Environment`, `ExecStart` or anything else that may hold a secret.
+/// Current and past state of the unit; not `Environment`, `ExecStart` or anything else that may hold a secret.
 const UNIT_PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,Result,StatusText,MainPID,NRestarts,\
     ExecMainCode,ExecMainStatus,ExecMainStartTimestamp,ExecMainExitTimestamp,ActiveEnterTimestamp,\
     InactiveEnterTimestamp,FragmentPath,DropInPaths,NeedDaemonReload,Type,Restart,WatchdogUSec,WatchdogTimestamp,\
     MemoryCurrent,MemoryPeak,CPUUsageNSec,TasksCurrent,LimitNOFILE,User,Group,StateDirectory,RuntimeDirectory";
-/// A day of a quiet agent, an hour of one whose gateway is away.
+/// A day of a quiet agent, an hour of one whose gateway is unreachable.
 const LOG_LINES: usize = 2000;
 /// Enough to see what the vendor last did; the rest stays with the customer.
 const AUDIT_LINES: usize = 500;
 const AUDIT_IDENTIFIER: &str = "jira-tunnel-agent-audit";
-/// What journalctl prints where there is nothing.
+/// What journalctl prints if there are no lines.
 const NO_ENTRIES: &str = "-- No entries --";
-/// A journal of gigabytes on a slow disk.
+/// For a journal of gigabytes on a slow disk.
 const JOURNAL_LIMIT: Duration = Duration::from_secs(30);
-/// It reads all units on some versions.
+/// Some versions read all units.
 const SECURITY_LIMIT: Duration = Duration::from_secs(30);
 /// The check's own deadline is two minutes for each forward.
 const CHECK_LIMIT: Duration = Duration::from_secs(180);
-/// A disk that hangs is one of the faults that a bundle is made for.
+/// A disk that hangs is one of the faults that bundles are made for.
 const DISK_LIMIT: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who may do what with the files of the agent: names, owners, modes, sizes, times. Never what is in them.
+//! Permissions of the agent's files: names, owners, modes, sizes, times; never their contents.
 
 use crate::{accounts::SystemAccounts, config::AgentPaths};
 use std::{
@@ -10,33 +10,33 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// One line for each file that the agent reads or writes, in the configuration's folder, in the state and runtime
-/// folders, and elsewhere where the configuration names one. Blocks.
-pub(super) fn table(config: &Path, places: &AgentPaths) -> String {
-    let mut seen = PermissionListing {
+/// One line for each file that the agent reads or writes: in the configuration, state and runtime folders, and wherever
+/// the configuration names one. Blocks on the disk.
+pub(super) fn table(config: &Path, paths: &AgentPaths) -> String {
+    let mut listing = PermissionListing {
         accounts: SystemAccounts::read(Path::new("/")),
         lines: String::new(),
         count: 0,
         listed: BTreeSet::new(),
     };
     let folder = config.parent().unwrap_or(Path::new("/"));
-    seen.folder(folder, 0);
-    seen.folder(&folder.join("agent.d"), 0);
-    seen.folder(&places.state_dir, DEPTH);
-    seen.folder(&places.runtime_dir, DEPTH);
-    let elsewhere = places.secret_files.iter().chain(&places.audit_file);
+    listing.folder(folder, 0);
+    listing.folder(&folder.join("agent.d"), 0);
+    listing.folder(&paths.state_dir, DEPTH);
+    listing.folder(&paths.runtime_dir, DEPTH);
+    let elsewhere = paths.secret_files.iter().chain(&paths.audit_file);
     for file in elsewhere {
-        // Who may enter the folder decides as much as the file's own mode.
-        seen.one(file.parent().unwrap_or(Path::new("/")));
-        seen.one(file);
+        // The folder's mode matters as much as the file's own.
+        listing.one(file.parent().unwrap_or(Path::new("/")));
+        listing.one(file);
     }
     for part in [
         Path::new("/usr/bin/agent"),
         Path::new("/usr/lib/jira-tunnel-agent"),
     ] {
-        seen.one(part);
+        listing.one(part);
     }
-    seen.lines
+    listing.lines
 }
 
 struct PermissionListing {
@@ -53,8 +53,8 @@ impl PermissionListing {
         let Ok(entries) = fs::read_dir(folder) else {
             return;
         };
-        // A few more than fit, so that what is shown of a huge folder takes no time.
-        let entries = entries.flatten().take(MOST_FILES);
+        // A limit, so that a huge folder takes no time.
+        let entries = entries.flatten().take(MAX_FILES);
         let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
         paths.sort();
         for path in paths {
@@ -72,8 +72,8 @@ impl PermissionListing {
             return;
         }
         self.count += 1;
-        if self.count > MOST_FILES {
-            if self.count == MOST_FILES + 1 {
+        if self.count > MAX_FILES {
+            if self.count == MAX_FILES + 1 {
                 self.lines += "and more\n";
             }
             return;
@@ -115,8 +115,8 @@ impl PermissionListing {
 
 /// Levels below the state folder: `tokens/`, `spool/` and what is in them.
 const DEPTH: usize = 2;
-/// A site has a dozen files; a spool or a folder that is used for other things besides may have many.
-const MOST_FILES: usize = 500;
+/// Usually there are a dozen; a spool or a folder that others use too may have many.
+const MAX_FILES: usize = 500;
 
 #[cfg(test)]
 mod tests {
@@ -133,13 +133,13 @@ mod tests {
         fs::write(at("key\u{1b}[31m"), "the-secret").unwrap();
         fs::write(at("elsewhere"), "the-secret").unwrap();
         fs::set_permissions(at("elsewhere"), fs::Permissions::from_mode(0o640)).unwrap();
-        let places = AgentPaths {
+        let paths = AgentPaths {
             runtime_dir: at("run"),
             state_dir: at("state"),
             audit_file: None,
             secret_files: vec![at("elsewhere"), PathBuf::from("/none/such")],
         };
-        let table = table(&at("agent.toml"), &places);
+        let table = table(&at("agent.toml"), &paths);
         assert!(table.contains("state/tokens/jira.json\n"), "{table}");
         assert!(
             table.contains("\\u{1b}[31m") && !table.contains('\u{1b}'),
@@ -154,17 +154,17 @@ mod tests {
     #[test]
     fn a_folder_with_very_many_files_is_cut_short() {
         let folder = tempfile::tempdir().unwrap();
-        for n in 0..MOST_FILES + 50 {
+        for n in 0..MAX_FILES + 50 {
             fs::write(folder.path().join(n.to_string()), "").unwrap();
         }
-        let places = AgentPaths {
+        let paths = AgentPaths {
             runtime_dir: folder.path().join("run"),
             state_dir: folder.path().join("state"),
             audit_file: None,
             secret_files: Vec::new(),
         };
-        let table = table(&folder.path().join("agent.toml"), &places);
-        assert!(table.lines().count() <= MOST_FILES + 1);
+        let table = table(&folder.path().join("agent.toml"), &paths);
+        assert!(table.lines().count() <= MAX_FILES + 1);
         assert!(table.ends_with("and more\n"), "{table}");
     }
 }

@@ -1,4 +1,4 @@
-//! Another program's output, within a time and a size.
+//! Runs another program and captures its output, within a time and size limit.
 
 use super::part::PartContent;
 use std::{process::Stdio, time::Duration};
@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Which end of an output that is too long is kept.
+/// Which end of an output is kept if it is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeptEnd {
     /// The beginning: a report.
@@ -17,16 +17,16 @@ pub(super) enum KeptEnd {
     Last,
 }
 
-/// Where a program that prints nothing says why.
+/// What the standard error of a program that prints nothing means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EmptyOutput {
-    /// Its standard error is a reason for a part that is missing.
+    /// It is the reason why the part is missing.
     MissingPart,
-    /// Its standard error is worth as much as its output.
+    /// It is the content of the part.
     UseStderr,
 }
 
-/// A program to be asked.
+/// A program to run, with its limits.
 pub(super) struct ExternalProgram {
     command: Command,
     limit: Duration,
@@ -35,7 +35,7 @@ pub(super) struct ExternalProgram {
 }
 
 impl ExternalProgram {
-    /// It is found on `PATH` unless it is a path; asks nothing, pages nothing, speaks English.
+    /// Searched in `PATH` unless it is a path; runs without input, pager, colors or localization.
     pub(super) fn new(program: impl AsRef<std::ffi::OsStr>) -> Self {
         let mut command = Command::new(program);
         command
@@ -46,7 +46,7 @@ impl ExternalProgram {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Also on the deadline: it ends with the future that waits for it.
+            // On the deadline, it ends with the future that waits for it.
             .kill_on_drop(true);
         Self {
             command,
@@ -69,37 +69,39 @@ impl ExternalProgram {
         self
     }
 
-    pub(super) fn keep_end(mut self, keep: KeptEnd) -> Self {
-        self.kept_end = keep;
+    pub(super) fn keep_end(mut self, keep_end: KeptEnd) -> Self {
+        self.kept_end = keep_end;
         self
     }
 
-    pub(super) fn empty_output(mut self, silence: EmptyOutput) -> Self {
-        self.empty_output = silence;
+    pub(super) fn empty_output(mut self, empty_output: EmptyOutput) -> Self {
+        self.empty_output = empty_output;
         self
     }
 
-    /// What it prints; why nothing, if it cannot be had in time.
+    /// Runs it. Returns its output, or why there is none in time.
     pub(super) async fn run(self) -> PartContent {
-        let (limit, silence) = (self.limit, self.empty_output);
+        let (limit, empty_output) = (self.limit, self.empty_output);
         let name = self.command.as_std().get_program().to_owned();
         let name = std::path::Path::new(&name).file_name().unwrap_or_default();
         let name = name.to_string_lossy().into_owned();
-        let (out, told, status) = match timeout(limit, self.output()).await {
+        let (out, stderr, status) = match timeout(limit, self.output()).await {
             Ok(Ok(output)) => output,
             Ok(Err(error)) => {
                 return PartContent::Missing(format!("{name} cannot be run: {error}"));
             }
-            Err(_) => return PartContent::Missing(format!("{name} did not end within {limit:?}")),
+            Err(_) => {
+                return PartContent::Missing(format!("{name} did not finish within {limit:?}"));
+            }
         };
-        let told_text = told.text.trim();
-        match (out.text.trim().is_empty(), silence) {
+        let stderr_text = stderr.text.trim();
+        match (out.text.trim().is_empty(), empty_output) {
             (false, _) => out.into(),
-            (true, EmptyOutput::UseStderr) if !told_text.is_empty() => told.into(),
-            (true, _) if told_text.is_empty() => {
+            (true, EmptyOutput::UseStderr) if !stderr_text.is_empty() => stderr.into(),
+            (true, _) if stderr_text.is_empty() => {
                 PartContent::Missing(format!("{name} printed nothing ({status})"))
             }
-            (true, _) => PartContent::Missing(told_text.lines().collect::<Vec<_>>().join("; ")),
+            (true, _) => PartContent::Missing(stderr_text.lines().collect::<Vec<_>>().join("; ")),
         }
     }
 
@@ -108,12 +110,12 @@ impl ExternalProgram {
     ) -> std::io::Result<(CapturedOutput, CapturedOutput, std::process::ExitStatus)> {
         let mut child = self.command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (out, told, status) = tokio::join!(
+        let (out, stderr, status) = tokio::join!(
             read(stdout, self.kept_end),
             read(stderr, KeptEnd::First),
             child.wait()
         );
-        Ok((out?, told?, status?))
+        Ok((out?, stderr?, status?))
     }
 }
 
@@ -133,10 +135,10 @@ impl From<CapturedOutput> for PartContent {
     }
 }
 
-/// Reads to the end, so that the program never waits for us, and keeps at most [`MOST`] bytes in whole lines.
+/// Reads to the end, so that the program never blocks, and keeps at most [`MAX_BYTES`] in whole lines.
 async fn read(
     pipe: Option<impl AsyncRead + Unpin>,
-    keep: KeptEnd,
+    keep_end: KeptEnd,
 ) -> std::io::Result<CapturedOutput> {
     let mut kept: Vec<u8> = Vec::new();
     let mut cut = false;
@@ -147,37 +149,37 @@ async fn read(
             if count == 0 {
                 break;
             }
-            match keep {
+            match keep_end {
                 KeptEnd::First => {
-                    let room = MOST.saturating_sub(kept.len());
+                    let room = MAX_BYTES.saturating_sub(kept.len());
                     cut |= count > room;
                     kept.extend_from_slice(&buffer[..count.min(room)]);
                 }
                 KeptEnd::Last => {
                     kept.extend_from_slice(&buffer[..count]);
-                    // Seldom, so that little is moved.
-                    if kept.len() > 2 * MOST {
+                    // Rarely, so that few bytes are moved.
+                    if kept.len() > 2 * MAX_BYTES {
                         cut = true;
-                        kept.drain(..kept.len() - MOST);
+                        kept.drain(..kept.len() - MAX_BYTES);
                     }
                 }
             }
         }
     }
-    if keep == KeptEnd::Last && kept.len() > MOST {
+    if keep_end == KeptEnd::Last && kept.len() > MAX_BYTES {
         cut = true;
-        kept.drain(..kept.len() - MOST);
+        kept.drain(..kept.len() - MAX_BYTES);
     }
     let mut text = String::from_utf8_lossy(&kept).into_owned();
     if cut {
-        whole_lines(&mut text, keep);
+        whole_lines(&mut text, keep_end);
     }
     Ok(CapturedOutput { text, cut })
 }
 
-/// Takes the line away that was cut in two.
-pub(super) fn whole_lines(text: &mut String, keep: KeptEnd) {
-    match keep {
+/// Removes the line that was cut in two.
+pub(super) fn whole_lines(text: &mut String, keep_end: KeptEnd) {
+    match keep_end {
         KeptEnd::First => text.truncate(text.rfind('\n').map_or(0, |at| at + 1)),
         KeptEnd::Last => {
             let begin = text.find('\n').map_or(text.len(), |at| at + 1);
@@ -186,9 +188,9 @@ pub(super) fn whole_lines(text: &mut String, keep: KeptEnd) {
     }
 }
 
-/// Bytes of one part. Two thousand lines of a log are a tenth of it.
-pub(super) const MOST: usize = 2 << 20;
-/// `systemctl` and its kin answer within milliseconds; one that hangs on the bus is not waited for.
+/// Bytes of one part: ten times two thousand log lines.
+pub(super) const MAX_BYTES: usize = 2 << 20;
+/// `systemctl` and the like answer within milliseconds, unless they hang on the bus.
 const LIMIT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -196,12 +198,12 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    async fn shell(script: &str, keep: KeptEnd, silence: EmptyOutput) -> PartContent {
+    async fn shell(script: &str, keep_end: KeptEnd, empty_output: EmptyOutput) -> PartContent {
         let program = ExternalProgram::new("/bin/sh")
             .args(["-c", script])
-            .keep_end(keep);
+            .keep_end(keep_end);
         program
-            .empty_output(silence)
+            .empty_output(empty_output)
             .within(Duration::from_secs(30))
             .run()
             .await
@@ -220,11 +222,11 @@ mod tests {
         let kept = shell(script, KeptEnd::First, EmptyOutput::MissingPart).await;
         let (first, cut) = text(&kept);
         assert!(cut && first.starts_with("line-0-of-many\n") && first.ends_with("-of-many\n"));
-        assert!(first.len() <= MOST);
+        assert!(first.len() <= MAX_BYTES);
         let kept = shell(script, KeptEnd::Last, EmptyOutput::MissingPart).await;
         let (last, cut) = text(&kept);
         assert!(cut && last.starts_with("line-") && last.ends_with("line-299999-of-many\n"));
-        assert!(last.len() <= MOST);
+        assert!(last.len() <= MAX_BYTES);
     }
 
     #[tokio::test]
@@ -249,7 +251,7 @@ mod tests {
             panic!("it gave something");
         };
         assert_eq!(why, "no unit");
-        let told = shell(script, KeptEnd::First, EmptyOutput::UseStderr).await;
-        assert_eq!(text(&told), ("no unit\n", false));
+        let stderr = shell(script, KeptEnd::First, EmptyOutput::UseStderr).await;
+        assert_eq!(text(&stderr), ("no unit\n", false));
     }
 }

@@ -1,7 +1,7 @@
-//! Takes secrets out of text: those that this agent's files hold, however they are encoded, and what looks like one.
+//! Removes secrets from text: those in this agent's files, in any encoding, and whatever looks like one.
 //!
-//! No part should hold a secret in the first place; this is the second net, for the journal of a unit in which an
-//! administrator has put a password, and for what nobody has thought of.
+//! No part should contain a secret in the first place. This is the second line of defense, such as for the journal of a
+//! unit in which an administrator has put a password.
 
 use super::secret_patterns;
 use crate::config::AgentPaths;
@@ -14,7 +14,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use std::{fs, path::Path};
 use zeroize::Zeroizing;
 
-/// What is to be taken out.
+/// Removes a set of known secrets, and whatever looks like one.
 pub struct Redactor {
     known: Option<AhoCorasick>,
 }
@@ -22,33 +22,33 @@ pub struct Redactor {
 impl std::fmt::Debug for Redactor {
     /// It holds secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sieve")
+        f.write_str("Redactor")
     }
 }
 
 impl Redactor {
-    /// Reads every secret that this process may read: the files that the configuration names, and the tokens that
-    /// logins have left. Blocks.
-    pub fn of(places: &AgentPaths) -> Self {
+    /// Reads every secret that this process may read: the files in the configuration, and the stored tokens. Blocks on
+    /// the disk.
+    pub fn of(paths: &AgentPaths) -> Self {
         let mut secrets = Vec::new();
-        for file in &places.secret_files {
+        for file in &paths.secret_files {
             secrets.extend(read(file));
         }
-        let tokens = fs::read_dir(places.state_dir.join("tokens"));
-        for entry in tokens.into_iter().flatten().flatten().take(MOST_FILES) {
+        let tokens = fs::read_dir(paths.state_dir.join("tokens"));
+        for entry in tokens.into_iter().flatten().flatten().take(MAX_FILES) {
             secrets.extend(read(&entry.path()).into_iter().flat_map(tokens_in));
         }
         Self::for_secrets(secrets.iter().map(|secret| secret.as_slice()))
     }
 
-    /// For these secrets: each as a whole, and each line of it.
+    /// A redactor for these secrets: each as a whole, and each of its lines.
     pub fn for_secrets<'a>(secrets: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut needles: Vec<Vec<u8>> = Vec::new();
         for secret in secrets {
             let lines = secret.split(|byte| *byte == b'\n');
             for piece in std::iter::once(secret).chain(lines) {
                 let piece = piece.trim_ascii();
-                if piece.len() >= SHORTEST && !is_heading(piece) {
+                if piece.len() >= MIN_SECRET && !is_heading(piece) {
                     needles.extend(forms(piece));
                 }
             }
@@ -58,17 +58,17 @@ impl Redactor {
         let known = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(&needles);
-        // Too large an automaton is the only failure; a secret has at most 64 KiB.
+        // It fails only if it becomes too large; a secret has at most 64 KiB.
         Self { known: known.ok() }
     }
 
-    /// The text without them, and how many places that were.
+    /// The text without secrets, and how many were removed.
     pub fn redact(&self, text: &str) -> (String, usize) {
         let Some(known) = &self.known else {
             return (String::new(), 1);
         };
         let mut count = 0;
-        // As bytes: a secret that is no text may begin in the middle of a character.
+        // As bytes: a binary secret may begin in the middle of a character.
         let mut clean = Vec::with_capacity(text.len());
         known.replace_all_with_bytes(text.as_bytes(), &mut clean, |_, _, out| {
             count += 1;
@@ -80,12 +80,12 @@ impl Redactor {
     }
 }
 
-/// What stands in a secret's place.
+/// Replaces a secret.
 pub(super) const REMOVED: &str = "[removed]";
 
 fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {
     let found = fs::metadata(path).ok()?;
-    let small = found.is_file() && found.len() <= LARGEST;
+    let small = found.is_file() && found.len() <= MAX_SECRET;
     let bytes = small.then(|| fs::read(path).ok()).flatten()?;
     Some(Zeroizing::new(bytes))
 }
@@ -107,7 +107,7 @@ fn is_heading(piece: &[u8]) -> bool {
     piece.starts_with(b"-----") && !piece.contains(&b'\n')
 }
 
-/// As it is, in JSON, in a URL, and in Base64 wherever in a longer text it may begin.
+/// The secret itself, in JSON, percent-encoded, and in Base64 at any offset.
 fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = vec![secret.to_vec()];
     let text = String::from_utf8_lossy(secret);
@@ -126,18 +126,18 @@ fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
     for before in 0..3_usize {
         let mut bytes = vec![0; before];
         bytes.extend_from_slice(secret);
-        // Only the characters that the secret alone decides.
+        // Only the characters that depend on the secret alone.
         let (begin, end) = ([0, 2, 3][before], bytes.len() * 8 / 6);
         for encoded in [
             STANDARD_NO_PAD.encode(&bytes),
             URL_SAFE_NO_PAD.encode(&bytes),
         ] {
-            if end >= begin + SHORTEST {
+            if end >= begin + MIN_SECRET {
                 forms.push(encoded.as_bytes()[begin..end].to_vec());
             }
         }
     }
-    forms.retain(|form| form.len() >= SHORTEST);
+    forms.retain(|form| form.len() >= MIN_SECRET);
     forms
 }
 
@@ -147,12 +147,12 @@ const UNRESERVED: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-/// Bytes. A shorter secret would take ordinary words out of every line, and so show itself by its absence.
-const SHORTEST: usize = 6;
+/// Bytes. A shorter secret would match ordinary words, and reveal itself by its absence.
+const MIN_SECRET: usize = 6;
 /// Bytes; see `secret.rs`.
-const LARGEST: u64 = 64 << 10;
+const MAX_SECRET: u64 = 64 << 10;
 /// Token files: one for each forward, at most a hundred, with their locks.
-const MOST_FILES: usize = 256;
+const MAX_FILES: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -166,17 +166,17 @@ mod tests {
     fn a_secret_is_found_in_every_encoding() {
         let redactor = Redactor::for_secrets([SECRET.as_bytes()]);
         let encoded = percent_encode(SECRET.as_bytes(), NON_ALPHANUMERIC).to_string();
-        let mut places = vec![
+        let mut paths = vec![
             SECRET.to_owned(),
             serde_json::to_string(SECRET).unwrap(),
             encoded.to_lowercase(),
             encoded,
         ];
         for before in ["", "a", "ab", "abc", "name:"] {
-            places.push(STANDARD.encode(format!("{before}{SECRET}")));
-            places.push(STANDARD.encode(format!("{before}{SECRET} and more")));
+            paths.push(STANDARD.encode(format!("{before}{SECRET}")));
+            paths.push(STANDARD.encode(format!("{before}{SECRET} and more")));
         }
-        for place in places {
+        for place in paths {
             let (clean, count) = redactor.redact(&format!("before {place} after"));
             assert_eq!(count, 1, "{place}: {clean}");
             assert!(

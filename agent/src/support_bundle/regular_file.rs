@@ -1,4 +1,4 @@
-//! Files in folders that the service's user may write to, opened by root.
+//! Opens files, as root, in folders that the service's user may write to.
 
 use rustix::{
     fs::{Mode, OFlags},
@@ -6,8 +6,8 @@ use rustix::{
 };
 use std::{fs::File, io, path::Path};
 
-/// A regular file, to be read. Neither follows a link in its place, which could lead to anything that only root may
-/// read, nor waits for the writer of a pipe.
+/// Opens a regular file for reading. Does not follow a symbolic link, which could point to anything that only root may
+/// read, and does not wait for the writer of a pipe.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {

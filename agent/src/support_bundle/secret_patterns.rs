@@ -1,9 +1,9 @@
-//! What looks like a secret, whoever has written it: a header with a credential, a login in a URL, a value in a query, a
-//! word that is set to a password, a private key.
+//! Removes what looks like a secret: a header with a credential, a login in a URL, values of a query, `name=value` with a
+//! telling name, a private key.
 
 use super::redactor::REMOVED;
 
-/// The text without it, and how many places that were.
+/// The text without secrets, and how many were removed.
 pub(super) fn redact(text: &str) -> (String, usize) {
     let mut clean = String::with_capacity(text.len());
     let mut count = 0;
@@ -89,7 +89,7 @@ fn query(word: &str) -> Option<String> {
     Some(format!("{path}?{}", names.collect::<Vec<_>>().join("&")))
 }
 
-/// `authentication` after the word Basic is none.
+/// Whether it looks like a credential: `authentication` after the word Basic does not.
 fn is_credential(word: &str) -> bool {
     let kinds: [fn(&u8) -> bool; 3] = [
         u8::is_ascii_digit,
@@ -100,7 +100,7 @@ fn is_credential(word: &str) -> bool {
         .iter()
         .filter(|kind| word.bytes().any(|byte| kind(&byte)))
         .count();
-    word.len() >= SHORTEST && word.is_ascii() && (kinds >= 2 || word.ends_with('='))
+    word.len() >= MIN_CREDENTIAL && word.is_ascii() && (kinds >= 2 || word.ends_with('='))
 }
 
 fn is_secret_name(name: &str) -> bool {
@@ -126,8 +126,8 @@ fn is_separator(c: char) -> bool {
         )
 }
 
-/// Characters: `admin:admin` in Base64 has 16, the shortest tokens more.
-const SHORTEST: usize = 12;
+/// Characters: `admin:admin` has 16 in Base64, the shortest tokens more.
+const MIN_CREDENTIAL: usize = 12;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use super::{
     part::PartContent,
-    program::{KeptEnd, MOST, whole_lines},
+    program::{KeptEnd, MAX_BYTES, whole_lines},
     regular_file,
 };
 use std::{
@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-/// At most `lines` of the newest lines, and at most [`MOST`] bytes. Blocks.
+/// At most `lines` of the newest lines, and at most [`MAX_BYTES`]. Blocks on the disk.
 pub(super) fn newest(path: &Path, lines: usize) -> PartContent {
     match read(path, lines) {
         Ok(content) => content,
@@ -21,11 +21,11 @@ pub(super) fn newest(path: &Path, lines: usize) -> PartContent {
 fn read(path: &Path, lines: usize) -> io::Result<PartContent> {
     let mut file = regular_file::open(path)?;
     let len = file.metadata()?.len();
-    let begin = len.saturating_sub(MOST as u64);
+    let begin = len.saturating_sub(MAX_BYTES as u64);
     file.seek(SeekFrom::Start(begin))?;
     let mut bytes = Vec::new();
     // It may grow while it is read.
-    file.take(MOST as u64).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES as u64).read_to_end(&mut bytes)?;
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
     if begin > 0 {
         whole_lines(&mut text, KeptEnd::Last);
@@ -57,7 +57,7 @@ mod tests {
             .map(|n| format!("line {n} of the log\n"))
             .collect();
         std::fs::write(&path, &text).unwrap();
-        assert!(text.len() > MOST);
+        assert!(text.len() > MAX_BYTES);
         let PartContent::Text { text, cut, .. } = newest(&path, 3) else {
             panic!("nothing");
         };
@@ -69,7 +69,7 @@ mod tests {
         let PartContent::Text { text, .. } = newest(&path, usize::MAX) else {
             panic!("nothing");
         };
-        assert!(text.len() <= MOST && text.starts_with("line "));
+        assert!(text.len() <= MAX_BYTES && text.starts_with("line "));
     }
 
     #[test]

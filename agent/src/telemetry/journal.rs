@@ -13,15 +13,15 @@ use std::{
 };
 use tracing::{Level, Metadata};
 
-/// The journal's socket: each write is one datagram, and so one entry. Addressed each time, so that a journal that was
-/// restarted is found again.
+/// The journal's socket: each write is one datagram, and so one entry. Each is sent to the path, so that a restarted
+/// journal is found again.
 pub(super) struct JournalSocket {
     socket: UnixDatagram,
     path: PathBuf,
 }
 
 impl JournalSocket {
-    /// Fails where nobody takes entries at `path`.
+    /// Fails if no journal listens at `path`.
     pub(super) fn new(path: &Path) -> io::Result<Self> {
         let journal = Self {
             socket: UnixDatagram::unbound()?,
@@ -73,7 +73,7 @@ fn field_name(name: &str) -> String {
     "F_".chars().chain(letters).collect()
 }
 
-/// As `tracing-journald` maps them: `info` is a notice, so that `debug` has a level of its own.
+/// As `tracing-journald` maps them: `info` is `notice`, so that `debug` and `trace` differ.
 fn priority(metadata: &Metadata<'_>) -> u8 {
     match *metadata.level() {
         Level::ERROR => 3,

@@ -1,4 +1,4 @@
-//! What a log level may be, and changing it while the agent runs.
+//! Log levels: parsing them, and changing them while the agent runs.
 
 use std::{
     borrow::Cow,
@@ -16,18 +16,18 @@ use tracing_subscriber::{
     reload,
 };
 
-/// Why a level was refused.
+/// The text is not a log level.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{0:?} is no log level; use error, warn, info, debug, trace or off, also per module: \"info,agent::tunnel=debug\""
+    "{0:?} is not a log level; use error, warn, info, debug, trace or off, also per module: \"info,agent::tunnel=debug\""
 )]
 pub struct LogLevelError(String);
 
-/// Checks a level, and gives the filter that it means.
+/// Parses a level into its filter.
 pub fn parse_level(text: &str) -> Result<Targets, LogLevelError> {
     let refuse = || LogLevelError(text.to_owned());
     for part in text.split(',') {
-        // Alone, the filter would take a mistyped level for the name of a module, and log nothing.
+        // The filter's own parser would take a mistyped level for the name of a module, and log nothing.
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
         if !WORDS.contains(&level.trim().to_lowercase().as_str()) {
             return Err(refuse());
@@ -36,9 +36,9 @@ pub fn parse_level(text: &str) -> Result<Targets, LogLevelError> {
     filter(text).ok_or_else(refuse)
 }
 
-/// A level without a module is the agent's own. What a peer does to a library comes to a line of the agent's; the
-/// library's own lines are for whoever looks for a fault in it, and a peer may cause any number of them. So libraries log
-/// errors only, and russh nothing, unless a directive names them, or everything is wanted (`trace`).
+/// A level without a module applies to the agent's own lines. Whatever a peer does to a library also leads to a line of
+/// the agent; the library's own lines help only to debug it, and a peer can cause any number of them. So libraries log
+/// only errors, and russh nothing, unless a directive names them or the level is `trace`.
 fn filter(text: &str) -> Option<Targets> {
     let (directives, general): (Vec<_>, Vec<_>) =
         text.split(',').partition(|part| part.contains('='));
@@ -83,7 +83,7 @@ fn with_member_crates<'a>(written: &[&'a str]) -> Vec<Cow<'a, str>> {
     all
 }
 
-/// Whether a level opens libraries on purpose: then their lines are not limited.
+/// Whether a level asks for the lines of libraries: then they are not limited.
 fn opens_libraries(text: &str) -> bool {
     text.split(',').any(|part| match part.split_once('=') {
         Some((target, _)) => !is_own(target.trim()),
@@ -106,13 +106,13 @@ pub struct LogLevelHandle {
 }
 
 struct LogLevelState {
-    /// What the configuration says, to come back to.
+    /// The level of the configuration, for [`restore`](LogLevelHandle::restore).
     configured: String,
     current: String,
 }
 
-/// Lets a few lines of libraries through in each minute, unless they were opened on purpose: whatever a peer can bring
-/// them to say, it cannot fill the log with it.
+/// Allows a few lines of libraries per minute, unless the level asks for them: a peer that makes them log cannot fill the
+/// log.
 #[derive(Clone)]
 pub(super) struct LibraryLogLimit {
     open: Arc<AtomicBool>,
@@ -127,7 +127,7 @@ impl LibraryLogLimit {
         }
     }
 
-    fn lets_through(&self, now: Instant) -> bool {
+    fn allows(&self, now: Instant) -> bool {
         let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(minute.0) >= MINUTE {
             *minute = (now, 0);
@@ -145,7 +145,7 @@ impl<S> Filter<S> for LibraryLogLimit {
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         is_own(event.metadata().target())
             || self.open.load(Relaxed)
-            || self.lets_through(Instant::now())
+            || self.allows(Instant::now())
     }
 }
 
@@ -184,7 +184,7 @@ impl LogLevelHandle {
         let filter = parse_level(level)?;
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            // Fails only where the subscriber is gone, and with it the lines.
+            // Fails only if the subscriber is gone, and with it the log.
             let _ = self.filter.reload(filter);
             self.libraries.open.store(opens_libraries(level), Relaxed);
             state.current = level.to_owned();
@@ -193,7 +193,7 @@ impl LogLevelHandle {
         Ok(())
     }
 
-    /// Sets the level that the configuration says now, to which [`restore`](Self::restore) goes back.
+    /// Sets the level of a changed configuration, to which [`restore`](Self::restore) returns.
     pub fn configure(&self, level: &str) -> Result<(), LogLevelError> {
         self.set_level(level)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,14 +201,14 @@ impl LogLevelHandle {
         Ok(())
     }
 
-    /// The level in force.
+    /// The current level.
     pub fn level(&self) -> String {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.current.clone()
     }
 
-    /// One step more: from `info` to `debug`, from `debug` to `trace`. Parts for single modules are left
-    /// out, since what is looked for may lie in any of them.
+    /// Raises the level by one step: from `info` to `debug`, from `debug` to `trace`. Drops directives for single
+    /// modules, since the fault may be in any of them.
     pub fn raise(&self) {
         let raised = match one_step_more(&self.level()) {
             LevelFilter::DEBUG => "debug",
@@ -221,7 +221,7 @@ impl LogLevelHandle {
         let _ = self.set_level(raised);
     }
 
-    /// Back to the configured level.
+    /// Returns to the configured level.
     pub fn restore(&self) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let configured = state.configured.clone();
@@ -251,10 +251,10 @@ const MEMBER_CRATES: [(&str, &str); 3] = [
     ("agent::tunnel::channel", "agent_ssh::channel"),
     ("agent::tunnel::transport", "agent_ssh::transport"),
 ];
-/// Lines of libraries in a minute: enough to see that something is wrong.
+/// Lines of libraries per minute: enough to see that something is wrong.
 const LIBRARY_LINES: u32 = 20;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Not asked of the filter's own parser, which also takes numbers and nothing at all.
+/// The filter's own parser would also accept numbers and an empty text.
 const WORDS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 #[cfg(test)]
@@ -359,9 +359,9 @@ mod tests {
     fn a_flood_of_a_library_is_a_few_lines_a_minute() {
         let limit = LibraryLogLimit::new("info");
         let start = Instant::now();
-        let passed = (0..1000).filter(|_| limit.lets_through(start)).count();
+        let passed = (0..1000).filter(|_| limit.allows(start)).count();
         assert_eq!(passed, LIBRARY_LINES as usize);
-        assert!(limit.lets_through(start + MINUTE));
+        assert!(limit.allows(start + MINUTE));
         assert!(!opens_libraries("debug,agent::http=trace"));
         assert!(opens_libraries("info,h2=warn") && opens_libraries("trace"));
     }

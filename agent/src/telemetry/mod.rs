@@ -33,7 +33,7 @@ pub struct Settings {
     pub format: LogLineFormat,
 }
 
-/// How log lines look.
+/// Format of log lines: `log.format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLineFormat {
     /// Human on a terminal, journald under systemd, JSON otherwise.
@@ -61,12 +61,12 @@ pub enum LogSetupError {
     Twice,
 }
 
-/// Writes what is still queued when dropped: keep it until the process ends.
+/// Writes the queued lines when dropped: keep it until the process ends.
 #[must_use]
 pub struct FlushGuard(#[expect(dead_code, reason = "its drop does the work")] Option<WorkerGuard>);
 
-/// Sends this process's log lines where `settings` say, from now on. Everything but the journal goes to
-/// standard error, so that standard output is the commands' own.
+/// Sets up logging for this process. All formats but the journal go to standard error, since standard output belongs to
+/// the commands.
 pub fn set_up(settings: &Settings) -> Result<(LogLevelHandle, FlushGuard), LogSetupError> {
     let (filter, limit, handle) = level::reloadable(&settings.level)?;
     let (lines, flush) = lines(settings.format)?;
@@ -79,7 +79,7 @@ pub fn set_up(settings: &Settings) -> Result<(LogLevelHandle, FlushGuard), LogSe
 
 fn lines(format: LogLineFormat) -> Result<(LineLayer<NonBlocking>, FlushGuard), LogSetupError> {
     let terminal = std::io::stderr().is_terminal();
-    // systemd sets it where standard error is the journal (systemd.exec(5)).
+    // systemd sets it if standard error is the journal (systemd.exec(5)).
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let chosen = resolve(format, terminal, journal);
     if matches!(
@@ -109,14 +109,13 @@ fn lines(format: LogLineFormat) -> Result<(LineLayer<NonBlocking>, FlushGuard), 
     Ok((LineLayer::new(writer, format), FlushGuard(Some(guard))))
 }
 
-/// Whether whoever reads a terminal wants color on it: not with `NO_COLOR` (no-color.org), and not on one that cannot
-/// show it.
+/// Whether the environment allows color: not with `NO_COLOR` (no-color.org), and not with `TERM=dumb`.
 pub fn color_wanted() -> bool {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// A writer that never waits: its lines go to `out` from a thread, and are lost where too many wait.
+/// A writer that never blocks: a thread writes its lines to `out`; lines are lost if too many are queued.
 fn queue(out: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default()
         .lossy(true)
@@ -144,8 +143,8 @@ fn resolve(format: LogLineFormat, terminal: bool, journal: bool) -> ResolvedForm
     }
 }
 
-/// Lines that wait for standard error or the journal; more are lost. At 200 bytes a line below 1 MiB. Were each of them
-/// full of a peer's text (2 KiB a value, written twice), 8 MiB.
+/// Lines that may be queued for standard error or the journal. At 200 bytes per line, less than 1 MiB; 8 MiB if each is
+/// full of a peer's text (2 KiB per value, written twice).
 const QUEUED_LINES: usize = 2048;
 
 #[cfg(test)]

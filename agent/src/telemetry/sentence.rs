@@ -1,7 +1,7 @@
-//! One event as one sentence that is understood alone: which forward or connection, what, why, what to do.
+//! Formats an event as one self-contained sentence: which forward or connection, what, why, what to do.
 //!
-//! `journalctl` and a terminal show this sentence and nothing else, so everything that an event carries is in it. The
-//! fields keep their places in JSON and in the journal's `F_*` beside it.
+//! `journalctl` and a terminal show nothing else, so the sentence contains every field of the event. JSON and the journal
+//! also have the fields separately (`F_*`).
 
 use super::lines::LogFields;
 use std::fmt::{self, Display};
@@ -13,7 +13,7 @@ pub(super) struct LogSentence {
     message: String,
     cause: Vec<String>,
     remedy: Option<String>,
-    /// Whatever else the event says, in its order.
+    /// All other fields, in their order.
     others: Vec<(&'static str, String)>,
 }
 
@@ -68,17 +68,16 @@ impl Display for LogSentence {
     }
 }
 
-/// On one line, without control characters and those that turn the direction of writing, and bounded: part of it may
-/// be a peer's.
+/// One bounded line, with control characters and bidirectional controls escaped: part of it may come from a peer.
 pub(super) fn printable(value: &str) -> String {
-    let mut printed = String::with_capacity(value.len().min(LONGEST_VALUE));
+    let mut printed = String::with_capacity(value.len().min(MAX_VALUE));
     for character in value.chars() {
-        if printed.len() >= LONGEST_VALUE {
+        if printed.len() >= MAX_VALUE {
             printed.push('…');
             break;
         }
         match character {
-            // A text of several lines is indented for a terminal.
+            // Text of several lines is indented for a terminal.
             '\n' | '\r' | '\t' | ' ' => {
                 if !printed.ends_with(' ') {
                     printed.push(' ');
@@ -96,9 +95,9 @@ fn turns_direction(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Bytes of one value. The longest cause and remedy of the agent's own are below 1 KiB; a datagram with all values of
-/// an event stays far below what a socket takes (208 KiB).
-const LONGEST_VALUE: usize = 2 << 10;
+/// Bytes of one value. The agent's own causes and remedies are below 1 KiB; a datagram with all values of an event is far
+/// below the limit of a socket (208 KiB).
+const MAX_VALUE: usize = 2 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -161,6 +160,6 @@ mod tests {
         );
         let long = "x".repeat(1 << 20);
         let said = line(|| tracing::warn!(cause = long, "session lost"));
-        assert!(said.len() < LONGEST_VALUE + 64 && said.ends_with('…'));
+        assert!(said.len() < MAX_VALUE + 64 && said.ends_with('…'));
     }
 }

@@ -1,9 +1,9 @@
-//! The log level by signal: SIGUSR1 gives one step more, SIGUSR2 goes back to the configuration.
+//! The log level by signal: SIGUSR1 raises it by one step, SIGUSR2 restores the configured level.
 
 use super::LogLevelHandle;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Listens for both signals for as long as it is polled; never returns unless that cannot be done.
+/// Handles both signals while it is polled; returns only if the handlers cannot be installed.
 pub async fn signals(handle: LogLevelHandle) -> std::io::Result<()> {
     let mut more = signal(SignalKind::user_defined1())?;
     let mut back = signal(SignalKind::user_defined2())?;

@@ -1,4 +1,4 @@
-//! What stands in front of the package's own files: it may be wanted, and it should be known.
+//! Files that take precedence over the package's own: possibly intended, but worth knowing.
 
 use super::{
     entry::below,
@@ -16,10 +16,7 @@ pub(super) fn find(root: &Path) -> Vec<FileFinding> {
     for folder in UNIT_FOLDERS {
         let unit = Path::new(folder).join(UNIT);
         if is_there(root, &unit) {
-            findings.push(added(
-                &unit,
-                "replaces the package's unit, in part or wholly",
-            ));
+            findings.push(added(&unit, "overrides the package's unit"));
         }
         let drop_ins = Path::new(folder).join(format!("{UNIT}.d"));
         for name in files_in(&below(root, &drop_ins)) {
@@ -28,10 +25,7 @@ pub(super) fn find(root: &Path) -> Vec<FileFinding> {
     }
     for program in ["/usr/local/bin/agent", "/usr/local/sbin/agent"] {
         if is_there(root, Path::new(program)) {
-            findings.push(added(
-                Path::new(program),
-                "a shell finds it before /usr/bin/agent",
-            ));
+            findings.push(added(Path::new(program), "shadows /usr/bin/agent in PATH"));
         }
     }
     findings
@@ -48,7 +42,7 @@ fn is_there(root: &Path, path: &Path) -> bool {
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries
-        .take(MOST)
+        .take(MAX_FILES)
         .map(|entry| PathBuf::from(entry.file_name()))
         .filter(|name| name.extension() == Some(OsStr::new("conf")))
         .collect();
@@ -63,5 +57,5 @@ const UNIT_FOLDERS: [&str; 3] = [
     "/run/systemd/system",
     "/usr/local/lib/systemd/system",
 ];
-/// Nobody has more drop-ins.
-const MOST: usize = 100;
+/// More drop-ins than any host has.
+const MAX_FILES: usize = 100;

@@ -1,4 +1,4 @@
-//! One file as it is, held against what the package says of it.
+//! Compares one installed file with its entry in the manifest.
 
 use super::{
     manifest::{EntryKind, ManifestEntry, PackageManifest},
@@ -93,7 +93,7 @@ fn present(
     }
     let verdict = match entry.kind {
         _ if causes.is_empty() => FileVerdict::Ok,
-        // The administrator's to change, but not everybody's.
+        // The administrator may change it, but not everyone.
         EntryKind::Configuration if mode & OTHERS_WRITE == 0 => {
             return FileFinding::new(&entry.path, FileVerdict::Changed)
                 .with_cause(causes.join(", "));
@@ -105,7 +105,7 @@ fn present(
         .with_remedy(remedies.join("; "))
 }
 
-/// Nobody reads the mode of a link, and who may replace it is said by its folder.
+/// The mode of a link has no effect; its folder decides who may replace it.
 fn link(entry: &ManifestEntry, path: &Path, manifest: &PackageManifest) -> FileFinding {
     let wanted = entry.target.as_deref().unwrap_or(Path::new(""));
     let differs = |cause: String| {
@@ -116,7 +116,7 @@ fn link(entry: &ManifestEntry, path: &Path, manifest: &PackageManifest) -> FileF
     match fs::read_link(path) {
         Ok(target) if target == wanted => FileFinding::new(&entry.path, FileVerdict::Ok),
         Ok(target) => differs(format!(
-            "leads to {} instead of {}",
+            "points to {} instead of {}",
             target.display(),
             wanted.display()
         )),
@@ -128,7 +128,7 @@ fn link(entry: &ManifestEntry, path: &Path, manifest: &PackageManifest) -> FileF
 }
 
 fn sha256(path: &Path) -> io::Result<String> {
-    // Between the look and this it may have become a link or a pipe.
+    // It may have become a link or a pipe since it was inspected.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let mut hash = Sha256::new();
@@ -144,14 +144,14 @@ fn sha256(path: &Path) -> io::Result<String> {
 
 fn reinstall(manifest: &PackageManifest) -> String {
     match manifest.format.as_str() {
-        "deb" => "install the package again: apt install --reinstall ./jira-tunnel-agent_*.deb",
-        "rpm" => "install the package again: yum reinstall ./jira-tunnel-agent-*.rpm",
-        _ => "install the package again",
+        "deb" => "reinstall the package: apt install --reinstall ./jira-tunnel-agent_*.deb",
+        "rpm" => "reinstall the package: yum reinstall ./jira-tunnel-agent-*.rpm",
+        _ => "reinstall the package",
     }
     .to_owned()
 }
 
-/// Paths in a manifest begin with a slash, which `join` would take for a new beginning.
+/// Paths in a manifest are absolute, and `join` would discard the root.
 pub(super) fn below(root: &Path, path: &Path) -> std::path::PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }

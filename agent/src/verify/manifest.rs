@@ -1,4 +1,4 @@
-//! The list that the package brings. `packaging/manifest` makes it.
+//! The manifest in the package, which `packaging/manifest` generates.
 
 use serde::Deserialize;
 use std::{
@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// All files of one package.
+/// The files of one package, as installed.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PackageManifest {
     /// Version of this document, 1.
@@ -15,7 +15,7 @@ pub struct PackageManifest {
     pub package_version: String,
     /// Package format, `deb` or `rpm`.
     pub format: String,
-    /// In the order of their paths.
+    /// The files, sorted by path.
     pub files: Vec<ManifestEntry>,
 }
 
@@ -24,28 +24,28 @@ pub struct PackageManifest {
 pub struct ManifestEntry {
     /// Absolute path of the file or folder.
     pub path: PathBuf,
-    /// What a difference means.
+    /// Kind of the file, which decides what a difference means.
     pub kind: EntryKind,
     /// Permission bits in octal, `0755`.
     pub mode: String,
-    /// Name of the user.
+    /// Name of the owner.
     pub owner: String,
     /// Name of the group.
     pub group: String,
     /// SHA-256 in hexadecimal; absent for a folder and a link.
     pub sha256: Option<String>,
-    /// Where a link leads, as it is written in it.
+    /// Target of a link, as written in it.
     #[serde(default)]
     pub target: Option<PathBuf>,
 }
 
-/// What a difference means.
+/// Kind of a file, which decides what a difference means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryKind {
-    /// Nobody changes it but the package.
+    /// Only the package changes it.
     Program,
-    /// The administrator's to change.
+    /// The administrator may change it.
     Configuration,
     /// Many systems leave it out.
     Documentation,
@@ -55,13 +55,13 @@ pub enum EntryKind {
     Link,
 }
 
-/// Why there is nothing to compare with.
+/// Why there is no manifest to compare with.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Not installed from a package, or the package is damaged.
     #[error(
         "{} does not exist: this program does not come from a package, or the package is damaged; \
-         install the package again, or name a manifest with --manifest", .0.display()
+         reinstall the package, or choose a manifest with --manifest", .0.display()
     )]
     Missing(PathBuf),
     /// The operating system returned an error.
@@ -72,8 +72,8 @@ pub enum ManifestError {
         /// The error of the operating system.
         error: io::Error,
     },
-    /// Not what a package of this version brings.
-    #[error("{} is no manifest that this version understands ({problem}); install the package again", path.display())]
+    /// The content is not that of a manifest of this version.
+    #[error("{} is not a manifest that this version understands ({problem}); reinstall the package", path.display())]
     Unknown {
         /// Path of the manifest.
         path: PathBuf,
@@ -83,7 +83,7 @@ pub enum ManifestError {
 }
 
 impl PackageManifest {
-    /// Reads it. Blocks on the disk.
+    /// Reads and parses the manifest, at most 1 MiB. Blocks on the disk.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let unreadable = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => ManifestError::Missing(path.to_owned()),
@@ -97,7 +97,7 @@ impl PackageManifest {
             problem,
         };
         let found = fs::metadata(path).map_err(unreadable)?;
-        if !found.is_file() || found.len() > MOST {
+        if !found.is_file() || found.len() > MAX_BYTES {
             return Err(unknown("not a file of at most 1 MiB".to_owned()));
         }
         let bytes = fs::read(path).map_err(unreadable)?;
@@ -107,12 +107,12 @@ impl PackageManifest {
             return Err(unknown(format!("its version is {}", manifest.version)));
         }
         if manifest.files.is_empty() {
-            return Err(unknown("it names no file".to_owned()));
+            return Err(unknown("it lists no files".to_owned()));
         }
         Ok(manifest)
     }
 }
 
 const VERSION: u32 = 1;
-/// Bytes. A package of ours has about fifty files.
-const MOST: u64 = 1 << 20;
+/// Bytes: a package has about fifty files.
+const MAX_BYTES: u64 = 1 << 20;

@@ -1,11 +1,11 @@
-//! Whether the installed files are what the package brought, without asking dpkg or rpm.
+//! Whether the installed files are those of the package, without dpkg or rpm.
 //!
-//! The package has a manifest with checksum, mode and owner of each of its files. It lies on the same disk as they do:
-//! it shows accidents, half upgrades and well-meant edits. Who can change a program can change the manifest, and this
-//! program too; against an attacker only a manifest or package from elsewhere helps (`docs/security.md`).
+//! The package contains a manifest with checksum, mode and owner of each file. It is on the same disk: it finds accidents,
+//! incomplete upgrades and well-meant edits. Whoever can change a program can also change the manifest and this program;
+//! against an attacker, only a manifest or package from elsewhere helps (`docs/security.md`).
 //!
-//! `manifest` is what the package says, `entry` holds one file against it, `added` looks for what stands in front of
-//! the package's files, `report` sums up.
+//! `manifest` reads the manifest, `entry` compares one file with it, `added` finds what takes precedence over the package's
+//! files, `report` sums up.
 
 mod added;
 mod entry;
@@ -18,7 +18,7 @@ pub use report::{FileFinding, FileVerdict, VerifyReport, render};
 use crate::accounts::SystemAccounts;
 use std::path::Path;
 
-/// Holds every file of the manifest against what lies below `root`. Reads all of them: blocks for a second.
+/// Compares every file of the manifest with those below `root`. Reads all of them: blocks for about a second.
 pub fn verify(manifest: &PackageManifest, root: &Path) -> VerifyReport {
     let accounts = SystemAccounts::read(root);
     let mut findings: Vec<_> = manifest
@@ -30,5 +30,5 @@ pub fn verify(manifest: &PackageManifest, root: &Path) -> VerifyReport {
     VerifyReport::new(manifest, findings)
 }
 
-/// Where the package puts its manifest.
+/// Path of the manifest that the package installs.
 pub const MANIFEST: &str = "/usr/lib/jira-tunnel-agent/manifest.json";

@@ -1,4 +1,4 @@
-//! What was found, for a person and as JSON.
+//! The result, as text and as JSON.
 
 use super::manifest::PackageManifest;
 use std::{
@@ -7,20 +7,20 @@ use std::{
     time::SystemTime,
 };
 
-/// All that was found: what `agent verify-self --json` prints.
+/// The report that `agent verify-self --json` prints.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct VerifyReport {
     /// Version of this document, 1. Fields and verdicts may be added within a version.
     pub version: u32,
-    /// When it was made, RFC 3339, UTC.
+    /// When the report was made, RFC 3339, UTC.
     pub time: String,
-    /// Version and revision of the package that the manifest is of.
+    /// Version and revision of the manifest's package, such as `1.2.3-1`.
     pub package_version: String,
     /// `ok`, `differs` or `unknown`, whichever is worst in that order.
     pub verdict: FileVerdict,
-    /// Files that are as the package says.
+    /// Number of files that match the package.
     pub as_packaged: usize,
-    /// Files that are not as the package says.
+    /// Files that differ from the package, and files that were added.
     pub findings: Vec<FileFinding>,
 }
 
@@ -37,23 +37,23 @@ pub struct FileFinding {
     pub remedy: Option<String>,
 }
 
-/// How a file is; for the whole the worst of them.
+/// Verdict on a file; that of the report is the worst of them.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum FileVerdict {
-    /// As the package says.
+    /// The file matches the package.
     Ok,
     /// Documentation that is not installed here.
     LeftOut,
     /// Configuration that the administrator has changed.
     Changed,
-    /// Not of the package, and takes effect.
+    /// Not part of the package, but takes effect.
     Added,
-    /// This user cannot tell.
+    /// This user may not read the file.
     Unknown,
-    /// Not as the package says.
+    /// The file differs from the package.
     Differs,
 }
 
@@ -70,7 +70,7 @@ impl FileFinding {
     pub(super) fn unknown(path: &Path, cause: String) -> Self {
         Self::new(path, FileVerdict::Unknown)
             .with_cause(cause)
-            .with_remedy("run it as root")
+            .with_remedy("run as root")
     }
 
     pub(super) fn with_cause(mut self, cause: impl Into<String>) -> Self {
@@ -145,7 +145,7 @@ pub fn render(report: &VerifyReport) -> String {
     };
     let _ = writeln!(
         text,
-        "package {}: {} as packaged, {} configuration changed here, {left_out} documents left out, {} added, {} unknown, {} differ",
+        "package {}: {} as packaged, {} configuration changed, {left_out} documents not installed, {} added, {} unknown, {} differ",
         report.package_version,
         report.as_packaged,
         count(FileVerdict::Changed),
@@ -153,7 +153,7 @@ pub fn render(report: &VerifyReport) -> String {
         count(FileVerdict::Unknown),
         count(FileVerdict::Differs),
     );
-    text += "The manifest lies on the same disk: this shows accidents, not an attacker (docs/security.md).\n";
+    text += "The manifest is on the same disk: this finds accidents, not an attacker (docs/security.md).\n";
     text
 }
 

@@ -1,42 +1,42 @@
-//! How much of a disk stays free of what a peer can make grow.
+//! The space that must stay free on a disk, so that a peer cannot fill it.
 //!
-//! There is an order: the spool stops first, then the audit file, and what is left below is for tokens and pauses,
-//! which are a few kilobytes and must be saved when everything else has stopped.
+//! The spool stops first, then the audit file; the rest is for tokens and pauses, which are a few kilobytes and must be
+//! saved when everything else has stopped.
 
 use rustix::fs::{StatVfs, fstatvfs, statvfs};
 use std::{fmt, fs::File, io, path::Path};
 
-/// Free bytes that must be left on a file system: a number, or on a small disk a share of its size.
+/// Free bytes that must be left on a file system: a fixed number, or a share of a small disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FreeSpaceFloor {
-    /// Absolute limit in bytes of free space.
+    /// Free bytes that must be left.
     pub bytes: u64,
-    /// On a disk of which this many equal parts are smaller than `bytes`, one such part. At least 1.
+    /// On a disk smaller than `parts` times `bytes`, the floor is its size divided by `parts`. At least 1.
     pub parts: u64,
 }
 
-/// Why nothing more may be written: the file system has too little room left, although it is not full.
+/// The file system is not full, but has too little space left to write more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "only {} are free on its file system, and {} must stay free",
+    "only {} free on its file system; {} must stay free",
     IecSize(*free),
     IecSize(*floor)
 )]
 pub struct BelowFloor {
-    /// Bytes that an unprivileged user may still take.
+    /// Bytes that an unprivileged user may still use.
     pub free: u64,
-    /// Bytes that must stay free.
+    /// Free bytes that must be left.
     pub floor: u64,
 }
 
 impl FreeSpaceFloor {
-    /// No floor: everything may be filled.
+    /// No floor: the disk may be filled.
     pub const NONE: Self = Self { bytes: 0, parts: 1 };
 
     /// Whether `more` bytes may be written to this file. Blocks on the disk.
     ///
     /// # Errors
-    /// [`io::ErrorKind::StorageFull`] with a [`BelowFloor`] inside, or what the system says.
+    /// [`io::ErrorKind::StorageFull`] with a [`BelowFloor`] inside, or the error of the system.
     pub fn allows(self, file: &File, more: u64) -> io::Result<()> {
         match self.bytes {
             0 => Ok(()),
@@ -58,7 +58,7 @@ impl FreeSpaceFloor {
     fn check_free(self, stat: &StatVfs, more: u64) -> io::Result<()> {
         let size = stat.f_blocks.saturating_mul(stat.f_frsize);
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        // Some file systems (a tmpfs without limit, some FUSE) do not say how large they are.
+        // Some file systems (a tmpfs without limit, some FUSE) do not report their size.
         if size == 0 {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl FreeSpaceFloor {
 }
 
 impl BelowFloor {
-    /// Finds it in an error of this module.
+    /// The `BelowFloor` inside an error of this module, if there is one.
     pub fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref::<Self>().copied()
     }

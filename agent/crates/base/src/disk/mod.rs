@@ -1,9 +1,8 @@
-//! Blocking work on a disk that may hang, as a network disk does whose server is gone. Nothing can end a
-//! thread that hangs there, and the runtime has 512: whoever waits has a deadline, and what hangs is
-//! bounded.
+//! Blocking work on a disk that may hang, such as a network disk whose server is gone. Nothing can end a thread that hangs
+//! there, and the runtime has 512: callers have a deadline, and the number of hanging threads is bounded.
 //!
-//! `floor` keeps a part of a disk free of what a peer can make grow, `reserve` keeps some bytes for what must be
-//! saved even on a disk that others have filled.
+//! `floor` keeps part of a disk free of what a peer can make grow, `reserve` sets space aside for what must be saved even
+//! on a disk that others have filled.
 
 mod floor;
 mod reserve;
@@ -14,7 +13,7 @@ pub use reserve::{DiskReserve, is_full};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 
-/// Does one thing after another, a few of them at a time. Clones share the bound.
+/// Runs blocking work on its own threads, a few at a time. Clones share the limit.
 #[derive(Clone, Debug)]
 pub struct DiskExecutor(Arc<Semaphore>);
 
@@ -24,7 +23,7 @@ impl Default for DiskExecutor {
     }
 }
 
-/// It says how work is done, not what is configured.
+/// Always equal: it is how work is done, not what is configured.
 impl PartialEq for DiskExecutor {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -34,8 +33,8 @@ impl PartialEq for DiskExecutor {
 impl Eq for DiskExecutor {}
 
 impl DiskExecutor {
-    /// What `work` gives. [`io::ErrorKind::TimedOut`]: not within [`DISK_TIMEOUT`], or too much hangs
-    /// already; it may be done later all the same.
+    /// Runs `work` and returns its result. [`io::ErrorKind::TimedOut`]: not done within [`DISK_TIMEOUT`], or too much
+    /// hangs already; it may still be done later.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -49,15 +48,15 @@ impl DiskExecutor {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         let done = async {
-            let turn = self.0.clone().acquire_owned().await;
-            let turn = turn.map_err(io::Error::other)?;
+            let permit = self.0.clone().acquire_owned().await;
+            let permit = permit.map_err(io::Error::other)?;
             let work = move || {
-                // Given back when the work ends, not when nobody waits for it any more.
-                let _turn = turn;
+                // Released when the work ends, not when the caller stops waiting.
+                let _permit = permit;
                 work()
             };
             let done = tokio::task::spawn_blocking(work).await;
-            // It panicked, or the runtime ends.
+            // It panicked, or the runtime is shutting down.
             done.map_err(io::Error::other)
         };
         match timeout(limit, done).await {
@@ -70,7 +69,7 @@ impl DiskExecutor {
     }
 }
 
-/// The same question again and again, never asked anew before the last one is answered.
+/// Runs the same blocking work repeatedly, but never a second time before the last run has ended.
 pub struct SingleFlight<T>(Option<JoinHandle<T>>);
 
 impl<T> Default for SingleFlight<T> {
@@ -80,25 +79,24 @@ impl<T> Default for SingleFlight<T> {
 }
 
 impl<T: Send + 'static> SingleFlight<T> {
-    /// The answer, which may be that to an earlier question that nobody waited for to the end.
-    /// `None`: there is none within `limit`.
+    /// The result, which may be that of an earlier run that took longer than its limit. `None`: none within `limit`.
     pub async fn run(
         &mut self,
         limit: Duration,
-        question: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<io::Result<T>> {
         let asked = self
             .0
-            .get_or_insert_with(|| tokio::task::spawn_blocking(question));
+            .get_or_insert_with(|| tokio::task::spawn_blocking(work));
         let answer = timeout(limit, asked).await.ok()?;
         self.0 = None;
         Some(answer.map_err(io::Error::other))
     }
 }
 
-/// Two fsyncs take milliseconds; a network disk that hangs must not hold requests up for ever.
+/// Two fsyncs take milliseconds; a network disk that hangs must not delay requests forever.
 pub const DISK_TIMEOUT: Duration = Duration::from_secs(10);
-/// As much as may be under way for one forward, and as many threads as it may lose.
+/// Concurrent work of one forward, and how many threads may hang for it.
 const MAX_CONCURRENT: usize = 4;
 
 #[cfg(test)]
@@ -148,14 +146,14 @@ mod tests {
     #[tokio::test]
     async fn a_question_that_hangs_is_not_asked_twice_and_its_answer_is_not_lost() {
         let (release, begun, work) = hanging();
-        let mut inquiry = SingleFlight::default();
+        let mut flight = SingleFlight::default();
         for _ in 0..5 {
-            assert!(inquiry.run(SOON, work.clone()).await.is_none());
+            assert!(flight.run(SOON, work.clone()).await.is_none());
         }
         drop(release);
-        let late = inquiry.run(DISK_TIMEOUT, work.clone()).await;
+        let late = flight.run(DISK_TIMEOUT, work.clone()).await;
         assert_eq!(late.unwrap().unwrap(), 1);
-        let next = inquiry.run(DISK_TIMEOUT, work).await;
+        let next = flight.run(DISK_TIMEOUT, work).await;
         assert_eq!(next.unwrap().unwrap(), 2);
         assert_eq!(begun.load(Ordering::SeqCst), 2);
     }

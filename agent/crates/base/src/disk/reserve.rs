@@ -1,6 +1,6 @@
-//! A few bytes of the disk that are given back to it when something must be saved and no room is left.
+//! Disk space set aside, and released when something must be saved on a full disk.
 //!
-//! The floors keep what a peer can make grow away from the last bytes of a disk. Other programs know no floor.
+//! The floors keep the agent's own files from filling a disk, but other programs can.
 
 use rustix::fs::{Access, FallocateFlags, access, fallocate};
 use std::{
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file in the state folder that holds nothing but room.
+/// A file in the state folder that only occupies space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskReserve {
     path: PathBuf,
@@ -24,10 +24,10 @@ impl DiskReserve {
         }
     }
 
-    /// Makes it where it is missing. Blocks on the disk.
+    /// Creates the file if it is missing. Blocks on the disk.
     ///
     /// # Errors
-    /// The disk has no room for it, or cannot set room aside.
+    /// The disk has no space for it, or cannot allocate it.
     pub fn ensure(&self) -> io::Result<()> {
         let made = OpenOptions::new()
             .write(true)
@@ -39,26 +39,26 @@ impl DiskReserve {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             Err(error) => return Err(error),
         };
-        let room = fallocate(&file, FallocateFlags::empty(), 0, SIZE);
-        room.map_err(|error| {
+        let allocated = fallocate(&file, FallocateFlags::empty(), 0, SIZE);
+        allocated.map_err(|error| {
             // Half a reserve would be taken for a whole one.
             let _ = fs::remove_file(&self.path);
             error.into()
         })
     }
 
-    /// Whether something small can be saved in the state folder, with the reserve where the disk is full. Makes the reserve
-    /// where it is missing, and writes nothing else. Blocks on the disk.
+    /// Whether something small can be saved in the state folder, if need be with the reserve. Creates the reserve if it is
+    /// missing, and writes nothing else. Blocks on the disk.
     ///
     /// # Errors
-    /// The folder is not writable, or the disk has no room.
+    /// The folder is not writable, or the disk is full.
     pub fn is_usable(&self) -> io::Result<()> {
         let folder = self.path.parent().unwrap_or(&self.path);
         access(folder, Access::WRITE_OK | Access::EXEC_OK)?;
         self.ensure()
     }
 
-    /// Saves something, and once more with the reserve where the disk `is_full`. Blocks on the disk.
+    /// Calls `save`, and if the disk `is_full`, once more after releasing the reserve. Blocks on the disk.
     ///
     /// # Errors
     /// Those of `save`.
@@ -73,14 +73,14 @@ impl DiskReserve {
             other => other,
         };
         if saved.is_ok() {
-            // As soon as there is room for it again.
+            // Fails until there is space again.
             let _ = self.ensure();
         }
         saved
     }
 }
 
-/// Whether the disk, or the user's part of it, has no room left.
+/// Whether the disk or the user's quota is full.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -88,7 +88,7 @@ pub fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Pauses and tokens with their copies, and the blocks of their folders.
+/// Bytes for pauses and tokens, their copies, and the blocks of their folders.
 const SIZE: u64 = 256 << 10;
 
 #[cfg(test)]
