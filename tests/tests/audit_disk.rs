@@ -248,7 +248,7 @@ async fn a_full_state_folder_is_degraded_with_a_remedy() {
     let paused = disk.site.agent.run(&["pause"]).unwrap();
     assert!(!paused.status.success());
     let said = String::from_utf8_lossy(&paused.stderr).into_owned();
-    assert!(said.contains("a restart would forget it"), "{said}");
+    assert!(said.contains("a restart would lose the pause"), "{said}");
 
     fs::remove_file(&more).unwrap();
     disk.make_room();

@@ -356,5 +356,5 @@ async fn a_check_goes_the_whole_way_and_claims_no_answer_that_a_twin_gave() {
     let mut trips = (0..40).map(|_| round_trip(&agent));
     let other = trips.find(|trip| trip.verdict == check::StepVerdict::Warn);
     let cause = other.expect("the twin never had its turn").cause.unwrap();
-    assert!(cause.contains("did not come to this agent"), "{cause}");
+    assert!(cause.contains("did not reach this agent"), "{cause}");
 }

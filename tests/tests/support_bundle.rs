@@ -46,7 +46,7 @@ async fn every_part_is_there_and_no_secret_in_any_encoding() {
     }
     // The planted secrets were removed, and the contents report that.
     assert!(
-        parts["CONTENTS.txt"].contains("secrets taken out"),
+        parts["CONTENTS.txt"].contains("secrets removed"),
         "{}",
         parts["CONTENTS.txt"]
     );

@@ -63,7 +63,7 @@ fn each_difference_is_named_with_what_to_do_about_it() {
         (
             |file| fs::write(file, "other").unwrap(),
             "content changed",
-            "install the package again",
+            "reinstall the package",
         ),
         (
             |file| fs::set_permissions(file, Permissions::from_mode(0o777)).unwrap(),
@@ -86,7 +86,7 @@ fn each_difference_is_named_with_what_to_do_about_it() {
                 symlink(file.with_extension("real"), file).unwrap();
             },
             "not a regular file",
-            "install the package again",
+            "reinstall the package",
         ),
         (
             |file| {
@@ -94,7 +94,7 @@ fn each_difference_is_named_with_what_to_do_about_it() {
                 fs::create_dir(file).unwrap();
             },
             "not a regular file",
-            "install the package again",
+            "reinstall the package",
         ),
     ];
     for (spoil, cause, remedy) in cases {
@@ -226,7 +226,7 @@ fn without_a_usable_manifest_nothing_is_claimed() {
         let done = system.run(&[]);
         assert_eq!(done.status.code(), Some(2), "{done:?}");
         assert!(done.stdout.is_empty());
-        assert!(String::from_utf8_lossy(&done.stderr).contains("install the package again"));
+        assert!(String::from_utf8_lossy(&done.stderr).contains("reinstall the package"));
     }
     fs::remove_file(system.at(MANIFEST)).unwrap();
     let done = system.run(&[]);
