@@ -121,7 +121,7 @@ fn policy_explain_wants_to_know_which_of_several_forwards_is_meant() {
     assert!(stderr(&unknown).contains("there are: jira, other, bytes"));
     let bytes = explain(&["--forward", "bytes"]);
     assert_eq!(bytes.status.code(), Some(64));
-    assert!(stderr(&bytes).contains("no policy decides"));
+    assert!(stderr(&bytes).contains("has no policy"));
 }
 
 #[test]

@@ -189,7 +189,7 @@ async fn each_rejection_of_a_credential_has_cause_and_remedy() {
 async fn too_few_and_too_many_permissions_are_told() {
     for (token, part) in [
         ("reader-token", "create issues"),
-        ("admin-token", "administers"),
+        ("admin-token", "is a Jira administrator"),
     ] {
         let site = TestEnv::builder().pat(token).start().await.unwrap();
         let (report, code) = check(&site, &[]);

@@ -268,7 +268,7 @@ async fn a_check_tries_a_refused_key_at_most_once() {
         .cause
         .clone()
         .unwrap();
-    assert!(why.contains("refused this key already"), "{why}");
+    assert!(why.contains("already rejected this key"), "{why}");
     sshd.logged("Connection closed by authenticating user")
         .await
         .unwrap();

@@ -82,7 +82,7 @@ async fn group_members_may_check_without_reading_secrets() {
     let checked = run(&dir, GROUP, &["check"]);
     assert_eq!(checked.status.code(), Some(77), "{}", output_text(&checked));
     assert!(
-        output_text(&checked).contains("run the check as root"),
+        output_text(&checked).contains("run as root: sudo agent check"),
         "{}",
         output_text(&checked)
     );

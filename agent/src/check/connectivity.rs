@@ -134,9 +134,9 @@ mod tests {
     #[test]
     fn the_remedy_of_a_refused_certificate_fits_what_is_wrong_with_it() {
         for (problem, part) in [
-            ("expired", "renewed"),
+            ("expired", "renew the marked"),
             ("not valid yet", "timedatectl"),
-            ("made for other names", "do what the cause says"),
+            ("made for other names", "follow the cause"),
             ("its issuer is not trusted here", "into ca_file"),
             ("signed by itself, and not trusted here", "into ca_file"),
         ] {

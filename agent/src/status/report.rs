@@ -594,13 +594,13 @@ mod tests {
             "1 written, 2 DROPPED",
             "DEGRADED  2 audit records were lost since the start, the last 7 s ago",
             "spool\n  DEGRADED  no room\n            remedy: make room on it",
-            "state folder\n  DEGRADED  nothing can be saved in /state: Read-only file system\n            remedy: make room",
+            "state folder\n  DEGRADED  cannot write to /state: Read-only file system\n            remedy: free space",
             "PAUSED    since 2026-11-22T09:30:00Z by uid 0: CHG-7",
             "WARNING   the personal access token ends in 12 days",
             "remedy: make a new one",
-            "REFUSED at 2026-11-28T08:00:00Z; the one loaded at 2026-11-28T07:00:00Z stays in force",
+            "REFUSED at 2026-11-28T08:00:00Z; the agent uses the one loaded at 2026-11-28T07:00:00Z",
             "agent.toml:7: tunnel.user",
-            "audit changed and waits for: systemctl restart",
+            "audit changed; to apply it: systemctl restart",
         ] {
             assert!(plain.contains(part), "{part} is missing in:\n{plain}");
         }

@@ -235,7 +235,7 @@ mod tests {
         let PartContent::Missing(why) = hangs.within(Duration::from_millis(50)).run().await else {
             panic!("it gave something");
         };
-        assert!(why.contains("sleep did not end within 50ms"), "{why}");
+        assert!(why.contains("sleep did not finish within 50ms"), "{why}");
         let PartContent::Missing(why) = ExternalProgram::new("/none/such").run().await else {
             panic!("it gave something");
         };
