@@ -156,7 +156,7 @@ async fn a_vendor_that_fills_the_disk_silences_nothing() {
     let (text, code) = disk.status();
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("audit.log takes no lines: only "), "{text}");
-    assert!(text.contains("remedy: make room on its disk"), "{text}");
+    assert!(text.contains("remedy: free space on its disk"), "{text}");
 
     disk.make_room();
     disk.site.until_proven().await.unwrap();
@@ -182,7 +182,7 @@ async fn a_full_disk_is_degraded_at_once_and_a_pause_on_it_is_durable() {
     let (text, code) = disk.status();
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("DROPPED"), "{text}");
-    assert!(text.contains("remedy: make room on its disk"), "{text}");
+    assert!(text.contains("remedy: free space on its disk"), "{text}");
 
     // The administrator can still pause the vendor durably.
     let pause = ["pause", "--reason", "CHG-7"];
@@ -242,7 +242,7 @@ async fn a_full_state_folder_is_degraded_with_a_remedy() {
     let (text, code) = disk.status();
     assert_eq!(code, 1, "{text}");
     assert!(
-        text.contains("state folder\n  DEGRADED  nothing can be saved in "),
+        text.contains("state folder\n  DEGRADED  cannot write to "),
         "{text}"
     );
     let paused = disk.site.agent.run(&["pause"]).unwrap();

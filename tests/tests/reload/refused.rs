@@ -96,7 +96,7 @@ async fn what_holds_until_a_restart_says_so() {
             .status_output()
             .unwrap()
             .0
-            .contains("audit changed and waits for: systemctl restart")
+            .contains("audit changed; to apply it: systemctl restart")
     );
     // The change is reverted.
     change(&env.agent, |text| {
