@@ -121,8 +121,7 @@ async fn the_packaged_unit_loses_no_audit_line_in_a_flood() {
     assert_eq!(audit.sink, "the journal");
     // The effective sink of "auto" is in no file.
     let shown = site.agent.succeed(&["config", "show"]).unwrap();
-    let why =
-        "# The running agent writes audit records to the journal: the unit lets journald drop nothing";
+    let why = "# The running agent writes audit records to the journal: the unit lets journald drop nothing";
     assert!(shown.contains(why), "{shown}");
     flood(&site).await;
     written(&site, 1500 + WRITES).await;

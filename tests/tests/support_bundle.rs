@@ -131,7 +131,10 @@ async fn nothing_is_written_before_somebody_agrees() {
     );
     let (told, code) = in_terminal(&site, &output, "y\n");
     assert_eq!(code, Some(0), "{told}");
-    assert!(archive.exists() && told.contains("Nothing was sent"), "{told}");
+    assert!(
+        archive.exists() && told.contains("Nothing was sent"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

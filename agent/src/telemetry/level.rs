@@ -143,9 +143,7 @@ impl<S> Filter<S> for LibraryLogLimit {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        is_own(event.metadata().target())
-            || self.open.load(Relaxed)
-            || self.allows(Instant::now())
+        is_own(event.metadata().target()) || self.open.load(Relaxed) || self.allows(Instant::now())
     }
 }
 
