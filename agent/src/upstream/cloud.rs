@@ -44,12 +44,6 @@ pub(super) struct CloudGateway {
 }
 
 impl CloudRoute {
-    /// Whether this is a site of Atlassian's Cloud, by its host.
-    pub fn is_site(target: &HttpTarget) -> bool {
-        let host = target.host.to_ascii_lowercase();
-        SITES.iter().any(|suffix| host.ends_with(suffix))
-    }
-
     /// A cloud id in its own form: nothing that could lead elsewhere in a path.
     pub fn is_id(text: &str) -> bool {
         (1..=MAX_ID).contains(&text.len())
@@ -169,7 +163,6 @@ struct TenantInfo {
 
 /// Open to everyone.
 const TENANT_INFO: &str = "/_edge/tenant_info";
-const SITES: [&str; 2] = [".atlassian.net", ".jira.com"];
 /// Longer than one question may take.
 const LONGEST_ASK: Duration = Duration::from_secs(30);
 /// Requests that come in a crowd are answered by one question.
