@@ -1,18 +1,13 @@
-//! The list of keys, taken from the raw types, with ranges and defaults. Every check, the reference and `config show`
-//! use this one list.
+//! The list of keys with types, ranges and defaults, and the macros by which `raw` declares them. Every check, the
+//! reference and `config show` use this one list.
 
 use super::{
     raw,
-    units::{DURATION, HumanDuration, HumanSize, SIZE},
+    units::{HumanDuration, HumanSize},
 };
-use schemars::{Schema, generate::SchemaSettings};
-use serde::{
-    Deserialize,
-    de::{self, Visitor},
-    forward_to_deserialize_any,
-};
+use serde::Serialize;
 use serde_json::Value;
-use std::sync::OnceLock;
+use std::{path::PathBuf, sync::OnceLock};
 
 /// A section with its keys and inner sections.
 #[derive(Debug)]
@@ -66,14 +61,7 @@ pub enum ValueSchema {
 /// The schema of the whole file, built once.
 pub fn root() -> &'static SectionSchema {
     static ROOT: OnceLock<SectionSchema> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        let mut settings = SchemaSettings::draft2020_12();
-        settings.inline_subschemas = true;
-        let schema = settings
-            .into_generator()
-            .into_root_schema_for::<raw::RawConfig>();
-        section("", schema.as_value(), false)
-    })
+    ROOT.get_or_init(|| raw::RawConfig::schema("", ""))
 }
 
 impl SectionSchema {
@@ -96,220 +84,204 @@ pub fn joined(path: &str, name: &str) -> String {
     }
 }
 
-/// Records the order in which the fields of `T` are declared, which a JSON object does not keep.
-pub fn in_order<'de, T: Deserialize<'de>>(schema: &mut Schema) {
-    let mut fields = Vec::new();
-    // Always fails: only the field names are needed.
-    let _ = T::deserialize(FieldNames(&mut fields));
-    schema.insert(ORDER.to_owned(), fields.into());
+/// A section, declared by [`sections`].
+pub trait Section {
+    /// Its keys and inner sections.
+    fn schema(name: &str, doc: &str) -> SectionSchema;
 }
 
-fn section(name: &str, schema: &Value, repeated: bool) -> SectionSchema {
-    let mut found = SectionSchema {
-        name: name.to_owned(),
-        doc: text(schema, "description"),
-        repeated,
-        keys: Vec::new(),
-        sections: Vec::new(),
-    };
-    let required = strings(schema.get("required"));
-    for field in strings(schema.get(ORDER)) {
-        let Some(property) = schema.get("properties").and_then(|all| all.get(&field)) else {
-            continue;
-        };
-        let doc = text(property, "description");
-        let shape = without_null(property);
-        let items = shape.get("items").filter(|items| is_object(items));
-        if let Some(inner) = items.or_else(|| is_object(shape).then_some(shape)) {
-            let inner = section(&field, inner, items.is_some());
-            found.sections.push(SectionSchema { doc, ..inner });
-        } else {
-            found.keys.push(KeySchema {
-                doc,
-                kind: kind(property, shape),
-                default: property.get("default").filter(|v| !v.is_null()).cloned(),
-                required: required.contains(&field),
-                name: field,
-            });
+impl<S: Section> Section for Vec<S> {
+    fn schema(name: &str, doc: &str) -> SectionSchema {
+        SectionSchema {
+            repeated: true,
+            ..S::schema(name, doc)
         }
     }
-    found
 }
 
-fn kind(property: &Value, shape: &Value) -> ValueSchema {
-    let bound = |name: &str| text(property, name);
-    let choices = choices(shape);
-    match shape.get("format").and_then(Value::as_str) {
-        Some(DURATION) => ValueSchema::Duration(
-            bound("x-min")
-                .parse()
-                .unwrap_or(HumanDuration(std::time::Duration::ZERO)),
-            bound("x-max")
-                .parse()
-                .unwrap_or(HumanDuration(std::time::Duration::MAX)),
-        ),
-        Some(SIZE) => ValueSchema::Size(
-            bound("x-min").parse().unwrap_or(HumanSize(0)),
-            bound("x-max").parse().unwrap_or(HumanSize(u64::MAX)),
-        ),
-        _ if !choices.is_empty() => ValueSchema::Choice(choices),
-        _ if has_type(shape, "integer") => ValueSchema::Integer(
-            property.get("minimum").and_then(Value::as_i64).unwrap_or(0),
-            property
-                .get("maximum")
-                .and_then(Value::as_i64)
-                .unwrap_or(i64::MAX),
-        ),
-        _ if has_type(shape, "boolean") => ValueSchema::Flag,
-        _ if has_type(shape, "array") => ValueSchema::List,
-        _ => ValueSchema::Text,
+/// A type that the value of a key may have.
+pub trait KeyType: Serialize {
+    /// Whether the key needs neither a value nor a default.
+    const IS_OPTIONAL: bool = false;
+    /// What may be written. Types without a range ignore the bounds.
+    fn value_schema(min: &str, max: &str) -> ValueSchema;
+}
+
+impl<T: KeyType> KeyType for Option<T> {
+    const IS_OPTIONAL: bool = true;
+    fn value_schema(min: &str, max: &str) -> ValueSchema {
+        T::value_schema(min, max)
     }
 }
 
-/// `Option<T>` of a type with a schema of its own is `anyOf [T, null]`.
-fn without_null(property: &Value) -> &Value {
-    property
-        .get("anyOf")
-        .and_then(Value::as_array)
-        .and_then(|options| options.iter().find(|option| !has_type(option, "null")))
-        .unwrap_or(property)
-}
-
-/// Variants are an `enum`, or a `oneOf` of constants if some have a doc comment.
-fn choices(shape: &Value) -> Vec<String> {
-    let plain = strings(shape.get("enum"));
-    if !plain.is_empty() {
-        return plain;
-    }
-    let one_of = shape.get("oneOf").and_then(Value::as_array);
-    one_of
-        .into_iter()
-        .flatten()
-        .map(|option| text(option, "const"))
-        .collect()
-}
-
-fn is_object(schema: &Value) -> bool {
-    schema.get("properties").is_some_and(Value::is_object)
-}
-
-fn has_type(schema: &Value, name: &str) -> bool {
-    match schema.get("type") {
-        Some(Value::String(only)) => only == name,
-        Some(Value::Array(several)) => several.iter().any(|one| one == name),
-        _ => false,
+impl KeyType for String {
+    fn value_schema(_: &str, _: &str) -> ValueSchema {
+        ValueSchema::Text
     }
 }
 
-fn text(schema: &Value, key: &str) -> String {
-    let text = schema.get(key).and_then(Value::as_str).unwrap_or_default();
-    // Line breaks in doc comments have no meaning.
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn strings(value: Option<&Value>) -> Vec<String> {
-    let all = value.and_then(Value::as_array);
-    all.into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
-}
-
-/// A deserializer that only records the fields that a struct requests.
-struct FieldNames<'a>(&'a mut Vec<&'static str>);
-
-impl<'de> de::Deserializer<'de> for FieldNames<'_> {
-    type Error = de::value::Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
-        Err(de::Error::custom("no struct"))
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Self::Error> {
-        self.0.extend(fields);
-        Err(de::Error::custom("fields noted"))
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+impl KeyType for PathBuf {
+    fn value_schema(_: &str, _: &str) -> ValueSchema {
+        ValueSchema::Text
     }
 }
 
-/// Extension key of the schema: field names in the order of declaration.
-const ORDER: &str = "x-order";
+impl KeyType for bool {
+    fn value_schema(_: &str, _: &str) -> ValueSchema {
+        ValueSchema::Flag
+    }
+}
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
+impl KeyType for Vec<String> {
+    fn value_schema(_: &str, _: &str) -> ValueSchema {
+        ValueSchema::List
+    }
+}
 
-    fn each<'a>(
-        section: &'a SectionSchema,
-        visit: &mut impl FnMut(&'a SectionSchema, &'a KeySchema),
-    ) {
-        section.keys.iter().for_each(|key| visit(section, key));
-        for inner in &section.sections {
-            each(inner, visit);
+impl KeyType for u32 {
+    fn value_schema(min: &str, max: &str) -> ValueSchema {
+        let (min, max) = (min.parse(), max.parse());
+        ValueSchema::Integer(min.unwrap_or(0), max.unwrap_or(u32::MAX.into()))
+    }
+}
+
+impl KeyType for HumanDuration {
+    fn value_schema(min: &str, max: &str) -> ValueSchema {
+        let (min, max) = (min.parse(), max.parse());
+        ValueSchema::Duration(
+            min.unwrap_or(Self(std::time::Duration::ZERO)),
+            max.unwrap_or(Self(std::time::Duration::MAX)),
+        )
+    }
+}
+
+impl KeyType for HumanSize {
+    fn value_schema(min: &str, max: &str) -> ValueSchema {
+        let (min, max) = (min.parse(), max.parse());
+        ValueSchema::Size(min.unwrap_or(Self(0)), max.unwrap_or(Self(u64::MAX)))
+    }
+}
+
+impl KeySchema {
+    /// A key of this type. `bounds` is its range, as in the declaration.
+    pub fn new<T: KeyType>(
+        name: &str,
+        doc: &str,
+        bounds: (&str, &str),
+        default: Option<T>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            doc: one_line(doc),
+            kind: T::value_schema(bounds.0, bounds.1),
+            required: default.is_none() && !T::IS_OPTIONAL,
+            default: default.and_then(|default| serde_json::to_value(default).ok()),
         }
     }
+}
 
-    #[test]
-    fn the_keys_of_the_contract_are_there_in_the_order_of_declaration() {
-        let tunnel = root().section("tunnel").unwrap();
-        let names: Vec<_> = tunnel.keys.iter().map(|key| key.name.as_str()).collect();
-        assert_eq!(names[..3], ["gateways", "user", "identity_file"]);
-        assert!(tunnel.key("user").unwrap().required);
-        assert!(!tunnel.key("connections").unwrap().required);
-        assert!(root().section("forward").unwrap().repeated);
-        let mode = root().section("forward").unwrap().section("auth").unwrap();
-        let ValueSchema::Choice(modes) = &mode.key("mode").unwrap().kind else {
-            panic!("mode is no choice");
-        };
-        assert_eq!(
-            modes[..],
-            [
-                "pass-through",
-                "basic",
-                "pat",
-                "oauth2",
-                "api-token",
-                "oauth1"
-            ]
-        );
-    }
+/// Line breaks in doc comments have no meaning.
+pub fn one_line(doc: &str) -> String {
+    doc.split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
-    #[test]
-    fn every_key_has_a_description_and_every_bound_a_range_that_holds_its_default() {
-        each(root(), &mut |section, key| {
-            let label = format!("{}.{}", section.name, key.name);
-            assert!(!key.doc.is_empty(), "{label}");
-            let default = key.default.as_ref();
-            match &key.kind {
-                ValueSchema::Duration(min, max) => {
-                    let default: HumanDuration =
-                        default.unwrap().as_str().unwrap().parse().unwrap();
-                    assert!(max.0 < std::time::Duration::MAX, "{label}");
-                    assert!((min..=max).contains(&&default), "{label}");
+/// Declares sections. A key is written `name: Type = default, min..=max;`, a key without default is required unless it is
+/// an `Option`. Generates the struct that a section is deserialized into, its [`Default`], and its [`Section::schema`].
+macro_rules! sections {
+    (@value) => { Default::default() };
+    (@value $default:expr) => { $default };
+    (@option) => { None };
+    (@option $default:expr) => { Some($default) };
+    (@bounds) => { ("", "") };
+    (@bounds $min:literal $max:literal) => { (concat!($min), concat!($max)) };
+    ($(
+        $(#[doc = $section_doc:literal])*
+        pub struct $Section:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $key:ident: $Type:ty $(= $default:expr $(, $min:literal..=$max:literal)?)?;
+            )*
+            $(@sections $($(#[doc = $inner_doc:literal])* $inner:ident: $Inner:ty;)*)?
+        }
+    )*) => {$(
+        $(#[doc = $section_doc])*
+        #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $Section {
+            $($(#[doc = $doc])* pub $key: $Type,)*
+            $($($(#[doc = $inner_doc])* pub $inner: $Inner,)*)?
+        }
+
+        impl Default for $Section {
+            fn default() -> Self {
+                Self {
+                    $($key: sections!(@value $($default)?),)*
+                    $($($inner: Default::default(),)*)?
                 }
-                ValueSchema::Size(min, max) => {
-                    let default: HumanSize = default.unwrap().as_str().unwrap().parse().unwrap();
-                    assert!(max.0 < u64::MAX, "{label}");
-                    assert!((min..=max).contains(&&default), "{label}");
-                }
-                ValueSchema::Integer(min, max) => {
-                    let default = default.unwrap().as_i64().unwrap();
-                    assert!(*max < i64::from(u32::MAX), "{label}");
-                    assert!((min..=max).contains(&&default), "{label}");
-                }
-                _ => {}
             }
-        });
-    }
+        }
+
+        impl $crate::config::keys::Section for $Section {
+            fn schema(name: &str, doc: &str) -> $crate::config::keys::SectionSchema {
+                $crate::config::keys::SectionSchema {
+                    name: name.to_owned(),
+                    doc: $crate::config::keys::one_line(doc),
+                    repeated: false,
+                    keys: vec![$($crate::config::keys::KeySchema::new::<$Type>(
+                        stringify!($key),
+                        concat!($($doc),*),
+                        sections!(@bounds $($($min $max)?)?),
+                        sections!(@option $($default)?),
+                    )),*],
+                    sections: vec![$($(
+                        <$Inner as $crate::config::keys::Section>::schema(
+                            stringify!($inner),
+                            concat!($($inner_doc),*),
+                        ),
+                    )*)?],
+                }
+            }
+        }
+    )*};
 }
+pub(super) use sections;
+
+/// Declares types of keys that accept one of several words. The first word is the default.
+macro_rules! choices {
+    ($(
+        $(#[doc = $doc:literal])*
+        pub enum $Name:ident { $First:ident = $first:tt, $($Variant:ident = $word:tt,)* }
+    )*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+        pub enum $Name {
+            #[doc = concat!("Written `", $first, "`.")]
+            #[default]
+            #[serde(rename = $first)]
+            $First,
+            $(
+                #[doc = concat!("Written `", $word, "`.")]
+                #[serde(rename = $word)]
+                $Variant,
+            )*
+        }
+
+        impl $Name {
+            /// The word as written in the file.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    Self::$First => $first,
+                    $(Self::$Variant => $word,)*
+                }
+            }
+        }
+
+        impl $crate::config::keys::KeyType for $Name {
+            fn value_schema(_: &str, _: &str) -> $crate::config::keys::ValueSchema {
+                let words = [Self::$First, $(Self::$Variant),*].map(|choice| choice.word().to_owned());
+                $crate::config::keys::ValueSchema::Choice(words.into())
+            }
+        }
+    )*};
+}
+pub(super) use choices;

@@ -1,8 +1,7 @@
 //! Values with a unit: durations and sizes, as written in the file and shown to users.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 /// A duration, written like `30s`, `500ms` or `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,31 +97,6 @@ impl Serialize for HumanSize {
         serializer.collect_str(self)
     }
 }
-
-impl JsonSchema for HumanDuration {
-    fn schema_name() -> Cow<'static, str> {
-        "Span".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": DURATION })
-    }
-}
-
-impl JsonSchema for HumanSize {
-    fn schema_name() -> Cow<'static, str> {
-        "Size".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["integer", "string"], "format": SIZE })
-    }
-}
-
-/// `format` of a [`HumanDuration`] in the schema.
-pub const DURATION: &str = "duration";
-/// `format` of a [`HumanSize`] in the schema.
-pub const SIZE: &str = "size";
 
 const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
 

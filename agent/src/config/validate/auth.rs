@@ -33,13 +33,10 @@ pub fn auth(
     files: &FileResolver,
     problems: &mut ConfigProblems,
 ) -> Option<auth::Settings> {
-    let mode = mode_name(raw.mode);
+    let mode = raw.mode.word();
     for (key, owners) in KEY_MODES {
         if !owners.contains(&raw.mode) && section.is_written(key) {
-            let owners: Vec<_> = owners
-                .iter()
-                .map(|o| format!("{:?}", mode_name(*o)))
-                .collect();
+            let owners: Vec<_> = owners.iter().map(|o| format!("{:?}", o.word())).collect();
             let owners = owners.join(" or ");
             let text = format!(
                 "belongs to mode {owners}, but the mode is {mode:?}; set mode = {owners}, or remove this key"
@@ -130,17 +127,6 @@ pub fn expires(
         section.error("expires", text, problems);
     }
     day.map(Some)
-}
-
-fn mode_name(mode: RawAuthMode) -> &'static str {
-    match mode {
-        RawAuthMode::PassThrough => "pass-through",
-        RawAuthMode::Basic => "basic",
-        RawAuthMode::Pat => "pat",
-        RawAuthMode::OAuth2 => "oauth2",
-        RawAuthMode::ApiToken => "api-token",
-        RawAuthMode::OAuth1 => "oauth1",
-    }
 }
 
 /// Which modes each key of `[forward.auth]` belongs to.
