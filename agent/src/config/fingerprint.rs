@@ -106,7 +106,7 @@ impl ConfigFingerprint {
         names
     }
 
-    /// Of `[forward.auth]`.
+    /// Of `[forward.auth]`, with the files that are read once.
     pub(super) fn of_auth(raw: &raw::RawAuth, files: FileDigests) -> Self {
         Self {
             keys: FingerprintedKeys::Auth(Box::new(raw.clone())),

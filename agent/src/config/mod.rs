@@ -28,6 +28,7 @@ pub use merged::MergedConfig;
 pub use paths::AgentPaths;
 pub use problem::{ConfigProblem, ConfigProblems, ValueOrigin};
 pub use source::{ConfigSources, DEFAULT_FILE, FILE_VARIABLE, ProposedDropIn};
+pub(crate) use trusted_owners::SERVICE_USER;
 
 use crate::{
     audit,

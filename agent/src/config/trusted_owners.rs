@@ -171,8 +171,8 @@ fn is_read_only(path: &Path) -> bool {
     rustix::fs::statvfs(place).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// User created by the packages.
-const SERVICE_USER: &str = "jira-tunnel-agent";
+/// User of the service, created by the packages.
+pub const SERVICE_USER: &str = "jira-tunnel-agent";
 /// The limit of the kernel (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 const OTHERS_WRITE: u32 = 0o002;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     accounts::SystemAccounts,
-    config::{self, ConfigSources},
+    config::{self, ConfigSources, SERVICE_USER},
     secret::SecretFile,
     tunnel::session::SshIdentity,
 };
@@ -214,8 +214,6 @@ fn number_in(text: &str) -> Option<u32> {
 
 /// Folder of all enrollments, beside the configuration.
 pub(super) const ENROLLMENTS: &str = "enrolment";
-/// User created by the packages.
-const SERVICE_USER: &str = "jira-tunnel-agent";
 const DROP_IN: &str = "10-enrolment.toml";
 pub(super) const PUBLIC_KEY: &str = "id_ed25519.pub";
 pub(super) const RECORD: &str = "enrolment.json";

@@ -1,5 +1,6 @@
 //! Whether a forward leads to a site of Jira Cloud, and whether through Cloud's API gateway.
 
+use super::url_for_secret;
 use crate::{
     auth::oauth2::TokenIssuer,
     config::{
@@ -7,7 +8,7 @@ use crate::{
         problem::ConfigProblems,
         raw::{self, RawAuthMode},
     },
-    upstream::{CloudRoute, HttpTarget, UpstreamTarget},
+    upstream::{CloudRoute, HttpTarget},
 };
 
 /// The route to the site; `None` for Server and Data Center. `section` is `[forward.auth]`.
@@ -46,20 +47,13 @@ pub fn cloud(
     }
     let api = raw.api_url.as_deref().unwrap_or(DEFAULT_API_URL);
     Some(CloudRoute::Gateway {
-        api: section.value_or_error("api_url", gateway_url(api, target), problems)?,
+        api: section.value_or_error(
+            "api_url",
+            url_for_secret(api, target, "credential"),
+            problems,
+        )?,
         cloud_id: raw.cloud_id.clone(),
     })
-}
-
-fn gateway_url(text: &str, upstream: &HttpTarget) -> Result<HttpTarget, String> {
-    match text.parse::<UpstreamTarget>() {
-        Ok(UpstreamTarget::Http(api)) if !api.tls && upstream.tls => Err(
-            "would send the credential unencrypted, although upstream uses https://; write https://".into(),
-        ),
-        Ok(UpstreamTarget::Http(api)) => Ok(api),
-        Ok(UpstreamTarget::Tcp { .. }) => Err("expected an https:// URL".into()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 const DEFAULT_API_URL: &str = "https://api.atlassian.com";

@@ -21,6 +21,7 @@ use crate::{
     disk::FreeSpaceFloor,
     telemetry,
     tunnel::{BindAddress, RemoteForward},
+    upstream::{HttpTarget, UpstreamTarget},
 };
 use forward::forward;
 pub use forward::{HTTP_SECTIONS, TLS_KEYS};
@@ -149,6 +150,18 @@ fn log(
             raw::RawLogFormat::Journald => telemetry::LogLineFormat::Journald,
         },
     })
+}
+
+/// Parses a URL that receives `secret`: https, unless the upstream itself is unencrypted.
+fn url_for_secret(text: &str, upstream: &HttpTarget, secret: &str) -> Result<HttpTarget, String> {
+    match text.parse::<UpstreamTarget>() {
+        Ok(UpstreamTarget::Http(url)) if !url.tls && upstream.tls => Err(format!(
+            "would send the {secret} unencrypted, although upstream uses https://; write https://"
+        )),
+        Ok(UpstreamTarget::Http(url)) => Ok(url),
+        Ok(UpstreamTarget::Tcp { .. }) => Err("expected an https:// URL".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Two forwards cannot listen at the same address; several may let the gateway choose.

@@ -1,10 +1,13 @@
 //! Validates `[forward.auth]` with `mode = "oauth2"`.
 
-use super::auth::{AuthContext, required};
+use super::{
+    auth::{AuthContext, required},
+    url_for_secret,
+};
 use crate::{
     auth::oauth2::{GrantType, Settings, TokenIssuer},
     config::{files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw},
-    upstream::{HttpTarget, UpstreamTarget},
+    upstream::HttpTarget,
 };
 use url::{Host, Url};
 
@@ -63,7 +66,11 @@ pub fn oauth2(
         None => None,
     };
     let mut url = |key: &str, written: Option<String>, name: &str| match written {
-        Some(text) => section.value_or_error(key, endpoint(&text, context.target), problems),
+        Some(text) => section.value_or_error(
+            key,
+            url_for_secret(&text, context.target, "client secret"),
+            problems,
+        ),
         None => provider.endpoint(context.target, name),
     };
     let authorize_url = url("authorize_url", raw.authorize_url, "authorize");
@@ -130,18 +137,6 @@ fn check_redirect(text: &str) -> Result<(), &'static str> {
         "https" => Ok(()),
         "http" if loopback => Ok(()),
         _ => Err(EXPECTED),
-    }
-}
-
-fn endpoint(text: &str, upstream: &HttpTarget) -> Result<HttpTarget, String> {
-    match text.parse::<UpstreamTarget>() {
-        Ok(UpstreamTarget::Http(found)) if !found.tls && upstream.tls => Err(
-            "would send the client secret unencrypted, although upstream uses https://; write https://"
-                .to_owned(),
-        ),
-        Ok(UpstreamTarget::Http(found)) => Ok(found),
-        Ok(UpstreamTarget::Tcp { .. }) => Err("expected an https:// URL".to_owned()),
-        Err(error) => Err(error.to_string()),
     }
 }
 
