@@ -22,8 +22,11 @@ fn bad_usage_ends_with_64_and_says_how_it_is_used() {
         let output = fixture.agent(arguments, &[]);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
-        let said = stderr(&output);
-        assert!(said.contains("Usage:") || said.contains("--help"), "{said}");
+        let shown = stderr(&output);
+        assert!(
+            shown.contains("Usage:") || shown.contains("--help"),
+            "{shown}"
+        );
     }
 }
 

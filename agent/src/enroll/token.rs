@@ -1,9 +1,9 @@
-//! The token by which a vendor invites: one printable line, `jtaenroll1.BODY.CHECK`. `BODY` is JSON in unpadded
-//! base64url, `CHECK` the first eight hex digits of the SHA-256 of all before its dot. docs/enroll.md has the format.
+//! The token with which a vendor invites an agent: one printable line, `jtaenroll1.BODY.CHECK`. `BODY` is JSON in
+//! unpadded base64url, `CHECK` the first eight hex digits of the SHA-256 of everything before its dot. docs/enroll.md
+//! has the format.
 //!
-//! What comes in may be anything that fits into a clipboard, so the reader is strict and bounded, and says apart what
-//! is cut, mistyped, foreign, newer or expired. Nothing here repeats what was in the token but the one value that is
-//! wrong, and never the secret.
+//! The input may be anything from a clipboard, so the parser is strict and bounded. It distinguishes truncated,
+//! mistyped, foreign, newer and expired tokens. Errors repeat at most one wrong value, and never the secret.
 
 use crate::{
     printable::hex,
@@ -20,36 +20,36 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// What the vendor has said, checked as far as it can be without a configuration.
+/// The content of a token, checked as far as possible without a configuration.
 #[derive(Debug)]
 pub struct EnrollmentToken {
-    /// Where the gateways are, in the vendor's order; 1 to 16.
+    /// The gateways in the vendor's order, 1 to 16.
     pub gateways: Vec<GatewayAddress>,
     /// User name at the vendor's gateways.
     pub user: String,
     /// `SHA256:…` of the gateways' host keys.
     pub host_keys: Vec<String>,
-    /// Lines of a known_hosts file, `@cert-authority` ones for instance. These or `host_keys` are there.
+    /// Lines of a known_hosts file, `@cert-authority` ones for instance. Either this or `host_keys` is not empty.
     pub known_hosts: Vec<String>,
-    /// What the agent is to ask the gateway for.
+    /// The forward that the agent requests from the gateway.
     pub forward: TokenForward,
-    /// By which the public key may be registered, once. Without it the vendor gets the key by hand.
+    /// Registers the public key once. Without it, the customer sends the key to the vendor.
     pub secret: Option<OneTimeSecret>,
-    /// When the invitation ends. Seconds matter, no more.
+    /// When the token expires, in whole seconds.
     pub expires: SystemTime,
 }
 
-/// The forward that the vendor expects.
+/// The forward that the vendor expects: its name and address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenForward {
     /// Name of the `[[forward]]` section.
     pub name: String,
-    /// Where the gateway is to listen.
+    /// Where the gateway listens.
     pub bind: BindAddress,
 }
 
-/// 32 bytes that are the seed of an Ed25519 key (RFC 8032 §5.1.5), so that they are proven by a signature and never
-/// sent, and the gateway need keep nothing that is secret.
+/// 32 bytes, the seed of an Ed25519 key (RFC 8032 §5.1.5). A signature proves it, so it is never sent, and the gateway
+/// stores no secret.
 pub struct OneTimeSecret(Secret);
 
 impl OneTimeSecret {
@@ -59,10 +59,10 @@ impl OneTimeSecret {
         Self(Secret::new(seed.to_vec()))
     }
 
-    /// The key whose seed it is.
+    /// The key generated from this seed.
     pub fn key(&self) -> PrivateKey {
         let mut seed = Zeroizing::new([0; SEED]);
-        // `of` has seen to the length.
+        // `of` checked the length.
         for (to, from) in seed.iter_mut().zip(self.0.expose()) {
             *to = *from;
         }
@@ -107,7 +107,7 @@ impl EnrollmentToken {
             Ok(newer) if newer > VERSION => {
                 return Err(EnrollmentTokenError::UnsupportedVersion(newer));
             }
-            // Cut in the middle of its first word.
+            // Truncated within its first word.
             _ if version.is_empty() && rest.is_empty() => {
                 return Err(EnrollmentTokenError::Truncated);
             }
@@ -125,12 +125,12 @@ impl EnrollmentToken {
             return Err(EnrollmentTokenError::BadChecksum);
         }
         let json = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(body).map_err(|_| {
-            EnrollmentTokenError::Body("its middle part is no unpadded base64url".to_owned())
+            EnrollmentTokenError::Body("its middle part is not unpadded base64url".to_owned())
         })?);
-        // serde's text names a place and what was expected there, not what was found, unless that is a known word.
+        // The full text of the error could repeat a value, so only its position is used.
         let body: TokenBody = serde_json::from_slice(&json).map_err(|error| {
             EnrollmentTokenError::Body(format!(
-                "line {} column {} of what is in it is not as the format says",
+                "line {} column {} of its content does not match the format",
                 error.line(),
                 error.column()
             ))
@@ -138,7 +138,7 @@ impl EnrollmentToken {
         body.check()
     }
 
-    /// The text to hand over.
+    /// The text of the token.
     pub fn to_text(&self) -> Zeroizing<String> {
         let body = TokenBody {
             gateways: self.gateways.iter().map(ToString::to_string).collect(),
@@ -154,7 +154,7 @@ impl EnrollmentToken {
             }),
             expires: humantime::format_rfc3339_seconds(self.expires).to_string(),
         };
-        // Texts and lists of texts: there is nothing in them that JSON could not hold.
+        // Only strings and lists of strings, so this cannot fail.
         let json = Zeroizing::new(serde_json::to_vec(&body).unwrap_or_default());
         let sealed = Zeroizing::new(format!(
             "{PREFIX}{VERSION}.{}",
@@ -163,7 +163,7 @@ impl EnrollmentToken {
         Zeroizing::new(format!("{}.{}", sealed.as_str(), checksum(&sealed)))
     }
 
-    /// Whether it still holds.
+    /// Checks that the token has not expired.
     ///
     /// # Errors
     /// [`EnrollmentTokenError::Expired`].
@@ -178,7 +178,7 @@ impl EnrollmentToken {
         }
     }
 
-    /// By which the same token is known again. It says nothing about the secret in it.
+    /// Digest that identifies a token. It reveals nothing about its secret.
     pub fn digest(text: &str) -> String {
         hex(&Sha256::digest(strip_mail_wrapping(text).as_bytes()))
     }
@@ -188,49 +188,49 @@ impl EnrollmentToken {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EnrollmentTokenError {
     /// The text holds no token.
-    #[error("no token was given; paste the line that the vendor sent you")]
+    #[error("no token was given; paste the line from the vendor")]
     Empty,
-    /// Something else was in the clipboard.
+    /// The text is something else, or its beginning is missing.
     #[error(
-        "this is no enrolment token, or its beginning is missing: a token begins with {PREFIX}{VERSION}. and is one line; copy the whole line that the vendor sent you"
+        "this is not an enrollment token, or its beginning is missing: a token begins with {PREFIX}{VERSION}. and is one line; copy the whole line from the vendor"
     )]
     NotAToken,
-    /// Made for a later agent.
+    /// Made for a newer agent.
     #[error(
-        "this token is of version {0}, and this agent knows version {VERSION} only; install a newer jira-tunnel-agent, or ask the vendor for a token of version {VERSION}"
+        "this token has version {0}, but this agent supports only version {VERSION}; install a newer jira-tunnel-agent, or ask the vendor for a token of version {VERSION}"
     )]
     UnsupportedVersion(u16),
-    /// Not copied to its end.
+    /// The end of the token is missing.
     #[error(
-        "this token is cut: its end is missing; copy the whole line that the vendor sent you, which may be longer than the window"
+        "this token is truncated: its end is missing; copy the whole line from the vendor, which may be longer than the window"
     )]
     Truncated,
-    /// The checksum does not fit.
+    /// The checksum does not match.
     #[error(
-        "this token was changed on its way: its checksum does not fit, so that a character is wrong or missing; copy it, do not type it"
+        "this token is damaged: its checksum does not match, so a character is wrong or missing; copy it instead of typing it"
     )]
     BadChecksum,
-    /// Not what it could be.
+    /// The text is longer than any token.
     #[error(
-        "this is longer than a token can be ({MAX_LEN} characters); copy the vendor's line alone"
+        "this is longer than a token can be ({MAX_LEN} characters); copy only the vendor's line"
     )]
     TooLong,
-    /// Whole, and made wrongly.
-    #[error("this token is whole, but it was made wrongly: {0}; ask the vendor for another one")]
+    /// The checksum matches, but the content is invalid.
+    #[error("this token is complete, but invalid: {0}; ask the vendor for a new one")]
     Body(String),
-    /// Too late.
+    /// The token has expired.
     #[error(
-        "this token ended at {end}, and this host's clock says {now}; ask the vendor for a new one, or set the clock (timedatectl)"
+        "this token expired at {end}, and this host's clock shows {now}; ask the vendor for a new one, or set the clock (timedatectl)"
     )]
     Expired {
-        /// RFC 3339.
+        /// Time in RFC 3339 format.
         end: String,
-        /// RFC 3339.
+        /// Time in RFC 3339 format.
         now: String,
     },
 }
 
-/// What is in it, as written.
+/// The JSON body of a token.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenBody {
@@ -254,7 +254,7 @@ struct TokenBodyForward {
 }
 
 impl TokenBody {
-    /// Each member is shown to root in a terminal, and written into a file that is shown later.
+    /// Every member is shown to root in a terminal, and later again from a file.
     fn is_printable(&self) -> Result<(), EnrollmentTokenError> {
         let printable = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         let (name, bind) = (&self.forward.name, &self.forward.bind);
@@ -288,7 +288,7 @@ impl TokenBody {
         let secret = self.secret.map(Zeroizing::new);
         let wrong = |what: &str| EnrollmentTokenError::Body(what.to_owned());
         if self.gateways.is_empty() || self.gateways.len() > MAX_LIST {
-            return Err(wrong("gateways must name 1 to 16"));
+            return Err(wrong("gateways must list 1 to 16 addresses"));
         }
         let gateways = self.gateways.iter().map(|text| {
             text.parse()
@@ -296,7 +296,7 @@ impl TokenBody {
         });
         let gateways = gateways.collect::<Result<_, _>>()?;
         if !is_user(&self.user) {
-            return Err(wrong("user is no user name"));
+            return Err(wrong("user is not a user name"));
         }
         if self.host_keys.len() > MAX_LIST || self.known_hosts.len() > MAX_LIST {
             return Err(wrong("there are more than 16 host_keys or known_hosts"));
@@ -323,7 +323,7 @@ impl TokenBody {
         let expires = humantime::parse_rfc3339(&self.expires)
             .ok()
             .filter(|time| *time > UNIX_EPOCH)
-            .ok_or_else(|| wrong("expires is no moment like 2027-01-31T12:00:00Z"))?;
+            .ok_or_else(|| wrong("expires is not a time like 2027-01-31T12:00:00Z"))?;
         Ok(EnrollmentToken {
             gateways,
             user: self.user,
@@ -339,10 +339,10 @@ impl TokenBody {
     }
 }
 
-/// Without what mail programs put in: line breaks, spaces, `>` before quoted lines, marks of no width. None of it is
-/// ever in a token.
+/// Removes what mail programs insert: line breaks, spaces, `>` before quoted lines, zero-width marks. A token contains
+/// none of them.
 fn strip_mail_wrapping(text: &str) -> Zeroizing<String> {
-    // Room for everything at once: growing would leave copies behind.
+    // Allocated at once: growing would leave copies in memory.
     let mut token = Zeroizing::new(String::with_capacity(text.len()));
     let put_in =
         |c: &char| c.is_whitespace() || matches!(c, '>' | '\u{200b}' | '\u{feff}' | '\u{ad}');
@@ -350,7 +350,7 @@ fn strip_mail_wrapping(text: &str) -> Zeroizing<String> {
     token
 }
 
-/// A name without white space.
+/// A user name without white space.
 fn is_user(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -366,14 +366,14 @@ fn checksum(sealed: &str) -> String {
     digits
 }
 
-/// What a scanner for secrets looks for: `jtaenroll[0-9]+\.[A-Za-z0-9_-]+\.[0-9a-f]{8}`.
+/// Beginning of every token. For secret scanners: `jtaenroll[0-9]+\.[A-Za-z0-9_-]+\.[0-9a-f]{8}`.
 pub const PREFIX: &str = "jtaenroll";
 const VERSION: u16 = 1;
-/// 32 bits: one mistake in four thousand million goes unnoticed here, and then most likely shows in the body.
+/// 32 bits: one mistake in four billion is missed here, and most likely found in the body.
 const CHECK_DIGITS: usize = 8;
-/// A terminal takes lines of at most 4095 bytes; 16 gateways and a few keys need less than half.
+/// Terminals accept lines of at most 4095 bytes; 16 gateways and a few keys need less than half.
 pub const MAX_LEN: usize = 4000;
-/// As many connections as there can be.
+/// As many as there can be connections.
 const MAX_LIST: usize = 16;
 /// Bytes of an Ed25519 seed.
 const SEED: usize = 32;

@@ -224,7 +224,7 @@ fn what_a_vendor_can_make_wrongly_is_named_and_never_repeated() {
     }
     let unknown = error(&body(|b| b["c2hvcnQ"] = 1.into())).to_string();
     assert!(
-        unknown.contains("made wrongly") && !unknown.contains("c2hvcnQ"),
+        unknown.contains("but invalid") && !unknown.contains("c2hvcnQ"),
         "{unknown}"
     );
 }

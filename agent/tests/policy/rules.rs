@@ -5,7 +5,7 @@ use http::Method;
 
 #[test]
 fn a_bad_rule_is_refused_with_its_place_and_what_would_be_right() {
-    for (rule, said) in [
+    for (rule, expected) in [
         ("", "the rule is empty"),
         ("GET", "the path is missing; write like `GET /rest"),
         ("/rest/api/2/issue", "write `GET /rest/api/2/issue`"),
@@ -68,7 +68,11 @@ fn a_bad_rule_is_refused_with_its_place_and_what_would_be_right() {
             };
             assert_eq!(error.key, format!("{key}[1]"));
             assert_eq!(error.text, rule);
-            assert!(error.problem.contains(said), "{rule}: {}", error.problem);
+            assert!(
+                error.problem.contains(expected),
+                "{rule}: {}",
+                error.problem
+            );
         }
     }
 }
@@ -137,7 +141,7 @@ fn a_decision_names_the_rule_that_made_it() {
         "/jira",
     );
     let decided = |method, target| format!("{:?}", policy.decide(&method, target));
-    for (method, target, said) in [
+    for (method, target, expected) in [
         (
             Method::POST,
             "/jira/rest/api/2/issue/bulk",
@@ -165,7 +169,7 @@ fn a_decision_names_the_rule_that_made_it() {
         ),
     ] {
         assert!(
-            decided(method, target).contains(&format!("{said:?}")),
+            decided(method, target).contains(&format!("{expected:?}")),
             "{target}"
         );
     }

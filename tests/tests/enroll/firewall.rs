@@ -123,7 +123,7 @@ async fn the_flags_of_a_token_need_one() {
     );
     assert_eq!(done.status.code(), Some(1), "{}", output_text(&done));
     assert!(
-        output_text(&done).contains("this token is cut"),
+        output_text(&done).contains("this token is truncated"),
         "{}",
         output_text(&done)
     );

@@ -147,7 +147,7 @@ async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
     );
     let text = output_text(&done);
     assert!(done.status.success(), "{text}");
-    assert!(text.contains("this is no enrolment token"), "{text}");
+    assert!(text.contains("this is not an enrollment token"), "{text}");
     for part in [first, second, third] {
         assert!(!text.contains(part), "{text}");
     }

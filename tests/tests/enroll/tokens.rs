@@ -38,14 +38,14 @@ async fn each_unusable_token_is_named_and_changes_nothing() {
     let expired = expired.unwrap();
     let newer = good.replacen("jtaenroll1.", "jtaenroll2.", 1);
     for (token, sentence) in [
-        (&good[..good.len() - 5], "this token is cut"),
-        (&good[..60], "this token is cut"),
+        (&good[..good.len() - 5], "this token is truncated"),
+        (&good[..60], "this token is truncated"),
         (&good[3..], "its beginning is missing"),
-        (&mistyped, "changed on its way"),
-        ("ssh-ed25519 AAAA", "this is no enrolment token"),
+        (&mistyped, "this token is damaged"),
+        ("ssh-ed25519 AAAA", "this is not an enrollment token"),
         ("", "no token was given"),
-        (&newer, "is of version 2"),
-        (&expired, "this token ended at"),
+        (&newer, "has version 2"),
+        (&expired, "this token expired at"),
     ] {
         refused(&host, &office, token, sentence);
         assert_eq!(host.files().unwrap(), []);
@@ -104,7 +104,7 @@ async fn the_gateway_refuses_a_token_whose_time_is_over_there() {
     });
     let longer = longer.unwrap();
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    refused(&host, &office, &longer, "this token ended at");
+    refused(&host, &office, &longer, "this token expired at");
     assert_eq!(office.authorized(), "");
 }
 

@@ -28,7 +28,7 @@ use std::{
 };
 use zeroize::Zeroizing;
 
-/// Runs `agent enroll`.
+/// Enrolls this host, or corrects the answers of its enrollment.
 pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let terminal = TerminalPrompt::new(args.non_interactive);
     let text = token_text(&args, &terminal)?;

@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// Result of [`start`].
+/// The running agent after [`start`], and a message about it.
 pub struct ServiceStart {
     /// The agent that now answers on the socket.
     pub agent: AnsweringAgent,
