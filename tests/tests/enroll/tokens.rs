@@ -104,7 +104,7 @@ async fn the_gateway_refuses_a_token_whose_time_is_over_there() {
     });
     let longer = longer.unwrap();
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    refused(&host, &office, &longer, "this token expired at");
+    refused(&host, &office, &longer, "this token ended at");
     assert_eq!(office.authorized(), "");
 }
 
