@@ -64,7 +64,7 @@ async fn a_changed_ca_file_replaces_the_connections_to_jira() {
     let file = site.dir().join("ca.pem");
     let pem = fs::read_to_string(&file).unwrap();
     fs::write(&file, format!("# renewed\n{pem}")).unwrap();
-    assert_eq!(reload(&site.agent), "forward jira: what is in ca.pem\n");
+    assert_eq!(reload(&site.agent), "forward jira: content of ca.pem\n");
     let url = site.vendor_url() + "/rest/api/2/serverInfo";
     let answer = soon(vendor().get(&url).send()).await.unwrap();
     assert_eq!(answer.status(), 200);
