@@ -8,9 +8,10 @@ mod hop;
 pub mod session;
 pub mod settings;
 
+pub use agent_ssh::address::{AddressError, BindAddress, GatewayAddress};
 pub use agent_ssh::{channel, transport};
 pub use hop::{Hop, HopEvent, HopObserver, ignore};
-pub use settings::{BindAddress, GatewayAddress, RemoteForward, Settings};
+pub use settings::{RemoteForward, Settings};
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;

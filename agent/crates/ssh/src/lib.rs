@@ -1,13 +1,22 @@
-//! What the agent and a gateway need around russh: the byte stream below a session, its channels above, and the
-//! algorithms. It knows neither HTTP nor Jira, and nothing of gateways, forwards or sessions.
+//! What the agent and a gateway need around russh: the byte stream below a session, its channels above, algorithms, host
+//! keys and addresses. It knows neither HTTP nor Jira, and opens no connection.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`transport`] | below russh: writes never wait, a stalled link is noticed |
 //! | [`channel`] | above russh: a slow reader never blocks its session |
 //! | [`algorithms`] | which algorithms are offered |
+//! | [`address`] | addresses of gateways, and of what they listen on |
+//! | [`host_key`], `known_hosts` | which gateways are trusted |
+//! | [`certificate_time`] | times in OpenSSH certificates |
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod algorithms;
+pub mod certificate_time;
 pub mod channel;
+pub mod host_key;
+mod known_hosts;
 pub mod transport;
+
+pub use known_hosts::SkippedLine;

@@ -34,6 +34,7 @@ use super::{
     transport::{TcpPair, socket},
 };
 use crate::upstream::{self, TlsHandshakeInfo, TlsPeer};
+use agent_ssh::address::at_address;
 use bytes::Bytes;
 use dial::DialedConnection;
 pub(in crate::tunnel) use error::join;
@@ -41,7 +42,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use rustls::{ClientConfig, pki_types::ServerName};
 use std::{
     io::Cursor,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -351,14 +352,6 @@ async fn to_proxy(
             problem,
         }
     })
-}
-
-/// `gw1.vendor.example:443 (203.0.113.5)`: a name may have several addresses, and one of them failed.
-pub(in crate::tunnel) fn at_address(place: &str, host: &str, peer: Option<SocketAddr>) -> String {
-    match peer {
-        Some(peer) if host.parse::<IpAddr>().is_err() => format!("{place} ({})", peer.ip()),
-        _ => place.to_owned(),
-    }
 }
 
 fn set(stream: &TcpStream, options: &socket::SocketOptions) -> Result<(), EgressError> {

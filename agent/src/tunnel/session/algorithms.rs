@@ -20,7 +20,7 @@ pub(super) fn preferred(
     let among =
         |list: &[Algorithm], offered: &Algorithm| list.iter().any(|one| same_type(one, offered));
     keys.sort_by_key(|offered| (among(seen, offered), !among(&known, offered)));
-    let certificates = match host_keys.trusts_an_authority_for(host, port) {
+    let certificates = match host_keys.trusts_a_ca_for(host, port) {
         true => Cow::Borrowed(HOST_KEYS),
         false => Cow::Borrowed(&[][..]),
     };

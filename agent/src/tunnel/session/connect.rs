@@ -14,9 +14,10 @@ use super::{
 use crate::tunnel::{
     ChannelAcceptor, GatewayAddress, Hop, HopEvent, HopObserver, InboundChannel, Settings,
     channel::SessionBudget,
-    egress::{AddressChoice, GatewayConnection, at_address},
+    egress::{AddressChoice, GatewayConnection},
     transport::{SshTransport, TransportHandle, socket},
 };
+use agent_ssh::address::at_address;
 use russh::{Error, Limits, Preferred, SshId, client, keys::Algorithm};
 use std::{
     borrow::Cow,

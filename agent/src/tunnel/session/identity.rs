@@ -5,6 +5,7 @@ use crate::{
     plain_file,
     secret::{Secret, SecretFile, SecretFileError},
 };
+use agent_ssh::certificate_time::{date, instant};
 use russh::keys::{
     Algorithm, Certificate, HashAlg, PrivateKey, ssh_key,
     ssh_key::{Cipher, certificate::CertType, private::Ed25519Keypair},
@@ -13,7 +14,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 use zeroize::Zeroizing;
 
@@ -254,21 +255,6 @@ fn option<'a>(certificate: &'a Certificate, name: &str) -> Option<&'a str> {
     found.map(|(_, value)| value.as_str())
 }
 
-/// Seconds since 1970 as UTC; OpenSSH writes "forever" as the largest number.
-pub(super) fn date(seconds: u64) -> String {
-    instant(seconds).map_or_else(
-        || "forever".to_owned(),
-        |t| humantime::format_rfc3339_seconds(t).to_string(),
-    )
-}
-
-/// `None` for what OpenSSH writes as "forever".
-fn instant(seconds: u64) -> Option<SystemTime> {
-    UNIX_EPOCH
-        .checked_add(Duration::from_secs(seconds))
-        .filter(|_| seconds < YEAR_9999)
-}
-
 /// Why a key or its certificate cannot be used. Each text names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SshIdentityError {
@@ -490,8 +476,6 @@ const PKCS8: &str = "-----BEGIN PRIVATE KEY-----";
 const PKCS8_ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 /// Below it OpenSSH refuses the key by default too (`RequiredRSASize` is 1024, NIST says 2048).
 const MIN_RSA_BITS: u32 = 2048;
-/// 9999-12-31, the last date RFC 3339 can write.
-const YEAR_9999: u64 = 253_402_300_799;
 
 #[cfg(test)]
 #[path = "identity_tests.rs"]

@@ -3,7 +3,6 @@
 //! | file | what |
 //! |---|---|
 //! | `identity` | the key and certificate we log in with |
-//! | `host_key`, `known_hosts` | which gateways are trusted |
 //! | `algorithms` | which algorithms are offered |
 //! | `banner`, `answer` | what answered, if it was not SSH |
 //! | `connect`, `login` | opening a session, step by step, each with its deadline |
@@ -26,9 +25,7 @@ mod faults;
 mod forward_error;
 mod forwards;
 mod handler;
-mod host_key;
 mod identity;
-mod known_hosts;
 mod login;
 mod probe;
 #[expect(clippy::module_inception, reason = "the room's own type")]
@@ -36,14 +33,14 @@ mod session;
 #[cfg(test)]
 mod test_keys;
 
+pub use agent_ssh::SkippedLine;
+pub use agent_ssh::host_key::{HostKeyError, HostKeyRefusal, HostKeyRefusalReason, HostKeys};
 pub use connect::{has_untried_address, probe_banner, probe_first_hop, retry, verify_host_key};
 pub use error::{RetryPace, SessionEnd, SessionOpenError, SessionOpenStep};
 pub use exec::{ExecError, ExecOutput};
 pub use faults::{KeyExchangeFault, LoginFault, UnexpectedPeer};
 pub use forward_error::{ForwardError, ForwardRefusal};
-pub use host_key::{HostKeyError, HostKeyRefusal, HostKeyRefusalReason, HostKeys};
 pub use identity::{SshIdentity, SshIdentityError};
-pub use known_hosts::SkippedLine;
 pub use session::{BoundForward, NegotiatedParameters, OpenDirectError, ProbeError, Session};
 
 pub use forwards::is_loopback;

@@ -1,8 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-use super::super::test_keys::{builder, ed25519, fingerprint};
 use super::*;
-use russh::keys::PrivateKey;
 use russh::keys::ssh_key::certificate::Builder;
+use russh::keys::{PrivateKey, key::safe_rng};
 use std::time::Duration;
 
 const HOST: &str = "gw1.vendor.example";
@@ -154,8 +153,8 @@ fn a_certificate_of_a_trusted_authority_is_accepted() {
         judge_port(&keys, 443, certificate(&key, &ca, for_host)),
         Ok(())
     );
-    assert!(keys.trusts_an_authority_for(HOST, 443));
-    assert!(!keys.trusts_an_authority_for("gw.other.example", 443));
+    assert!(keys.trusts_a_ca_for(HOST, 443));
+    assert!(!keys.trusts_a_ca_for("gw.other.example", 443));
     assert_eq!(
         judge(&keys, bare(&key)),
         Err(HostKeyRefusalReason::NoCertificate)
@@ -307,4 +306,16 @@ fn a_configuration_that_can_trust_nothing_is_an_error() {
         let error = HostKeys::new(vec![bad.to_owned()], None).unwrap_err();
         assert_eq!(error, HostKeyError::BadFingerprint(bad.to_owned()));
     }
+}
+
+fn ed25519() -> PrivateKey {
+    PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519).unwrap()
+}
+
+fn fingerprint(key: &PrivateKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+fn builder(key: &PrivateKey, after: u64, before: u64) -> Builder {
+    Builder::new_with_random_nonce(&mut safe_rng(), key.public_key(), after, before).unwrap()
 }

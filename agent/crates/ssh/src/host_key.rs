@@ -1,8 +1,8 @@
 //! Which host keys are accepted. Judges only; sends and stores nothing.
 
-use super::identity::date;
-use super::known_hosts::{self, KnownHostsLine, Marker, SkippedLine};
-use crate::tunnel::egress::at_address;
+use crate::address::at_address;
+use crate::certificate_time::date;
+use crate::known_hosts::{self, KnownHostsLine, Marker, SkippedLine};
 use russh::keys::ssh_key::{Fingerprint, certificate::CertType, public::KeyData};
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 use std::{
@@ -102,12 +102,12 @@ impl HostKeys {
     }
 
     /// Whether there are fingerprints, which do not say the type of their key.
-    pub(super) fn pins(&self) -> bool {
+    pub fn pins(&self) -> bool {
         !self.pinned.is_empty()
     }
 
     /// This was found trusted: its type is asked for first from now on.
-    pub(super) fn trusted(&self, host: &str, port: u16, presented: &PublicKeyOrCertificate) {
+    pub fn trusted(&self, host: &str, port: u16, presented: &PublicKeyOrCertificate) {
         let kind = presented.public_key().algorithm();
         let mut types = self
             .last_types
@@ -117,13 +117,13 @@ impl HostKeys {
     }
 
     /// Whether certificates are to be asked for: only where an authority could vouch for one.
-    pub(super) fn trusts_an_authority_for(&self, host: &str, port: u16) -> bool {
+    pub fn trusts_a_ca_for(&self, host: &str, port: u16) -> bool {
         !self.known(host, port).authorities.is_empty()
     }
 
     /// Key types that known_hosts names for this host, and the one that was trusted last, so that they can be asked for
     /// first.
-    pub(super) fn key_types(&self, host: &str, port: u16) -> Vec<Algorithm> {
+    pub fn key_types(&self, host: &str, port: u16) -> Vec<Algorithm> {
         let known = self.known(host, port);
         let types = self
             .last_types
@@ -287,7 +287,7 @@ pub struct HostKeyRefusal {
 
 impl HostKeyRefusal {
     /// Seen at this address.
-    pub(super) fn at(self, address: Option<SocketAddr>) -> Self {
+    pub fn at(self, address: Option<SocketAddr>) -> Self {
         Self { address, ..self }
     }
 

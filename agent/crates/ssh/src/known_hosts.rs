@@ -5,25 +5,25 @@ use hmac::{Hmac, KeyInit, Mac};
 use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns};
 use sha1::Sha1;
 
-pub(super) use russh::keys::ssh_key::known_hosts::Marker;
+pub(crate) use russh::keys::ssh_key::known_hosts::Marker;
 
 /// One line that names a key.
 #[derive(Clone, Debug)]
-pub(super) struct KnownHostsLine {
+pub(crate) struct KnownHostsLine {
     entry: Entry,
 }
 
 impl KnownHostsLine {
-    pub(super) fn marker(&self) -> Option<Marker> {
+    pub(crate) fn marker(&self) -> Option<Marker> {
         self.entry.marker().copied()
     }
 
-    pub(super) fn key(&self) -> &russh::keys::PublicKey {
+    pub(crate) fn key(&self) -> &russh::keys::PublicKey {
         self.entry.public_key()
     }
 
     /// Whether the line speaks of this name, which `names` has made.
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         match self.entry.host_patterns() {
             HostPatterns::HashedName { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
                 .is_ok_and(|mut mac| {
@@ -37,7 +37,7 @@ impl KnownHostsLine {
 
 /// Under which names a host is looked up: with its port, and, as OpenSSH does where no line names the
 /// port, without. Lower case, since host names are.
-pub(super) fn names(host: &str, port: u16) -> Vec<String> {
+pub(crate) fn names(host: &str, port: u16) -> Vec<String> {
     let host = host.to_ascii_lowercase();
     if port == SSH_PORT {
         vec![host]
@@ -56,12 +56,12 @@ pub struct SkippedLine {
 }
 
 /// The lines of a file that name a key, and those that were left out.
-pub(super) type KnownHosts = (Vec<KnownHostsLine>, Vec<SkippedLine>);
+pub(crate) type KnownHosts = (Vec<KnownHostsLine>, Vec<SkippedLine>);
 
 /// Reads a whole file. As ssh does, a line that cannot be read is left out: one of SSH version 1, of a type of key that is
 /// not known here, or none at all. Not so one with a marker, which is an error: skipping a revocation would be worse than
 /// not starting.
-pub(super) fn parse(content: &str) -> Result<KnownHosts, SkippedLine> {
+pub(crate) fn parse(content: &str) -> Result<KnownHosts, SkippedLine> {
     let (mut lines, mut skipped) = (Vec::new(), Vec::new());
     for (number, text) in content.lines().enumerate() {
         // What ssh takes for space; more would be read as a host's name there.
