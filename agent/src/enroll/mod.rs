@@ -2,7 +2,6 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `token` | the line that the vendor sends |
 //! | `key` | the agent's key, and the authorized_keys line for it |
 //! | `answers` | what only the customer knows: Jira, the credential, the policy |
 //! | `drop_in` | token and answers as a drop-in of the configuration |
@@ -22,14 +21,13 @@ mod files;
 mod key;
 mod register;
 mod staged;
-mod token;
 
+pub use agent_enrollment::{
+    COMMAND, EnrollmentToken, EnrollmentTokenError, MAX_LEN, OneTimeSecret, PREFIX, TokenForward,
+    authorized_line, registered_options,
+};
 pub use answers::{AuthAnswers, EnrollmentAnswers, ProxyAnswers};
 pub use directory::{ActiveEnrollment, EnrollmentDir};
 pub use files::EnrollmentFileError;
-pub use key::{authorized_line, registered_options};
-pub use register::{COMMAND, RegistrationError, prove, register};
+pub use register::{RegistrationError, prove, register};
 pub use staged::{AgentKey, StagedEnrollment};
-pub use token::{
-    EnrollmentToken, EnrollmentTokenError, MAX_LEN, OneTimeSecret, PREFIX, TokenForward,
-};

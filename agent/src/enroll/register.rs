@@ -6,6 +6,7 @@ use crate::tunnel::{
     ChannelAcceptor, GatewayAddress, InboundChannel, Settings, ignore,
     session::{ExecError, ExecOutput, Session, SessionOpenError, SshIdentity, has_untried_address},
 };
+use agent_enrollment::COMMAND;
 use std::{sync::Arc, time::Duration};
 
 /// Registers `public`, an authorized_keys line without options. `settings` define how gateways are reached and which
@@ -190,8 +191,6 @@ fn with_remedies(errors: &[SessionOpenError]) -> String {
     texts.join("\n")
 }
 
-/// Name of the command. A gateway with a forced command can read it (`SSH_ORIGINAL_COMMAND`).
-pub const COMMAND: &str = "jira-tunnel-enroll 1";
 /// Exit status of a permanent refusal.
 const EXIT_REFUSED: u32 = 2;
 /// Time for the command: the gateway only writes one file.

@@ -4,6 +4,7 @@ use super::*;
 use russh::keys::key::safe_rng;
 use russh::keys::ssh_key::LineEnding;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 struct Folder(tempfile::TempDir);
 

@@ -5,10 +5,10 @@
 //! The input may be anything from a clipboard, so the parser is strict and bounded. It distinguishes truncated,
 //! mistyped, foreign, newer and expired tokens. Errors repeat at most one wrong value, and never the secret.
 
-use crate::{
-    printable::hex,
-    secret::Secret,
-    tunnel::{BindAddress, GatewayAddress, session::HostKeys},
+use agent_base::{printable::hex, secret::Secret};
+use agent_ssh::{
+    address::{BindAddress, GatewayAddress},
+    host_key::HostKeys,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use russh::keys::{PrivateKey, ssh_key::private::Ed25519Keypair};

@@ -1,0 +1,14 @@
+//! What the vendor's gateway and the agent agree on when a customer enrolls: the token, the command that registers a key,
+//! and the line of authorized_keys. docs/enroll.md describes all three.
+#![forbid(unsafe_code)]
+
+mod authorized_keys;
+mod token;
+
+pub use authorized_keys::{authorized_line, registered_options};
+pub use token::{
+    EnrollmentToken, EnrollmentTokenError, MAX_LEN, OneTimeSecret, PREFIX, TokenForward,
+};
+
+/// Name of the SSH command that registers a key. A gateway with a forced command can read it (`SSH_ORIGINAL_COMMAND`).
+pub const COMMAND: &str = "jira-tunnel-enroll 1";
