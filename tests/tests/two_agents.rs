@@ -98,7 +98,7 @@ async fn the_second_copy_of_a_token_needs_its_own_login() {
     assert_ne!(get(&second.url).await, 200);
     let (cause, remedy) = second.agent.login_failure().await.unwrap();
     assert!(
-        cause.contains("another agent renewed the same tokens"),
+        cause.contains("another agent refreshed the same tokens"),
         "{cause}"
     );
     assert!(remedy.contains("agent login jira"), "{remedy}");
@@ -126,7 +126,7 @@ async fn the_second_copy_of_an_oauth1_session_reports_it() {
     assert_ne!(get(&second.url).await, 200);
     let (cause, remedy) = second.agent.login_failure().await.unwrap();
     assert!(
-        cause.contains("another agent has renewed a copy"),
+        cause.contains("another agent has refreshed a copy"),
         "{cause}"
     );
     assert!(remedy.contains("agent login jira"), "{remedy}");
@@ -165,7 +165,7 @@ async fn at_cloud_a_copy_that_comes_after_the_leeway_ends_all_of_them() {
     for desk in [&late, &second, &first] {
         let told = output_text(&renew(desk));
         assert!(
-            told.contains("another agent renewed the same tokens"),
+            told.contains("another agent refreshed the same tokens"),
             "{told}"
         );
         assert!(told.contains("log in again: agent login jira"), "{told}");

@@ -76,7 +76,7 @@ impl AuthScheme for ApiTokenScheme {
             false => "without scopes (with scopes it needs scoped = true)",
         };
         format!(
-            "look under https://id.atlassian.com/manage-profile/security/api-tokens, as {}, whether the token expired or was revoked and whether it is one {kind}; write a new one into {}",
+            "check under https://id.atlassian.com/manage-profile/security/api-tokens, as {}, whether the token expired or was revoked and whether it is one {kind}; write a new one into {}",
             self.email,
             self.credential.file().path().display()
         )
@@ -86,7 +86,7 @@ impl AuthScheme for ApiTokenScheme {
         let end = match self.configured_expiry {
             Some(at) => ExpiryTime::At(at),
             None => ExpiryTime::Unknown(
-                "Atlassian does not tell; set expires in [forward.auth]".to_owned(),
+                "Atlassian does not report it; set expires in [forward.auth]".to_owned(),
             ),
         };
         let remedy = format!(

@@ -48,7 +48,7 @@ impl FileCredential {
 /// A header value that hyper and the logs treat as a secret.
 pub(super) fn sensitive(value: &[u8]) -> Result<HeaderValue, CredentialUnavailable> {
     let mut value = HeaderValue::from_bytes(value).map_err(|_| CredentialUnavailable {
-        cause: "the credential cannot stand in an HTTP header".to_owned(),
+        cause: "the credential does not fit into an HTTP header".to_owned(),
         remedy: "check the secret's file for stray control characters".to_owned(),
     })?;
     value.set_sensitive(true);

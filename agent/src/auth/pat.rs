@@ -79,7 +79,7 @@ impl AuthScheme for PatScheme {
 
     fn remedy(&self) -> String {
         format!(
-            "look in Jira under Profile, Personal Access Tokens, whether the token expired or was revoked; write a new one into {}",
+            "check in Jira under Profile, Personal Access Tokens, whether the token expired or was revoked; write a new one into {}",
             self.credential.file().path().display()
         )
     }
@@ -164,7 +164,7 @@ fn read(status: StatusCode, body: &[u8], now: SystemTime) -> TokenLifetime {
         },
         (None, _) => unknown("Jira lists no token of this user"),
         (Some(_), Some(_)) => {
-            unknown("this user has several tokens, and Jira does not say which one this is")
+            unknown("this user has several tokens, and Jira does not report which one this is")
         }
     }
 }

@@ -48,7 +48,7 @@ impl AuthRefusal {
                 &" chooses an identity, which is the customer's to choose here; leave it out",
             ]),
             Self::FormBody(why) => VendorText::of(&[
-                &"a form-encoded body can choose an identity, which is the customer's to choose here, and this one cannot be looked through: ",
+                &"a form-encoded body can choose an identity, which is the customer's to choose here, and this one cannot be checked: ",
                 why,
             ]),
             Self::AmbiguousQuery(why) => VendorText::of(&[

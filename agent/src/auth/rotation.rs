@@ -89,7 +89,7 @@ async fn save_new_tokens(
         tracing::error!(
             forward = locked.forward(),
             %error,
-            remedy = "make room on the disk of the state folder, and do not restart the agent before: the new tokens would be lost",
+            remedy = "free space on the disk of the state folder; a restart before that loses the new tokens",
             "the refreshed tokens cannot be saved; trying again"
         );
         sleep(SAVE_PAUSE).await;
@@ -127,8 +127,8 @@ async fn save_best_effort(locked: &LockedTokenStore, record: &TokenRecord) {
         tracing::warn!(
             forward = locked.forward(),
             %error,
-            remedy = "make room on the disk of the state folder",
-            "the token file could not be brought up to date"
+            remedy = "free space on the disk of the state folder",
+            "the token file could not be updated"
         );
     }
 }
@@ -136,7 +136,7 @@ async fn save_best_effort(locked: &LockedTokenStore, record: &TokenRecord) {
 fn reason(cause: &str, interrupted: Option<SystemTime>, guess: &str) -> String {
     match interrupted {
         Some(since) => format!(
-            "a renewal begun {} was interrupted before the new tokens were saved (a crash, a kill, or an answer that never came), and the old ones are dead since: {cause}",
+            "a refresh started {} was interrupted before the new tokens were saved (a crash, a kill, or an answer that never came), and the old ones are no longer valid: {cause}",
             humantime::format_rfc3339_seconds(since)
         ),
         None => format!("{cause}: {guess}"),

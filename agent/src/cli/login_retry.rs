@@ -7,10 +7,10 @@ use crate::{
 };
 use std::process::ExitCode;
 
-/// Let the running agent try a credential again that Jira has refused
+/// Make the running agent retry a credential that Jira has rejected
 ///
-/// After a refusal the agent sends that credential no more, because a few wrong passwords lock the account. Use this
-/// when the cause was on Jira's side and is mended; a changed secret file is noticed by itself.
+/// After a rejection the agent stops sending the credential, because a few wrong passwords lock the account. Use this
+/// when the cause was on Jira's side and is fixed. A changed secret file needs no command.
 #[derive(clap::Args)]
 pub struct Args {
     /// Name of one forward [default: all]
@@ -30,6 +30,6 @@ pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
             Err(error) => Err(exit::of_forward(&client, name, error).await),
         }
     })?;
-    print("the agent tries the credential once, at once; see: agent status\n")?;
+    print("the agent is retrying the credential; see: agent status\n")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -149,7 +149,7 @@ impl CredentialExpiry {
                 let date = humantime::format_rfc3339_seconds(*end).to_string();
                 let date = date.split('T').next().unwrap_or_default();
                 let by_itself = match self.auto_refreshed {
-                    true => ", and is renewed by itself",
+                    true => ", and is refreshed automatically",
                     false => "",
                 };
                 match end.duration_since(now) {

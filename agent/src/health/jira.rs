@@ -79,9 +79,9 @@ async fn answers_below_rest(client: &ControlClient) -> Result<(), ProbeFailure> 
         status if matches!(status.as_u16(), 502..=504) => Err(probe_failure(
             ProofState::Degraded,
             format!(
-                "Jira, or a proxy before it, answers {status} below /rest, although its status page is well"
+                "Jira, or a proxy before it, answers {status} below /rest, although its status page is healthy"
             ),
-            "look at Jira's own log; a 502, 503 or 504 usually is a proxy whose Jira is down",
+            "check Jira's own log; a 502, 503 or 504 usually is a proxy whose Jira is down",
         )),
         _ => Ok(()),
     }
@@ -197,7 +197,7 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, ProbeFai
         (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _)
             if AnswerSource::noted(&answer.head).intermediary().is_none() =>
         {
-            Ok(format!("answers, but keeps its state to itself ({status})"))
+            Ok(format!("answers, but does not show its state ({status})"))
         }
         _ => classify_status_page(&answer).map_err(|odd| match odd {
             StatusPageFault::State(trouble) => trouble,
@@ -238,8 +238,8 @@ fn classify_status_page(answer: &ControlAnswer) -> Result<String, StatusPageFaul
     };
     if AnswerSource::is_from_a_cache(&answer.head.headers) {
         return odd(
-            "a cache before Jira answers for it, which says nothing about now".to_owned(),
-            "let the proxy before Jira keep no answers of /status and /rest",
+            "a cache in front of Jira answers for it, so its current state is unknown".to_owned(),
+            "configure the proxy in front of Jira not to cache /status and /rest",
         );
     }
     let told: Option<JiraStatusPage> = serde_json::from_slice(&answer.body).ok();
@@ -249,7 +249,7 @@ fn classify_status_page(answer: &ControlAnswer) -> Result<String, StatusPageFaul
     let source = AnswerSource::noted(&answer.head);
     let closed = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     if closed && source == AnswerSource::Jira {
-        return Ok(format!("answers, but keeps its state to itself ({status})"));
+        return Ok(format!("answers, but does not show its state ({status})"));
     }
     if let Some(intermediary) = source.intermediary() {
         let diagnosis = intermediary.diagnosis();
@@ -269,14 +269,16 @@ fn classify_status_page(answer: &ControlAnswer) -> Result<String, StatusPageFaul
         ),
         status if status.is_server_error() => odd(
             format!("Jira, or a proxy before it, answers {status}"),
-            "look at Jira's own log; a 502, 503 or 504 usually is a proxy whose Jira is down",
+            "check Jira's own log; a 502, 503 or 504 usually is a proxy whose Jira is down",
         ),
         status if closed => odd(
-            format!("something before Jira refuses the request ({status}, no header of Jira's)"),
-            "look who answers (curl -i from this host), and let it pass requests from here to Jira's /rest",
+            format!(
+                "something in front of Jira refuses the request ({status}, no header of Jira's)"
+            ),
+            "find out what answers (curl -i from this host), and let it pass requests to Jira's /rest",
         ),
         status => odd(
-            format!("what answers is no Jira ({status}, without a state)"),
+            format!("what answers is not Jira ({status}, without a state)"),
             "check host, port and path in upstream",
         ),
     }
@@ -297,8 +299,11 @@ fn check_jira_state(state: &str) -> Result<String, ProbeFailure> {
             "Jira is not set up yet",
             "finish Jira's set-up in a browser",
         ),
-        "STOPPING" => ("Jira is stopping", "start it again if that was not meant"),
-        _ => ("Jira reports an error state", "look at Jira's own log"),
+        "STOPPING" => (
+            "Jira is stopping",
+            "start it again if this was not intended",
+        ),
+        _ => ("Jira reports an error state", "check Jira's own log"),
     };
     Err(probe_failure(
         ProofState::Degraded,
@@ -358,7 +363,7 @@ struct ServerVersion {
 pub(crate) const REACH: &str = "check upstream, and from this host: curl -v with the same address";
 /// Remedy where Jira's certificate is refused: the cause says which, and why.
 pub(crate) const CERTIFICATE: &str =
-    "do what the cause says; agent check shows each certificate that was presented";
+    "follow the cause; agent check shows each certificate that was presented";
 const MAYBE_TLS: &str = "is this a port that speaks TLS? Then write https:// in upstream; otherwise check host, port and path, and Jira's log";
 const SERVER_INFO: &str = "/rest/api/2/serverInfo";
 /// Characters of a foreign text shown.

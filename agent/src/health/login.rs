@@ -72,7 +72,7 @@ async fn run_probe(
             // Unobserved it decides nothing.
             drop(attempt);
             let cause = format!(
-                "the login probe was answered {} without naming a user, as Jira always does there",
+                "the answer to the login probe ({}) names no user, although Jira's always does",
                 answer.head.status
             );
             return inconclusive(login, cause, NOT_MYSELF);
@@ -105,12 +105,12 @@ async fn run_probe(
                 None => inconclusive(
                     login,
                     format!(
-                        "the login probe was answered {status}, which says nothing of the credential"
+                        "the login probe was answered with {status}, which proves nothing about the credential"
                     ),
                     match is_from_jira(&source) {
-                        true => "look at Jira's log; the jira layer says more",
+                        true => "check Jira's log; see also the jira layer",
                         false => {
-                            "look who answers (curl -i from this host): no header of Jira's is in the answer"
+                            "find out what answers (curl -i from this host): the answer has no header of Jira's"
                         }
                     },
                 ),
@@ -188,7 +188,7 @@ pub(crate) async fn probe_expiry(client: &ControlClient, login: &UpstreamAuth) {
     };
     match client.send(head, Bytes::new()).await {
         Ok(answer) => attempt.on_expiry_response(answer.head.status, &answer.body),
-        Err(error) => tracing::debug!(%error, "when the credential ends was not told"),
+        Err(error) => tracing::debug!(%error, "the expiry of the credential could not be read"),
     }
 }
 
@@ -202,8 +202,8 @@ struct MyselfNames {
 }
 
 const BY_A_CACHE: &str =
-    "a cache before Jira answered the login probe, which says nothing about now";
+    "a cache in front of Jira answered the login probe, so the credential is unproven";
 const NO_CACHE: &str =
-    "let the proxy before Jira keep no answers of /rest: some are one user's alone";
-const NOT_MYSELF: &str = "look who answers (curl -i with the path /rest/api/2/myself from this host): something answers in Jira's place, or changes its answers";
-const JIRA_FIRST: &str = "look at the jira layer first";
+    "configure the proxy in front of Jira not to cache /rest: some answers are for one user only";
+const NOT_MYSELF: &str = "find out what answers (curl -i with the path /rest/api/2/myself from this host): something replaces or changes Jira's answers";
+const JIRA_FIRST: &str = "check the jira layer first";

@@ -311,7 +311,7 @@ async fn each_condition_of_jira_has_its_cause_and_remedy() {
         (500, "", r#"{"state":"ERROR"}"#, "error state", "log"),
         (502, "", "<html>", "502", "proxy"),
         (404, "", "nope", "context path", "upstream"),
-        (200, "", "<html>It works!", "no Jira", "host, port"),
+        (200, "", "<html>It works!", "not Jira", "host, port"),
         (
             302,
             "location: https://jira.corp.example/jira/status?token=s3cret\r\n",
@@ -390,7 +390,7 @@ async fn a_success_that_names_nobody_proves_no_login() {
             let told = fixture.login.snapshot();
             assert_eq!(told.state, ProofState::Unknown, "{status} {headers} {body}");
             let cause = told.cause.unwrap();
-            assert!(cause.contains("without naming a user"), "{cause}");
+            assert!(cause.contains("names no user"), "{cause}");
             assert_eq!(told.detail, None);
         }
     }
@@ -429,11 +429,11 @@ async fn what_a_cache_kept_proves_nothing() {
             let told = fixture.jira.snapshot();
             assert_eq!(told.state, proven, "{kept} {below_rest} {jiras}");
             if proven != ProofState::Proven {
-                assert!(told.cause.unwrap().contains("a cache before Jira"));
+                assert!(told.cause.unwrap().contains("a cache in front of Jira"));
             }
             let told = fixture.login.snapshot();
             assert_eq!(told.state, ProofState::Unknown, "{kept}");
-            assert!(told.cause.unwrap().contains("a cache before Jira"));
+            assert!(told.cause.unwrap().contains("a cache in front of Jira"));
         }
     }
 }
@@ -468,7 +468,7 @@ async fn what_stands_before_jira_is_named_for_both_layers_alike() {
             200,
             "content-type: text/html\r\n",
             "<html>",
-            "no Jira",
+            "not Jira",
             ProofState::Unknown,
             ProofState::Failed,
         ),
@@ -756,7 +756,7 @@ async fn an_endless_answer_is_read_to_its_bound_alone() {
     lock(&jira.answers).insert("/jira/status", endless);
     let mut fixture = health(settings(jira.serve(None).await), Mode::PassThrough);
     assert!(!fixture.health.probe().await);
-    assert!(fixture.jira.snapshot().cause.unwrap().contains("no Jira"));
+    assert!(fixture.jira.snapshot().cause.unwrap().contains("not Jira"));
 }
 
 #[tokio::test]

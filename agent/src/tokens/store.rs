@@ -55,7 +55,7 @@ pub enum TokenStoreError {
     },
     /// Another process holds the lock.
     #[error(
-        "{} is held by another process, which is just refreshing or logging in; try again in a minute",
+        "{} is locked by another process that is refreshing or logging in; try again in a minute",
         .0.display()
     )]
     Busy(PathBuf),
@@ -63,7 +63,7 @@ pub enum TokenStoreError {
     #[error("{}: the disk did not answer within {DISK_TIMEOUT:?}", .0.display())]
     Hangs(PathBuf),
     /// A token with bytes that are no text.
-    #[error("a token that is no text was issued, which cannot be stored")]
+    #[error("the issued token is not text and cannot be stored")]
     NotText,
 }
 

@@ -18,7 +18,7 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
         .await
         .unwrap();
     let login = site.agent.login_failure().await.unwrap();
-    assert!(login.0.contains("nobody has logged in"), "{login:?}");
+    assert!(login.0.contains("no login is stored"), "{login:?}");
     assert!(login.1.contains("agent login jira"), "{login:?}");
 
     let done = log_in_by_code(&site).await;

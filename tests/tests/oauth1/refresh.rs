@@ -42,7 +42,7 @@ async fn a_token_that_jira_ended_early_is_refreshed() {
     assert_ne!(site.stored_tokens().unwrap()["tokens"]["access"], first);
     let renewed = site.agent.run(&["login", "--renew"]).unwrap();
     assert!(
-        output_text(&renewed).contains("renewed; logged in as acme-bot"),
+        output_text(&renewed).contains("refreshed; logged in as acme-bot"),
         "{renewed:?}"
     );
     site.until_answered(MYSELF).await.unwrap();
@@ -81,7 +81,7 @@ async fn an_interrupted_refresh_is_finished_or_named() {
     let login = site.agent.login_failure().await.unwrap();
     assert!(
         login.0.contains(
-            "begun 2026-01-02T03:04:05Z was interrupted before the new tokens were saved"
+            "started 2026-01-02T03:04:05Z was interrupted before the new tokens were saved"
         ),
         "{login:?}"
     );

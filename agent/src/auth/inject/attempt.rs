@@ -195,7 +195,7 @@ impl InjectedAttempt {
         if former.is_some() && former != user {
             tracing::warn!(
                 forward = inject.layer.forward(),
-                "Jira names another user for the same credential than before, which counts from now on: {detail}"
+                "Jira names another user for the same credential; from now on that user is expected: {detail}"
             );
         }
         if inject.layer.proven(Some(&detail)) {
@@ -316,7 +316,7 @@ impl Drop for InjectedAttempt {
 fn token_was_refreshed(status: http::StatusCode) -> CredentialUnavailable {
     CredentialUnavailable {
         cause: format!(
-            "Jira did not take the agent's token any more ({}); it has been renewed, and this request could not be sent a second time",
+            "Jira rejected the agent's token ({}); it has been refreshed, but this request could not be sent again",
             status.as_u16()
         ),
         remedy: "send the request again".to_owned(),
@@ -326,4 +326,4 @@ fn token_was_refreshed(status: http::StatusCode) -> CredentialUnavailable {
 /// How long a refused request waits for the probe, which may renew the token and ask once more.
 const PROBE_WAIT: Duration = Duration::from_secs(20);
 /// What the login layer says of the credential is not this request's to say.
-const ONE_REQUEST: &str = "see the login layer of agent status: where it is proven, Jira refuses the login for this request alone";
+const ONE_REQUEST: &str = "check the login layer of agent status: if it is proven, Jira rejects the credential for this request only";

@@ -287,7 +287,7 @@ impl CredentialInjector {
             CircuitChange::Doubted => {
                 tracing::debug!(
                     forward = self.layer.forward(),
-                    "Jira refused the login of one request; the login is probed"
+                    "Jira rejected the credential of one request; probing it"
                 );
                 self.probe_requested.notify_one();
             }
@@ -345,13 +345,11 @@ impl CredentialInjector {
 
 fn still_trying() -> CredentialUnavailable {
     CredentialUnavailable {
-        cause: format!(
-            "Jira has not yet said, within {TRIAL_WAIT:?}, whether it takes the agent's login"
-        ),
-        remedy: "look at the jira layer: Jira answers slowly or not at all".to_owned(),
+        cause: format!("Jira did not confirm the agent's credential within {TRIAL_WAIT:?}"),
+        remedy: "check the jira layer: Jira responds slowly or not at all".to_owned(),
     }
 }
 
 /// How long a request waits for the outcome of the first one.
 const TRIAL_WAIT: Duration = Duration::from_secs(30);
-const TRYING: &str = "wait a few seconds; if this stays, look at the jira layer";
+const TRYING: &str = "wait a few seconds; if this persists, check the jira layer";

@@ -13,7 +13,7 @@ impl CredentialInjector {
         self.guard.lock().reset();
         self.findings.lock().decided = false;
         self.layer.unknown(
-            "an administrator wants the credential tried again, and Jira has not answered yet",
+            "an administrator asked to retry the credential, and Jira has not answered yet",
             TRYING,
         );
         self.outcome_changed.notify_waiters();
@@ -74,7 +74,7 @@ impl CredentialInjector {
             return false;
         }
         self.layer.unknown(
-            "the secret can be read again, and Jira has not yet said whether it takes it",
+            "the secret is readable again, and Jira has not confirmed it yet",
             TRYING,
         );
         self.outcome_changed.notify_waiters();
@@ -90,7 +90,7 @@ impl CredentialInjector {
                 forward = self.layer.forward(),
                 cause,
                 remedy,
-                "the login could not be tried"
+                "the credential could not be checked"
             );
         }
     }
@@ -114,12 +114,12 @@ impl CredentialInjector {
         }
         self.guard.lock().reset();
         self.layer.unknown(
-            "the secret has changed, and Jira has not yet said whether it takes the new one",
+            "the secret has changed, and Jira has not confirmed the new one yet",
             TRYING,
         );
         tracing::info!(
             forward = self.layer.forward(),
-            "the secret of the login has changed; it is tried now"
+            "the secret has changed; trying it now"
         );
         self.outcome_changed.notify_waiters();
         self.probe_requested.notify_one();

@@ -54,7 +54,7 @@ impl CredentialInjector {
                 true,
             ),
             RejectionReason::Anonymous => (
-                "Jira took the request for anonymous: it ignored the agent's credential".to_owned(),
+                "Jira treated the request as anonymous: it ignored the agent's credential".to_owned(),
                 self.scheme.remedy(),
                 true,
             ),
@@ -63,12 +63,12 @@ impl CredentialInjector {
                 let meant = self.scheme.expected_user().map(str::to_owned).or(proven);
                 (
                     format!(
-                        "Jira took the request for the user {user}, not {}",
+                        "Jira treated the request as user {user}, not {}",
                         meant.as_deref().unwrap_or("the configured one")
                     ),
                     match self.scheme.expected_user() {
                         Some(_) => "check whether single sign-on in front of Jira replaces the login; set username to the user that is meant",
-                        None => "check whether single sign-on in front of Jira replaces the login; a user that was renamed is taken as soon as the agent's own probe meets the new name",
+                        None => "check whether single sign-on in front of Jira replaces the login; a renamed user is accepted once the agent's own probe sees the new name",
                     }
                     .to_owned(),
                     true,
@@ -85,7 +85,7 @@ impl CredentialInjector {
                 )
             }
             RejectionReason::LoginPage => (
-                "Jira redirects to its login page instead of answering: it does not take the agent's credential for this path".to_owned(),
+                "Jira redirects to its login page instead of answering: it does not accept the agent's credential for this path".to_owned(),
                 self.scheme.remedy(),
                 true,
             ),

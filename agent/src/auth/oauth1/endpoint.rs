@@ -259,8 +259,7 @@ fn no_response(detail: &str, not_sent: bool) -> OAuth1Error {
     OAuth1Error {
         why: CredentialUnavailable {
             cause: format!("Jira gave no answer to the token request: {detail}"),
-            remedy: "look at the jira layer in agent status; it is tried again by itself"
-                .to_owned(),
+            remedy: "check the jira layer in agent status; the agent retries by itself".to_owned(),
         },
         old_token: match not_sent {
             true => OldToken::Valid,
@@ -274,7 +273,7 @@ fn unexpected_response(status: StatusCode) -> OAuth1Error {
     OAuth1Error {
         why: CredentialUnavailable {
             cause: format!("what answered the token request ({status}) does not speak OAuth 1.0a"),
-            remedy: "check upstream and its context path, that application links are not disabled in Jira, and that no single sign-on stands before /plugins/servlet/oauth".to_owned(),
+            remedy: "check upstream and its context path, that application links are not disabled in Jira, and that no single sign-on intercepts /plugins/servlet/oauth".to_owned(),
         },
         old_token: OldToken::Unknown,
     }

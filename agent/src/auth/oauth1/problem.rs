@@ -74,11 +74,11 @@ impl OAuth1Problem {
             ),
             "signature_invalid" => (
                 format!("Jira's own reading of the request does not fit the signature, which was made over {signed_url}"),
-                format!("if a proxy stands before Jira, set signed_base_url to the URL that Jira's Tomcat sees (scheme, proxyName, proxyPort, context path); otherwise compare the public key under {link} with {key_file}"),
+                format!("if there is a proxy in front of Jira, set signed_base_url to the URL that Jira's Tomcat sees (scheme, proxyName, proxyPort, context path); otherwise compare the public key under {link} with {key_file}"),
             ),
             "nonce_used" => (
                 "Jira has seen this request's nonce before: something between the agent and Jira sent the request twice".to_owned(),
-                "look for a proxy before Jira that repeats requests, and switch that off".to_owned(),
+                "find the proxy in front of Jira that repeats requests, and disable that".to_owned(),
             ),
             "token_expired" => ("the access token has expired".to_owned(), again),
             "token_revoked" => ("the access token was revoked in Jira".to_owned(), again),
@@ -107,11 +107,11 @@ impl OAuth1Problem {
             ),
             "version_rejected" | "parameter_absent" | "parameter_rejected" => (
                 format!("Jira did not understand the OAuth parameters ({})", self.code),
-                "look for a proxy before Jira that drops or changes the Authorization header or the query".to_owned(),
+                "find the proxy in front of Jira that drops or changes the Authorization header or the query".to_owned(),
             ),
             other => (
                 format!("Jira refused the OAuth request: {other}"),
-                format!("{link}: check the link of the consumer {consumer_key:?}; Jira's log atlassian-jira-security.log says more"),
+                format!("{link}: check the link of the consumer {consumer_key:?}; see also Jira's log atlassian-jira-security.log"),
             ),
         };
         CredentialUnavailable { cause, remedy }

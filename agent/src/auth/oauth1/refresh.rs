@@ -35,7 +35,7 @@ async fn steps(
 ) -> Result<RefreshOutcome, CredentialUnavailable> {
     let disk = |error: TokenStoreError| CredentialUnavailable {
         cause: error.to_string(),
-        remedy: "mend the state folder; the agent tries again by itself".to_owned(),
+        remedy: "repair the state folder; the agent retries by itself".to_owned(),
     };
     let locked = store.lock(LOCK_PATIENCE).await.map_err(disk)?;
     let Some(record) = locked.load().await.map_err(disk)? else {
@@ -57,7 +57,7 @@ async fn steps(
     }
     let Some(session) = &old.refresh else {
         return Err(CredentialUnavailable {
-            cause: "Jira gave no session to renew the access token by".to_owned(),
+            cause: "Jira issued no session to refresh the access token with".to_owned(),
             remedy: log_in(store),
         });
     };
@@ -102,7 +102,7 @@ pub(super) fn check_owner(
 pub(super) fn logged_out(settings: &Settings, store: &TokenStore) -> CredentialUnavailable {
     CredentialUnavailable {
         cause: format!(
-            "nobody has logged in yet as consumer {:?} at {}",
+            "no login is stored for consumer {:?} at {}",
             settings.consumer_key, settings.target
         ),
         remedy: log_in(store),
@@ -122,4 +122,4 @@ fn log_in(store: &TokenStore) -> String {
 }
 
 const LIKELY_CAUSE: &str =
-    "the session has ended, or another agent has renewed a copy of the same token";
+    "the session has ended, or another agent has refreshed a copy of the same token";

@@ -147,9 +147,9 @@ impl AuthScheme for OAuth1Scheme {
     fn remedy(&self) -> String {
         match self.settings.new_token() {
             Some(source) => format!(
-                "look in Jira, under Profile, Authorized Applications of the user, whether the access was revoked; then get a new access token: {source}"
+                "check in Jira, under Profile, Authorized Applications of the user, whether the access was revoked; then get a new access token: {source}"
             ),
-            None => "look in Jira, Administration, Applications, Application links, whether the link still allows 2-legged OAuth and names an active user to execute as".to_owned(),
+            None => "check in Jira, Administration, Applications, Application links, whether the link still allows 2-legged OAuth and names an active user to execute as".to_owned(),
         }
     }
 
@@ -224,7 +224,7 @@ impl AuthScheme for OAuth1Scheme {
             },
             TokenSource::File(file) => {
                 let remedy = format!("write a new one into {}", file.file().path().display());
-                let end = ExpiryTime::Unknown("the file does not tell".to_owned());
+                let end = ExpiryTime::Unknown("the file does not contain it".to_owned());
                 vec![CredentialExpiry::new(
                     CredentialKind::Oauth1Token,
                     end,
@@ -240,7 +240,7 @@ fn stored_expiries(tokens: &TokenSet, store: &TokenStore) -> Vec<CredentialExpir
     let expiry = |kind, at: Option<SystemTime>| {
         let end = match at {
             Some(at) => ExpiryTime::At(at),
-            None => ExpiryTime::Unknown("Jira did not tell".to_owned()),
+            None => ExpiryTime::Unknown("Jira did not report it".to_owned()),
         };
         let remedy = format!("run agent login {}", store.forward());
         CredentialExpiry::new(kind, end, remedy).issued(Some(tokens.obtained))

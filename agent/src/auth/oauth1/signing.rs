@@ -71,8 +71,9 @@ fn seconds(now: SystemTime) -> u64 {
 fn overloaded() -> CredentialUnavailable {
     CredentialUnavailable {
         cause: format!("no processor was free to sign the request within {LONGEST:?}"),
-        remedy: "look at this host's load, or use mode = \"oauth2\" or \"pat\", which need no signatures"
-            .to_owned(),
+        remedy:
+            "check this host's load, or use mode = \"oauth2\" or \"pat\", which need no signatures"
+                .to_owned(),
     }
 }
 

@@ -103,8 +103,9 @@ impl TokenProvider for OAuth1TokenProvider {
         match tokens.refresh {
             Some(_) => Ok(()),
             None => Err(CredentialUnavailable {
-                cause: "the access token has expired, and Jira gave no session to refresh it by"
-                    .to_owned(),
+                cause:
+                    "the access token has expired, and Jira issued no session to refresh it with"
+                        .to_owned(),
                 remedy: format!("run {}", self.login_command()),
             }),
         }

@@ -64,7 +64,7 @@ impl SiteAccess {
                 return Err(why);
             }
             Err(SiteAccessError::Unknown(why)) => {
-                tracing::debug!(why, "it is not known which sites the login reaches");
+                tracing::debug!(why, "cannot determine the sites of the login");
                 *known = Some(SiteAccessState::Unknown(Instant::now()));
             }
         }
@@ -113,8 +113,9 @@ pub async fn check_site_access(
         .map_err(|e| SiteAccessError::Unknown(e.to_string()))?;
     let client = client.map_err(|e| SiteAccessError::Unknown(e.to_string()))?;
     let mut head = client.head(RESOURCES);
-    let value = sensitive(bearer(access).expose())
-        .map_err(|_| SiteAccessError::Unknown("the token cannot stand in a header".to_owned()))?;
+    let value = sensitive(bearer(access).expose()).map_err(|_| {
+        SiteAccessError::Unknown("the token does not fit into an HTTP header".to_owned())
+    })?;
     head.headers.insert(header::AUTHORIZATION, value);
     let answer = client.send(head, Bytes::new()).await;
     let answer = answer.map_err(|failure| SiteAccessError::Unknown(failure.detail))?;
@@ -174,8 +175,8 @@ fn find_site(
         reached += &format!(" and {more} more");
     }
     Err(match reached.as_str() {
-        "" => format!("the login reaches no site of Jira Cloud, and {site} is wanted"),
-        reached => format!("the login reaches {reached}, and {site} is wanted"),
+        "" => format!("the login gives access to no site of Jira Cloud, and {site} is needed"),
+        reached => format!("the login gives access to {reached}, and {site} is needed"),
     })
 }
 
@@ -231,7 +232,7 @@ mod tests {
         let told = find_site(&sites, &site("https://acme.atlassian.net"), None).unwrap_err();
         assert_eq!(
             told,
-            "the login reaches https://a.atlassian.net, https://b.atlassian.net, and https://acme.atlassian.net is wanted"
+            "the login gives access to https://a.atlassian.net, https://b.atlassian.net, and https://acme.atlassian.net is needed"
         );
         let none = find_site(&[], &site("https://acme.atlassian.net"), None).unwrap_err();
         assert!(none.contains("no site"), "{none}");

@@ -147,7 +147,7 @@ impl OAuth2Endpoints {
             } = failure;
             OAuth2Error {
                 cause: format!("the token endpoint {url} gave no answer: {detail}"),
-                remedy: "check that this host reaches it: curl -v with the same address; nothing else need be done".to_owned(),
+                remedy: "check that this host reaches it: curl -v with the same address".to_owned(),
                 old_token: match not_sent {
                     true => OldToken::Valid,
                     false => OldToken::Unknown,
@@ -184,13 +184,13 @@ impl OAuth2Endpoints {
         let is_about_refresh_token = description.to_ascii_lowercase().contains("refresh_token");
         match code.as_str() {
             "invalid_grant" => error(
-                format!("{who} does not take the token or code ({said})"),
+                format!("{who} rejected the token or code ({said})"),
                 format!("log in again: {}", self.settings.login_command()),
                 OldToken::Invalid,
             ),
             // How Atlassian's Cloud says the same.
             "unauthorized_client" if is_about_refresh_token => error(
-                format!("{who} does not take the refresh token ({said})"),
+                format!("{who} rejected the refresh token ({said})"),
                 format!("log in again: {}", self.settings.login_command()),
                 OldToken::Invalid,
             ),
@@ -201,7 +201,7 @@ impl OAuth2Endpoints {
             ),
             "invalid_client" | "unauthorized_client" | "access_denied" => error(
                 format!(
-                    "{who} does not know the client {:?}, or its secret is another ({said})",
+                    "{who} does not know the client {:?}, or the secret is wrong ({said})",
                     self.settings.client_id
                 ),
                 format!(
@@ -252,7 +252,7 @@ impl OAuth2Endpoints {
             ),
             StatusCode::TOO_MANY_REQUESTS => (
                 "the provider limits the rate",
-                "wait; the agent tries again by itself",
+                "wait; the agent retries by itself",
                 OldToken::Valid,
             ),
             status if status.is_redirection() => (
@@ -262,13 +262,13 @@ impl OAuth2Endpoints {
             ),
             status if status.is_server_error() => (
                 "Jira, or a proxy before it, failed",
-                "look at Jira's log; the agent tries again by itself",
+                "check Jira's log; the agent retries by itself",
                 // It may have failed after it had rotated.
                 OldToken::Unknown,
             ),
             _ => (
                 "what answers is no token endpoint",
-                "check token_url, and a proxy before Jira that may want a login of its own",
+                "check token_url, and whether a proxy in front of Jira demands its own login",
                 OldToken::Valid,
             ),
         };

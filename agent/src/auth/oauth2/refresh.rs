@@ -166,7 +166,7 @@ fn fingerprint(token: &Secret) -> String {
 pub(super) fn logged_out(settings: &Settings) -> CredentialUnavailable {
     CredentialUnavailable {
         cause: format!(
-            "nobody has logged in for client {:?} at {}",
+            "no login is stored for client {:?} at {}",
             settings.client_id, settings.token_url
         ),
         remedy: format!("log in: {}", settings.login_command()),
@@ -180,7 +180,7 @@ fn unavailable(error: impl std::fmt::Display, remedy: &str) -> CredentialUnavail
     }
 }
 
-const DISK: &str = "mend the state folder; the agent tries again by itself";
+const DISK: &str = "repair the state folder; the agent retries by itself";
 const SEED: &str = "write a refresh token into refresh_token_file, or remove the key and log in";
 const LIKELY_CAUSE: &str =
-    "the login was revoked, was not used for too long, or another agent renewed the same tokens";
+    "the login was revoked, was not used for too long, or another agent refreshed the same tokens";

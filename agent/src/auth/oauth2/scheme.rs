@@ -75,11 +75,11 @@ impl AuthScheme for OAuth2Scheme {
         let settings = self.settings();
         match settings.grant {
             GrantType::AuthorizationCode => format!(
-                "look whether the user may still log in to Jira; then log in again: {}",
+                "check whether the user may still log in to Jira; then log in again: {}",
                 settings.login_command()
             ),
             GrantType::ClientCredentials => {
-                "look in Jira whether the service account is active and may use this application link".to_owned()
+                "check in Jira whether the service account is active and may use this application link".to_owned()
             }
         }
     }
@@ -95,7 +95,7 @@ impl AuthScheme for OAuth2Scheme {
         };
         let mut known = Vec::new();
         if tokens.access.is_some() {
-            let at = end(tokens.access_expires, "the provider did not say");
+            let at = end(tokens.access_expires, "the provider did not report it");
             let access = CredentialExpiry::new(CredentialKind::AccessToken, at, again.clone());
             let access = access.issued(Some(tokens.obtained));
             known.push(match is_ended {
@@ -104,7 +104,7 @@ impl AuthScheme for OAuth2Scheme {
             });
         }
         if tokens.refresh.is_some() {
-            let why = "the provider does not say; 90 days without use is its default";
+            let why = "the provider does not report it; 90 days without use is its default";
             let at = end(tokens.refresh_expires, why);
             let refresh = CredentialExpiry::new(CredentialKind::RefreshToken, at, again);
             known.push(refresh.issued(Some(tokens.obtained)).auto_refreshed());

@@ -347,7 +347,7 @@ async fn tokens_of_another_client_are_not_used() {
     let why = ask(&world.scheme()).await.map(|_| ()).unwrap_err();
     assert!(
         why.cause
-            .contains("nobody has logged in for client \"other\"")
+            .contains("no login is stored for client \"other\"")
     );
     assert_eq!(world.asked(), 0);
 }
@@ -556,7 +556,7 @@ async fn a_secret_that_is_refused_while_the_token_serves_is_told_until_it_is_rig
         scheme.wait_idle().await;
         let refused = scheme.concern().unwrap();
         assert!(
-            refused.why.cause.contains("its secret is another"),
+            refused.why.cause.contains("the secret is wrong"),
             "{refused:?}"
         );
         assert!(refused.why.remedy.contains(secret.to_str().unwrap()));

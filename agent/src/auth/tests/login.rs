@@ -389,7 +389,7 @@ async fn what_one_path_refuses_fails_that_request_alone() {
         let AuthVerdict::LoginFailed { remedy, .. } = verdict else {
             panic!("{status} {headers:?} passed");
         };
-        assert!(remedy.contains("this request alone"), "{remedy}");
+        assert!(remedy.contains("for this request only"), "{remedy}");
         assert_eq!(login.refused(), None);
         assert_eq!(layer.snapshot().state, ProofState::Proven);
         // The probe is called, and nobody waits for it.

@@ -162,7 +162,7 @@ impl TokenState {
         if let Some(CredentialUnavailable { cause, remedy }) = &self.refresh_error {
             let why = CredentialUnavailable {
                 cause: format!(
-                    "the access token still serves, but could not be refreshed: {cause}"
+                    "the access token is still valid, but could not be refreshed: {cause}"
                 ),
                 remedy: remedy.clone(),
             };
@@ -170,15 +170,15 @@ impl TokenState {
         }
         if let Some(since) = self.untried_since {
             let why = CredentialUnavailable {
-                cause: "the client secret has changed, and the token endpoint has not yet said whether it takes the new one"
+                cause: "the client secret has changed, and the token endpoint has not accepted the new one yet"
                     .to_owned(),
-                remedy: "wait a few seconds; if this stays, look at the agent's log".to_owned(),
+                remedy: "wait a few seconds; if this persists, check the agent's log".to_owned(),
             };
             return concern(why, &Some(since));
         }
         let CredentialUnavailable { cause, remedy } = self.read_error.clone()?;
         let why = CredentialUnavailable {
-            cause: format!("the access token still serves, but {cause}"),
+            cause: format!("the access token is still valid, but {cause}"),
             remedy,
         };
         concern(why, &self.unread_since)

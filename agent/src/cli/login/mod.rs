@@ -16,15 +16,15 @@ use crate::{
 };
 use std::{path::PathBuf, process::ExitCode};
 
-/// Log in to Jira for a forward whose login needs a person once
+/// Log in to Jira for a forward with OAuth
 ///
-/// Prints an address to open in a browser, takes what the browser is sent back with, and stores the tokens for
-/// the agent, which picks them up without a restart. Run it as root or as the agent's user.
+/// Prints an address to open in a browser, takes the browser's answer, and stores the tokens. A running agent picks
+/// them up without a restart. Run it as root or as the agent's user.
 #[derive(clap::Args)]
 pub struct LoginArgs {
     /// Which forward is meant, where there are several
     forward: Option<String>,
-    /// Renew the stored tokens now and prove them, instead of logging in anew
+    /// Refresh the stored tokens now and prove them, instead of logging in again
     #[arg(long)]
     renew: bool,
     /// Mode oauth1: where Jira sends the browser afterwards: `oob` (Jira shows a code), `none` (as OAuth 1.0), or
@@ -35,14 +35,14 @@ pub struct LoginArgs {
     /// application link, and do nothing else
     #[arg(long, value_name = "FILE", conflicts_with_all = ["renew", "forward"])]
     new_key: Option<PathBuf>,
-    /// With --new-key: its length
+    /// With --new-key: length of the key
     #[arg(long, value_name = "BITS", default_value = "2048", value_parser = ["2048", "3072"], requires = "new_key")]
     bits: String,
 }
 
 /// Revoke and delete the tokens that `agent login` has stored
 ///
-/// Deletes them even where Jira cannot be told; then it ends with exit code 1 and says what to revoke in Jira.
+/// Deletes them even if Jira cannot be reached; then it exits with code 1 and prints what to revoke in Jira.
 #[derive(clap::Args)]
 pub struct LogoutArgs {
     /// Which forward is meant, where there are several

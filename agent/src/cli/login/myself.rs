@@ -19,13 +19,13 @@ pub async fn ask(forward: &ForwardConfig, authorization: &Secret) -> anyhow::Res
     let client = ControlClient::like_data_path(&forward.upstream, target)?;
     let mut head = client.head("/rest/api/2/myself");
     let mut value = HeaderValue::from_bytes(authorization.expose())
-        .context("the token contains bytes that an HTTP header cannot carry")?;
+        .context("the token does not fit into an HTTP header")?;
     value.set_sensitive(true);
     head.headers.insert(header::AUTHORIZATION, value);
     let answer = client
         .send(head, Bytes::new())
         .await
-        .with_context(|| format!("{target} was asked whose the token is"))?;
+        .with_context(|| format!("cannot ask {target} whose token it is"))?;
     let told: Option<LoggedInUser> = serde_json::from_slice(&answer.body).ok();
     let name = told.and_then(|told| told.name.or(told.email_address).or(told.display_name));
     match (answer.head.status, name) {
@@ -33,7 +33,7 @@ pub async fn ask(forward: &ForwardConfig, authorization: &Secret) -> anyhow::Res
             Ok(printable(&name, MAX_NAME))
         }
         (status, _) => bail!(
-            "Jira issued a token and does not take it ({status} for /rest/api/2/myself); compare upstream with Jira's base URL, and look whether the user may log in; nothing was stored"
+            "Jira issued a token but rejects it ({status} for /rest/api/2/myself); compare upstream with Jira's base URL, and check whether the user may log in; nothing was stored"
         ),
     }
 }

@@ -59,7 +59,7 @@ pub async fn refresh(settings: &Settings) -> anyhow::Result<ExitCode> {
             };
             let user = prove(&endpoint, &tokens).await?;
             print(&format!(
-                "renewed; logged in as {user}\n{}",
+                "refreshed; logged in as {user}\n{}",
                 expiry_lines(&tokens)
             ))?;
             Ok(ExitCode::SUCCESS)
@@ -157,18 +157,18 @@ fn instructions(
     failure: Option<String>,
 ) -> String {
     let mut text = format!(
-        "Open this address in a browser that reaches Jira, log in as the user whom the agent is to be, and allow the access:\n\n  {}\n\n",
+        "Open this address in a browser that reaches Jira, log in as the user that the agent acts as, and allow the access:\n\n  {}\n\n",
         endpoint.authorize_url(token)
     );
     if let Some(failure) = failure {
-        text += &format!("(The browser's answer cannot be listened for: {failure})\n");
+        text += &format!("(Cannot listen for the browser's answer: {failure})\n");
     }
     text += &match callback {
         OAuth1Callback::To(url) if receiver.listens() => format!(
             "Then the browser comes back to {url} on this host (from another one: through ssh -L). Or copy its address line and paste it here:\n"
         ),
         OAuth1Callback::To(url) => format!(
-            "Then the browser is sent to {url}, where nothing need answer. Copy its whole address line and paste it here:\n"
+            "Then the browser is sent to {url}, where an error page is fine. Copy the whole address and paste it here:\n"
         ),
         _ if token.needs_verifier => {
             "Then Jira shows a verification code. Paste it here:\n".to_owned()
@@ -189,7 +189,7 @@ fn verify_redirect(
         AuthorizationResponse::Query(_) => {
             if answer.parameter("oauth_token") != Some(token.token.as_str()) {
                 bail!(
-                    "the token in this address is not that of this login: it belongs to another one, or somebody has tampered with it; start again"
+                    "the token in this address is not that of this login: it belongs to another login, or was tampered with; start again"
                 );
             }
             answer.parameter("oauth_verifier")
@@ -210,16 +210,19 @@ fn expiry_lines(tokens: &TokenSet) -> String {
     let at = |time| humantime::format_rfc3339_seconds(time).to_string();
     let mut text = match tokens.access_expires {
         Some(end) => format!("access token: until {}\n", at(end)),
-        None => "access token: until it is revoked in Jira, or an end that Jira does not tell\n"
+        None => "access token: until it is revoked in Jira, or expires at a time that Jira does not report\n"
             .to_owned(),
     };
     text += &match (&tokens.refresh, tokens.refresh_expires) {
         (Some(_), Some(end)) => {
-            format!("session, by which the agent renews it: until {}\n", at(end))
+            format!(
+                "session, by which the agent refreshes it: until {}\n",
+                at(end)
+            )
         }
-        (Some(_), None) => "session, by which the agent renews it: end unknown\n".to_owned(),
+        (Some(_), None) => "session, by which the agent refreshes it: end unknown\n".to_owned(),
         (None, _) => {
-            "no session was given: log in again before the access token has died\n".to_owned()
+            "no session was issued: log in again before the access token expires\n".to_owned()
         }
     };
     text

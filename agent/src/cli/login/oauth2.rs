@@ -75,7 +75,7 @@ pub async fn refresh(forward: &ForwardConfig, settings: &Settings) -> anyhow::Re
             };
             let user = prove(forward, settings, &tokens).await?;
             print(&format!(
-                "renewed; logged in as {user}\n{}",
+                "refreshed; logged in as {user}\n{}",
                 expiry_lines(Some(&tokens))
             ))?;
             Ok(ExitCode::SUCCESS)
@@ -164,7 +164,7 @@ async fn prove(
         Err(SiteAccessError::OtherSites(why)) => bail!("{}; {}", why.cause, why.remedy),
         Err(SiteAccessError::Unknown(why)) => {
             bail!(
-                "nobody said which sites the login reaches: {why}; check api_url, then start again"
+                "cannot determine the sites of this login: {why}; check api_url, then start again"
             )
         }
     }
@@ -178,11 +178,11 @@ fn instructions(
     failure: Option<String>,
 ) -> String {
     let mut text = format!(
-        "Open this address in a browser that reaches Jira, and log in as the user whom the agent is to be:\n\n  {}\n\n",
+        "Open this address in a browser that reaches Jira, and log in as the user that the agent acts as:\n\n  {}\n\n",
         request.url
     );
     if let Some(failure) = failure {
-        text += &format!("(The browser's answer cannot be listened for: {failure})\n");
+        text += &format!("(Cannot listen for the browser's answer: {failure})\n");
     }
     text += &match receiver.listens() {
         true => format!(
@@ -191,7 +191,7 @@ fn instructions(
             settings.redirect_uri
         ),
         false => format!(
-            "After consent the browser is sent to {}, where nothing need answer. Copy its whole address line \
+            "After consent the browser is sent to {}, where an error page is fine. Copy the whole address \
              and paste it here:\n",
             settings.redirect_uri
         ),
@@ -211,7 +211,7 @@ fn verify_redirect(
     }
     if answer.parameter("state") != Some(state) {
         bail!(
-            "the state in this address is not that of this login: it belongs to another one, or somebody has tampered with it; start again"
+            "the state in this address is not that of this login: it belongs to another login, or was tampered with; start again"
         );
     }
     if let Some(error) = answer.parameter("error") {
@@ -235,10 +235,10 @@ fn expiry_lines(tokens: Option<&TokenSet>) -> String {
     };
     let mut text = match tokens.access_expires {
         Some(at) => format!(
-            "access token: until {}, renewed by the agent before that\n",
+            "access token: until {}; the agent refreshes it before that\n",
             humantime::format_rfc3339_seconds(at)
         ),
-        None => "access token: until Jira refuses it, then renewed by the agent\n".to_owned(),
+        None => "access token: until Jira rejects it; then the agent refreshes it\n".to_owned(),
     };
     text += &match (&tokens.refresh, tokens.refresh_expires) {
         (Some(_), Some(at)) => format!(
@@ -246,11 +246,12 @@ fn expiry_lines(tokens: Option<&TokenSet>) -> String {
             humantime::format_rfc3339_seconds(at)
         ),
         (Some(_), None) => format!(
-            "refresh token: new with each renewal; dies about {} if the agent does not run until then\n",
+            "refresh token: replaced with each refresh; expires about {} if the agent does not run until then\n",
             humantime::format_rfc3339_seconds(SystemTime::now() + UNUSED_LIFE)
         ),
         (None, _) => {
-            "no refresh token was issued: log in again when the access token has died\n".to_owned()
+            "no refresh token was issued: log in again when the access token has expired\n"
+                .to_owned()
         }
     };
     text
@@ -260,7 +261,7 @@ fn printable_answer(error: oauth2::OAuth2Error) -> anyhow::Error {
     anyhow!("{}; {}", error.cause, error.remedy)
 }
 
-const STILL_GOOD: &str = "whoever has a copy of them can use them until they end, the refresh token after 90 days without use; to be sure, delete the link in Jira (Administration, Applications, Application links)";
+const STILL_GOOD: &str = "anyone with a copy can use them until they expire, the refresh token after 90 days without use; to be sure, delete the link in Jira (Administration, Applications, Application links)";
 /// As long as the agent may take over a renewal of its own.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Jira's and Atlassian's default.

@@ -109,7 +109,7 @@ impl RedirectListener {
                         _ if listens => typing = false,
                         _ => bail!("standard input ended before anything was pasted"),
                     },
-                    else => bail!("nobody can bring the answer back any more"),
+                    else => bail!("no answer can arrive any more"),
                 }
             }
         };
@@ -191,7 +191,7 @@ async fn answer(
     {
         return page(
             StatusCode::GONE,
-            "The agent does not wait for a login any more.",
+            "The agent is no longer waiting for a login.",
         );
     }
     match outcome.await {
@@ -201,11 +201,11 @@ async fn answer(
         ),
         Ok(Some(_)) => page(
             StatusCode::BAD_REQUEST,
-            "This is not the answer that the agent waits for. Open the address that it has printed.",
+            "This is not the answer that the agent is waiting for. Open the address that it printed.",
         ),
         Err(_) => page(
             StatusCode::GONE,
-            "The agent does not wait for a login any more.",
+            "The agent is no longer waiting for a login.",
         ),
     }
 }

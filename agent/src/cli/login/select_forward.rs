@@ -32,10 +32,11 @@ pub fn forward<'a>(
         // Its mode is told with the refusal.
         ([], [only]) => Ok(only),
         ([], _) => Err(UsageError(
-            "no forward has a login that needs a person; those with mode = \"oauth1\" or \"oauth2\" do".to_owned(),
+            "no forward needs a login; only those with mode = \"oauth1\" or \"oauth2\" do"
+                .to_owned(),
         )),
         (several, _) => Err(UsageError(format!(
-            "there are several forwards to log in to; name one of: {}",
+            "several forwards need a login; name one of: {}",
             names(several)
         ))),
     }

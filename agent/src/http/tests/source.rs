@@ -15,7 +15,9 @@ async fn seen(before: ProofState, head: &'static str) -> (ProofState, bool) {
     let agent = Agent::new(&jira, Options::default());
     match before {
         ProofState::Proven => agent.jira.proven(None),
-        before => agent.jira.failed(before, "what answers is no Jira", "look"),
+        before => agent
+            .jira
+            .failed(before, "what answers is not Jira", "look"),
     };
     agent.channel().get("/rest/api/2/issue/A-1").await;
     (agent.jira.snapshot().state, agent.jira.take_doubt())
