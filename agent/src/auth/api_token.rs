@@ -1,5 +1,4 @@
-//! `api-token`: email address and API token of an Atlassian account, as Basic (RFC 7617), held by the
-//! agent.
+//! `api-token`: email address and API token of an Atlassian account, sent as Basic (RFC 7617).
 
 use super::{
     AuthScheme, Concern, CredentialUnavailable, RequestCredential, basic::render,
@@ -16,7 +15,7 @@ use std::time::SystemTime;
 pub(super) struct ApiTokenScheme {
     email: String,
     scoped: bool,
-    /// As the configuration says: Atlassian tells it in a mail, but not on the wire.
+    /// From the configuration: Atlassian reports it by mail, but not on the wire.
     configured_expiry: Option<SystemTime>,
     credential: FileCredential,
 }
@@ -52,8 +51,7 @@ impl AuthScheme for ApiTokenScheme {
         Box::pin(self.credential.current())
     }
 
-    /// Atlassian says that on a site a CAPTCHA follows several failures, as with a password. The API
-    /// gateway knows none.
+    /// On a site a CAPTCHA follows several failures, as with a password. The API gateway has none.
     fn locks_out(&self) -> bool {
         !self.scoped
     }

@@ -1,4 +1,4 @@
-//! `basic`: user name and password (RFC 7617), held by the agent.
+//! `basic`: user name and password (RFC 7617).
 
 use super::{
     AuthScheme, Concern, CredentialUnavailable, RequestCredential, credential::FileCredential,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// A `T` made of what is in a secret file.
 pub(super) struct CachedFile<T> {
     file: SecretFile,
-    /// Makes it, or says what is wrong with the secret without repeating it.
+    /// Makes it, or explains what is wrong with the secret without repeating it.
     parse: Arc<SecretParser<T>>,
     state: Mutex<CacheState<T>>,
     reads: SharedRead<FileReading<T>>,

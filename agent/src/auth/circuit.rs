@@ -1,11 +1,11 @@
-//! Stops a credential that Jira refused from being tried again. Only the agent's own probe of the login
-//! decides that: what one path answers fails that request alone, and asks for the probe.
+//! Stops a credential that Jira rejected from being tried again. Only the agent's own login probe decides that: a rejected
+//! request fails alone, and requests the probe.
 //!
-//! Where a few wrong passwords lead to a CAPTCHA, an untried credential is tried by the probe first, and
-//! one that a request was refused with is held until the probe has decided. So a wrong password reaches
-//! Jira once where its file is new, and at most once more than that where Jira has changed it.
+//! Where a few wrong passwords lead to a CAPTCHA, the probe tries a new credential first, and requests wait for the probe
+//! after one of them was rejected. So a wrong password reaches Jira once if its file is new, and at most twice if it was
+//! changed in Jira.
 //!
-//! A state machine without clock or sockets; `inject` asks it and tells it.
+//! A state machine without clock or sockets; `inject` queries and informs it.
 
 use super::CredentialUnavailable;
 use crate::backoff::ExponentialBackoff;
@@ -21,32 +21,32 @@ pub(super) struct CredentialCircuit {
 
 #[derive(Debug)]
 enum CircuitPhase {
-    /// Nobody knows yet whether Jira takes this credential.
+    /// It is unknown whether Jira accepts this credential.
     Untried {
-        /// The probe has had its turn, and nothing came of it: a request may find out.
+        /// The probe was inconclusive: a request may find out.
         probed: bool,
     },
-    /// Somebody finds out.
+    /// A request or the probe tests it.
     Testing { probed: bool },
-    /// Jira took it.
+    /// Jira accepted it.
     Closed,
-    /// Jira took it, and then a request was refused: the probe is to find out.
+    /// Jira accepted it, and then rejected a request: the probe has to find out.
     Doubted(CircuitDoubt),
-    /// The probe finds out.
+    /// The probe tests the doubted credential.
     Confirming(CircuitDoubt),
-    /// Jira refused it: nothing is sent.
+    /// Jira rejected it: nothing is sent.
     Open(OpenCircuit),
-    /// A probe tries a refused credential again; traffic stays refused meanwhile.
+    /// A probe retries a rejected credential; requests are still refused.
     HalfOpen(OpenCircuit),
 }
 
 #[derive(Debug)]
 struct CircuitDoubt {
-    /// As the request was refused.
+    /// Cause and remedy of the request's rejection.
     why: CredentialUnavailable,
-    /// Jira had taken it before.
+    /// Jira had accepted the credential before.
     was_accepted: bool,
-    /// The probe has had its turn, and nothing came of it.
+    /// The probe was inconclusive.
     probed: bool,
 }
 
@@ -58,7 +58,7 @@ struct OpenCircuit {
     failures: u32,
 }
 
-/// Who asks.
+/// The kind of request that carries the credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallerKind {
     /// A request of the vendor.
@@ -69,32 +69,32 @@ pub(super) enum CallerKind {
     Auxiliary,
 }
 
-/// What holds for one credential.
+/// The rules for one credential.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CircuitRules {
     /// A few refusals lock the account.
     pub(super) locks_out: bool,
-    /// Somebody probes the login. If nobody does, requests find out themselves.
+    /// The login is probed. If it is not, requests decide themselves.
     pub(super) probed: bool,
 }
 
 /// What a request may do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AdmissionDecision {
-    /// Be sent. A trial must be settled.
+    /// Be sent. The outcome of a trial must be recorded.
     Send {
-        /// Whether Jira has not yet taken this credential; others may wait for the outcome.
+        /// Whether Jira has not accepted this credential yet; others may wait for the outcome.
         trial: bool,
     },
     /// Ask again when the circuit has changed.
     Wait,
     /// Its credential is an old one: fetch the current one and ask again.
     Stale,
-    /// The request must not be sent; the value says why.
+    /// Not be sent; the value is the reason.
     Refuse(CredentialUnavailable),
 }
 
-/// How a request ended, as far as the login goes.
+/// What a request showed about the credential.
 #[derive(Debug)]
 pub(super) enum CredentialOutcome {
     Accepted,
@@ -110,7 +110,7 @@ pub(super) enum CredentialOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CircuitChange {
     None,
-    /// A request was refused, and the probe is to find out.
+    /// A request was rejected, and the probe has to find out.
     Doubted,
     /// From now on nothing is sent.
     Opened,
@@ -143,24 +143,24 @@ impl CredentialCircuit {
             };
         }
         let probe = caller == CallerKind::Probe;
-        let holds = rules.locks_out && !probe;
+        let must_wait = rules.locks_out && !probe;
         let (phase, admission) = match std::mem::replace(&mut self.phase, UNTRIED) {
-            CircuitPhase::Untried { probed: false } if holds && rules.probed => {
+            CircuitPhase::Untried { probed: false } if must_wait && rules.probed => {
                 (UNTRIED, AdmissionDecision::Wait)
             }
             CircuitPhase::Untried { probed } => (CircuitPhase::Testing { probed }, SEND_TRIAL),
             CircuitPhase::Testing { probed } if rules.locks_out => {
                 (CircuitPhase::Testing { probed }, AdmissionDecision::Wait)
             }
-            // Nobody waits behind an upload of many minutes for what does no harm.
+            // A harmless credential is no reason to wait for an upload of many minutes.
             CircuitPhase::Testing { probed } => (CircuitPhase::Testing { probed }, SEND_TRIAL),
             CircuitPhase::Closed => (CircuitPhase::Closed, SEND),
             CircuitPhase::Doubted(doubt) if probe => (CircuitPhase::Confirming(doubt), SEND_TRIAL),
-            CircuitPhase::Doubted(doubt) if holds && doubt.probed => {
+            CircuitPhase::Doubted(doubt) if must_wait && doubt.probed => {
                 let why = doubt.why.clone();
                 (CircuitPhase::Doubted(doubt), AdmissionDecision::Refuse(why))
             }
-            CircuitPhase::Doubted(doubt) if holds => {
+            CircuitPhase::Doubted(doubt) if must_wait => {
                 (CircuitPhase::Doubted(doubt), AdmissionDecision::Wait)
             }
             CircuitPhase::Doubted(doubt) => (CircuitPhase::Doubted(doubt), SEND),
@@ -187,7 +187,7 @@ impl CredentialCircuit {
         admission
     }
 
-    /// Tells how an admitted request ended.
+    /// Records how an admitted request ended.
     pub(super) fn record_outcome(
         &mut self,
         generation: u64,
@@ -227,7 +227,7 @@ impl CredentialCircuit {
         }
     }
 
-    /// Whether Jira has ever taken this credential, as far as nothing has decided otherwise since.
+    /// Whether Jira has accepted this credential, and the probe has not decided otherwise since.
     pub(super) fn was_accepted(&self) -> bool {
         match &self.phase {
             CircuitPhase::Closed => true,
@@ -236,7 +236,7 @@ impl CredentialCircuit {
         }
     }
 
-    /// Whether a request was refused and the probe has not decided since.
+    /// Whether a request was rejected and the probe has not decided since.
     pub(super) fn is_doubted(&self) -> bool {
         matches!(
             self.phase,
@@ -244,7 +244,7 @@ impl CredentialCircuit {
         )
     }
 
-    /// Whether a request or the probe was refused, and nothing has shown since that Jira takes the credential.
+    /// Whether a request or the probe was rejected, and no accepted answer has come since.
     pub(super) fn is_doubted_or_open(&self) -> bool {
         self.is_doubted()
             || matches!(
@@ -253,8 +253,8 @@ impl CredentialCircuit {
             )
     }
 
-    /// What the probe has made of a refusal of this generation: whether Jira takes a later credential. `None` while it
-    /// is still finding out.
+    /// What the probe has found after a rejection of this generation: whether Jira accepts a later credential. `None`
+    /// until it has decided.
     pub(super) fn newer_credential_accepted(&self, generation: u64) -> Option<bool> {
         match &self.phase {
             CircuitPhase::Doubted(doubt) if doubt.probed => Some(false),
@@ -266,13 +266,13 @@ impl CredentialCircuit {
         }
     }
 
-    /// Lets the credential be tried again, whatever is known of it.
+    /// Allows the credential to be tried again.
     pub(super) fn reset(&mut self) {
         self.phase = UNTRIED;
     }
 }
 
-/// `decides`: by the probe, or by whoever stands in for it.
+/// `decides`: by the probe, or by a request that acts as one.
 fn accepted(before: CircuitPhase, trial: bool, decides: bool) -> CircuitPhase {
     match before {
         CircuitPhase::Testing { .. } => CircuitPhase::Closed,
@@ -306,7 +306,7 @@ fn undecided(before: CircuitPhase, trial: bool, caller: CallerKind, now: Instant
     }
 }
 
-/// By whoever decides.
+/// The probe, or a request that acts as one, was rejected.
 fn rejected(
     before: CircuitPhase,
     trial: bool,
@@ -315,14 +315,14 @@ fn rejected(
     now: Instant,
 ) -> (CircuitPhase, CircuitChange) {
     let (failures, again) = match before {
-        // The first refusal is the one that is told.
+        // The first rejection is the one that is reported.
         CircuitPhase::Open(_) => return (before, CircuitChange::None),
         CircuitPhase::HalfOpen(_) if !trial => return (before, CircuitChange::None),
         CircuitPhase::HalfOpen(opened) => (opened.failures + 1, retry),
-        // One odd answer to the probe itself: Jira took the credential a moment ago, and one wrong password more
-        // locks nothing yet. A second refusal stays.
+        // It may be one odd answer to the probe: Jira accepted the credential a moment ago, and one more wrong password
+        // locks nothing yet. A second rejection is final.
         CircuitPhase::Closed => (1, retry || rules.probed),
-        // Jira has refused it twice by now.
+        // Jira has rejected it twice by now.
         CircuitPhase::Doubted(_) | CircuitPhase::Confirming(_) => (1, retry),
         CircuitPhase::Untried { .. } | CircuitPhase::Testing { .. } => (1, retry),
     };
@@ -338,14 +338,14 @@ fn rejected(
     (CircuitPhase::Open(opened), change)
 }
 
-/// By a request of the vendor, whose answer is its own affair until the probe has said the same.
+/// A request of the vendor was rejected, which concerns it alone until the probe confirms it.
 fn doubted(
     before: CircuitPhase,
     why: CredentialUnavailable,
     harmful: bool,
 ) -> (CircuitPhase, CircuitChange) {
     match before {
-        // The probe was refused just before: that makes two.
+        // The probe was rejected just before: that makes two.
         CircuitPhase::Open(opened) if harmful => {
             let opened = OpenCircuit {
                 retry_at: None,

@@ -8,7 +8,7 @@ use http::HeaderValue;
 pub(super) struct FileCredential(CachedFile<Secret>);
 
 impl FileCredential {
-    /// `render` makes the whole header value, or says what is wrong with the secret without repeating it.
+    /// `render` makes the whole header value, or explains what is wrong with the secret without repeating it.
     pub(super) fn new(
         file: SecretFile,
         render: impl Fn(&Secret) -> Result<Secret, String> + Send + Sync + 'static,
@@ -20,17 +20,17 @@ impl FileCredential {
         self.0.file()
     }
 
-    /// The number of the credential that is known now; rises with each other one.
+    /// The number of the last known credential; rises with each other one.
     pub(super) fn generation(&self) -> u64 {
         self.0.generation()
     }
 
-    /// Where the file cannot be looked at.
+    /// Why the last known value is used although the file may hold another one.
     pub(super) fn concern(&self) -> Option<Concern> {
         self.0.concern()
     }
 
-    /// Looks at the file now.
+    /// Reads the file now.
     pub(super) async fn reload(&self) -> Result<(), CredentialUnavailable> {
         self.0.reload().await.map(drop)
     }

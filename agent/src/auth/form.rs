@@ -1,16 +1,16 @@
-//! Form-encoded bodies in the injecting modes. Jira's login filters read parameters out of them, so that the
-//! last byte of one can still choose an identity: such a body is read ahead, up to [`MAX_FORM`], looked
-//! through, and then sent on byte for byte. Every other body streams.
+//! Form-encoded bodies in the injecting modes. Jira's login filters read parameters from them, so that even the last byte
+//! can choose an identity: such a body is read ahead, up to [`MAX_FORM`], checked, and then sent byte for byte. Every other
+//! body streams.
 //!
-//! Multipart bodies are not looked into: no login filter of Jira reads their fields (Tomcat hands them out
-//! only to servlets that ask for it, and the filters come before), and attachments must stream.
+//! Multipart bodies are not checked: no login filter of Jira reads their fields (Tomcat gives them only to servlets that
+//! ask for them, after the filters), and attachments must stream.
 
 use super::{AuthRefusal, strip};
 use bytes::Bytes;
 use http::{HeaderValue, Version, header, request};
 
-/// The whole body, read ahead. Travels in the extensions of the head that it belongs to, for the login to look
-/// through and, where the scheme signs forms, to sign.
+/// The whole body, read ahead. It is in the extensions of its head, where it is checked and, by schemes that sign forms,
+/// signed.
 #[derive(Clone)]
 pub struct FormBody(pub Bytes);
 
@@ -18,7 +18,7 @@ pub struct FormBody(pub Bytes);
 /// bytes, and this bounds the memory that a forward can be made to use.
 pub const MAX_FORM: usize = 64 << 10;
 
-/// Whether the body is a form that must be read ahead; refuses one that cannot be looked into.
+/// Whether the body is a form that must be read ahead; refuses one that cannot be checked.
 pub(super) fn must_be_read(head: &request::Parts) -> Result<bool, AuthRefusal> {
     if !has_form_body(head) {
         return Ok(false);
@@ -40,7 +40,7 @@ pub(super) fn must_be_read(head: &request::Parts) -> Result<bool, AuthRefusal> {
     Ok(true)
 }
 
-/// Looks through a form that was read ahead; without one, a form is refused.
+/// Checks a form that was read ahead; refuses one that was not.
 pub(super) fn check(head: &request::Parts) -> Result<(), AuthRefusal> {
     if !must_be_read(head)? {
         return Ok(());

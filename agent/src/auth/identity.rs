@@ -1,7 +1,7 @@
-//! Whom Jira took us for, as the head of its answer tells.
+//! Which user Jira identified us as, by the head of its answer.
 //!
-//! What is not Jira's is no word of Jira's: see [`AnswerSource`]. A login page, single sign-on or a
-//! proxy's own login in the place of an answer fails that request, and says nothing of the credential.
+//! Only answers of Jira itself count: see [`AnswerSource`]. A login page, single sign-on or a proxy's own login in place of
+//! an answer fails that request, and proves nothing about the credential.
 //! `X-AUSERNAME` names the user on every answer of Jira's own; `anonymous` there, under a success, is
 //! how a bad token looks. Static resources and answers of a proxy before Jira may lack it, so its
 //! absence proves nothing either way. A 401 is a refused login unless Jira names our user in it.
@@ -17,22 +17,22 @@ use http::{HeaderMap, StatusCode, header, response};
 use parking_lot::Mutex;
 use std::borrow::Cow;
 
-/// What one answer says of the login.
+/// What one answer proves about the credential.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum IdentityFinding<'a> {
     /// Jira knows this user.
     KnownUser(&'a [u8]),
-    /// No user is named, and yet the answer is one that a refused login does not get.
+    /// No user is named, but a rejected credential would get another answer.
     Accepted,
-    /// The response says nothing about the credential.
+    /// The response proves nothing about the credential.
     Inconclusive,
-    /// Compressed words of a gateway: they may refuse the credential, or only this request.
+    /// A compressed error of a gateway: it may reject the credential, or only this request.
     Unreadable,
-    /// Jira did not take the credential.
+    /// Jira did not accept the credential.
     Rejected(RejectionReason),
 }
 
-/// How Jira did not take it.
+/// How Jira rejected the credential.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RejectionReason {
     /// 401, or `X-Seraph-LoginReason: AUTHENTICATED_FAILED`.
@@ -41,20 +41,20 @@ pub(super) enum RejectionReason {
     Captcha,
     /// Basic is switched off on this Jira.
     BasicAuthDisabled(BasicAuthDisabled),
-    /// Jira took us for nobody.
+    /// Jira treated the request as anonymous.
     Anonymous,
-    /// Jira took us for this user, who is not the one that is meant.
+    /// Jira treated the request as this user, who is not the expected one.
     OtherUser(String),
-    /// Something before Jira wants a login of its own, or answers in Jira's place.
+    /// Something in front of Jira demands its own login, or answers in Jira's place.
     Intermediary(Intermediary),
     /// A redirect to Jira's login page.
     LoginPage,
 }
 
-/// How sure we are of it.
+/// How certain the reading is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BasicAuthDisabled {
-    /// The body says so.
+    /// The body states it.
     Stated,
     /// Only the head is known: a 403 in JSON below `/rest/` without a user. A permission that is
     /// lacking looks otherwise, for there Jira names the user.
@@ -75,19 +75,19 @@ pub(super) fn user(headers: &HeaderMap) -> ResponseUser<'_> {
         .map(|v| v.as_bytes().trim_ascii())
     {
         None | Some(b"") => ResponseUser::Absent,
-        Some(name) if is_nobody(name) => ResponseUser::Anonymous,
+        Some(name) if is_anonymous(name) => ResponseUser::Anonymous,
         Some(name) => ResponseUser::Named(name),
     }
 }
 
-fn is_nobody(name: &[u8]) -> bool {
+fn is_anonymous(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"anonymous")
 }
 
-/// The user that the agent's credential stands for.
+/// The user that the agent's credential belongs to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ExpectedUser<'a> {
-    /// As configured.
+    /// The user name in the configuration.
     pub(super) configured: Option<&'a str>,
     /// As Jira named it to the agent's own probe.
     pub(super) proven: Option<&'a ProvenUser>,
@@ -101,7 +101,7 @@ pub(super) struct ProvenUser {
 }
 
 impl ProvenUser {
-    /// From the answer to the probe: `None` where it names nobody.
+    /// From the answer to the probe; `None` if it names no user.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let name = match user(headers) {
             ResponseUser::Named(name) => name.to_vec(),
@@ -124,7 +124,7 @@ impl ProvenUser {
 impl ExpectedUser<'_> {
     /// The name in this answer, where it is another user's.
     fn contradiction(&self, headers: &HeaderMap) -> Option<String> {
-        // Each value that there is: which of two is meant, nobody knows.
+        // Every value: which of two counts is unknown.
         let values = headers.get_all("x-ausername").iter();
         let named = values.map(|value| value.as_bytes().trim_ascii());
         let is_other = |name: &&[u8]| match (self.configured, self.proven) {
@@ -133,7 +133,7 @@ impl ExpectedUser<'_> {
             _ => false,
         };
         let several = headers.get_all("x-ausername").iter().nth(1).is_some();
-        let mut named = named.filter(|name| !name.is_empty() && (several || !is_nobody(name)));
+        let mut named = named.filter(|name| !name.is_empty() && (several || !is_anonymous(name)));
         if let Some(name) = named.find(is_other) {
             return Some(printable_name(name));
         }
@@ -273,7 +273,7 @@ fn is_same(seen: &[u8], expected: &str) -> bool {
     spellings(seen).iter().any(|s| s.to_lowercase() == expected)
 }
 
-/// Two names as they stand in headers.
+/// Compares two names as headers carry them.
 fn is_same_user(seen: &[u8], proven: &[u8]) -> bool {
     seen == proven || spellings(proven).iter().any(|proven| is_same(seen, proven))
 }
@@ -317,7 +317,7 @@ fn percent_decoded(name: &[u8]) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// Jira's own answers have an `X-AREQUESTID` and say in their head what they mean.
+/// Whether the reason is only in a compressed body. Jira's own answers have an `X-AREQUESTID` and give the reason in the head.
 fn is_unreadable(head: &response::Parts) -> bool {
     head.headers.contains_key(header::CONTENT_ENCODING)
         && is_json(head)
@@ -330,7 +330,7 @@ fn is_json(head: &response::Parts) -> bool {
         .is_some_and(|t| t.as_bytes().starts_with(b"application/json"))
 }
 
-/// An answer without a body says nothing of its kind.
+/// An answer without a body has no type.
 fn may_be_json(head: &response::Parts) -> bool {
     is_json(head) || !head.headers.contains_key(header::CONTENT_TYPE)
 }

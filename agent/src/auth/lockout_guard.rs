@@ -1,46 +1,46 @@
-//! Keeps many requests at once from trying a password that Jira may have changed: Jira locks the account after three
-//! wrong ones, and a refusal is known only when it comes back.
+//! Keeps concurrent requests from all trying a password that may have changed in Jira: Jira locks the account after three
+//! wrong ones, and a rejection is known only when its answer arrives.
 //!
-//! While good answers come, requests go as they like. After [`CONFIDENT`] without one, the first request goes alone and
-//! the others wait for its answer. Where that takes longer than [`PATIENCE`], the agent's own probe asks for a resource
-//! that Jira answers fast. So what was changed meanwhile is met by one request and one probe.
+//! While accepted answers arrive, requests are sent freely. After [`CONFIDENT`] without one, the first request is sent
+//! alone and the others wait for its answer. If that takes longer than [`PATIENCE`], the agent's own probe requests a
+//! resource that Jira answers fast. So at most one request and one probe send a password that is wrong by now.
 //!
-//! A session of the agent's login answers in the place of the password, which Jira does not look at then. A good answer
-//! to a request with a session is therefore no word on requests without one.
+//! Jira does not check the password of a request with a session. An accepted answer to such a request therefore proves
+//! nothing about requests without one.
 //!
-//! A state machine without clock or sockets; `inject` asks it and tells it.
+//! A state machine without clock or sockets; `inject` queries and informs it.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Debug, Default)]
 pub(super) struct LockoutGuard {
-    /// When the last good answer came.
+    /// When the last accepted answer came.
     last_accepted: Option<Instant>,
     /// When the last one came to a request without a session.
     password_last_accepted: Option<Instant>,
-    /// When the request left that goes first, while it has no answer.
+    /// When the first request was sent, while it has no answer.
     first_sent_at: Option<Instant>,
-    /// Since when the probe has been wanted, while it has no answer.
+    /// When the probe was requested, while it has no answer.
     probe_requested_at: Option<Instant>,
 }
 
 /// What a request may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GuardDecision {
-    /// Go; others do, too.
+    /// Send it; others are sent as well.
     Send,
-    /// Go, and say how it ended: others wait for that.
+    /// Send it and report its outcome: others wait for that.
     SendFirst,
-    /// Ask again when something has changed; after so long, have the probe find out.
+    /// Ask again when an outcome is recorded; after this long, request a probe.
     WaitAtMost(Duration),
 }
 
-/// A request that was let go.
+/// A request that may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AdmittedRequest {
     pub(super) first: bool,
-    /// A session of the agent's login went with it.
+    /// It carries a session of the agent's user.
     pub(super) by_session: bool,
 }
 
@@ -68,18 +68,18 @@ impl LockoutGuard {
         }
     }
 
-    /// Somebody waits, and the probe is to find out.
+    /// A request waits for the probe.
     pub(super) fn request_probe(&mut self, now: Instant) {
         self.probe_requested_at.get_or_insert(now);
     }
 
-    /// Whether somebody waits for the probe.
+    /// Whether a request waits for the probe.
     pub(super) fn is_probe_requested(&self, now: Instant) -> bool {
         self.probe_requested_at
             .is_some_and(|at| now < at + PROBE_LIMIT)
     }
 
-    /// A request has its answer. `good`: not the refusal of a login.
+    /// A request has its answer. `good`: it does not reject the credential.
     pub(super) fn on_answer(&mut self, request: AdmittedRequest, good: bool, now: Instant) {
         self.on_no_answer(request);
         if good {
@@ -90,15 +90,15 @@ impl LockoutGuard {
         }
     }
 
-    /// A request is given up without an answer.
+    /// A request ended without an answer.
     pub(super) fn on_no_answer(&mut self, request: AdmittedRequest) {
         if request.first {
             self.first_sent_at = None;
         }
     }
 
-    /// The probe has ended. Where it found nothing out, requests go as they like again: a Jira that does not answer
-    /// counts no passwords.
+    /// The probe has ended. If it was inconclusive, requests are sent freely again: a Jira that does not answer counts no
+    /// passwords.
     pub(super) fn on_probe_result(&mut self, refused: bool, now: Instant) {
         self.probe_requested_at = None;
         if !refused {
@@ -107,15 +107,15 @@ impl LockoutGuard {
         }
     }
 
-    /// Another password, or an administrator's word.
+    /// The password is another one, or an administrator asked to retry it.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 }
 
-/// For so long a good answer is one for the requests that follow.
+/// For this long an accepted answer counts for the requests that follow.
 pub(super) const CONFIDENT: Duration = Duration::from_secs(1);
-/// How long others wait for the first request, before the probe is asked.
+/// How long others wait for the first request before they request a probe.
 pub(super) const PATIENCE: Duration = Duration::from_millis(300);
 /// How long others wait for the probe.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);

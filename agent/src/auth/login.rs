@@ -1,4 +1,4 @@
-//! The login of one forward, as the way of a request and the probes see it.
+//! The authentication of one forward, as requests and probes use it.
 
 use super::{
     AuthRefusal, AuthScheme, Concern, CredentialUnavailable, Settings, VendorHeaders, api_token,
@@ -8,14 +8,14 @@ use crate::{expiry::CredentialExpiry, status::StatusLayer};
 use http::{StatusCode, request, response};
 use std::sync::Arc;
 
-/// What Jira's answer says about our login.
+/// What Jira's answer proves about our credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthVerdict {
-    /// Nothing wrong.
+    /// Jira did not reject it.
     Accepted,
-    /// Jira took us for somebody else or nobody: the answer must not reach the vendor as a success.
+    /// Jira identified another user or none: the answer must not reach the vendor as a success.
     LoginFailed {
-        /// What Jira said, one sentence.
+        /// Why Jira rejected it, one sentence.
         cause: String,
         /// What an administrator does about it.
         remedy: String,
@@ -27,15 +27,15 @@ pub enum AuthVerdict {
 pub enum ProbeNeed {
     /// Nothing.
     None,
-    /// Whether Jira takes this secret at all.
+    /// Whether Jira accepts this secret at all.
     Untried,
-    /// Whether it still does; requests go on meanwhile.
+    /// Whether it still does; requests are sent meanwhile.
     Doubted,
     /// Whether it still does; requests wait for it.
     HeldBack,
 }
 
-/// The login of one forward. Clones share circuit and credential.
+/// Authenticates the requests of one forward. Clones share circuit and credential.
 #[derive(Clone)]
 pub struct UpstreamAuth {
     pub(super) mode: AuthMode,
@@ -48,8 +48,8 @@ pub(super) enum AuthMode {
     Inject(Arc<inject::CredentialInjector>),
 }
 
-/// One prepared request on its way. Dropped unobserved (nothing came back) it says nothing about the
-/// login, and lets the next request try it.
+/// One prepared request. Dropped without a response, it proves nothing about the credential and lets the next request
+/// try it.
 pub struct AuthAttempt(AttemptKind);
 
 enum AttemptKind {
@@ -58,8 +58,7 @@ enum AttemptKind {
 }
 
 impl UpstreamAuth {
-    /// `layer` is the login layer of this forward's status. Cookies that Jira's side wants inside TLS alone are not
-    /// kept; see [`new_with_tls`](Self::new_with_tls).
+    /// `layer` is the login layer of this forward's status. Cookies that are marked `Secure` are dropped; see [`new_with_tls`](Self::new_with_tls).
     pub fn new(settings: Settings, layer: Arc<StatusLayer>) -> Self {
         Self::new_with_tls(settings, layer, false)
     }
@@ -68,8 +67,8 @@ impl UpstreamAuth {
     pub fn new_with_tls(settings: Settings, layer: Arc<StatusLayer>, tls: bool) -> Self {
         let scheme: Box<dyn AuthScheme> = match settings {
             Settings::PassThrough => {
-                let way = pass_through::PassThroughAuth::new(layer);
-                return AuthMode::PassThrough(Arc::new(way)).into();
+                let auth = pass_through::PassThroughAuth::new(layer);
+                return AuthMode::PassThrough(Arc::new(auth)).into();
             }
             Settings::Basic {
                 username,
@@ -96,7 +95,7 @@ impl UpstreamAuth {
         .into()
     }
 
-    /// The same login, which lets these headers of the vendor reach Jira. In pass-through mode all do.
+    /// Lets these headers of the vendor reach Jira. In pass-through mode all do.
     pub fn with_vendor_headers(self, vendor_headers: VendorHeaders) -> Self {
         Self {
             vendor_headers,
@@ -104,7 +103,7 @@ impl UpstreamAuth {
         }
     }
 
-    /// As in the configuration.
+    /// The name of the mode in the configuration.
     pub fn mode(&self) -> &'static str {
         match &self.mode {
             AuthMode::PassThrough(_) => "pass-through",
@@ -112,12 +111,12 @@ impl UpstreamAuth {
         }
     }
 
-    /// Whether the agent puts a credential of its own into requests.
+    /// Whether the agent injects its own credential into requests.
     pub fn injects(&self) -> bool {
         matches!(self.mode, AuthMode::Inject(_))
     }
 
-    /// When its credentials end, as far as that is known. In pass-through they are the vendor's.
+    /// When its credentials end, as far as that is known. Empty in pass-through mode.
     pub fn expiries(&self) -> Vec<CredentialExpiry> {
         match &self.mode {
             AuthMode::PassThrough(_) => Vec::new(),
@@ -125,7 +124,7 @@ impl UpstreamAuth {
         }
     }
 
-    /// What is wrong with a login that Jira still takes.
+    /// What is wrong with a credential that Jira still accepts.
     pub fn concern(&self) -> Option<Concern> {
         match &self.mode {
             AuthMode::PassThrough(_) => None,
@@ -147,9 +146,8 @@ impl UpstreamAuth {
         form::too_long()
     }
 
-    /// What to ask Jira for with the credential, below the context path, to learn when it ends. `None`
-    /// where there is nothing to ask, or while it is not time to. The answer goes to
-    /// [`AuthAttempt::on_expiry_response`].
+    /// The path below the context path where Jira reports when the credential ends. `None` if there is no such path, or it
+    /// is not time to ask. Pass the answer to [`AuthAttempt::on_expiry_response`].
     pub fn expiry_probe_path(&self) -> Option<&'static str> {
         match &self.mode {
             AuthMode::PassThrough(_) => None,
@@ -157,7 +155,7 @@ impl UpstreamAuth {
         }
     }
 
-    /// Why nothing is sent, where Jira refused the credential and nothing has changed since.
+    /// Why nothing is sent, if Jira rejected the credential and nothing has changed since.
     pub fn refused(&self) -> Option<CredentialUnavailable> {
         match &self.mode {
             AuthMode::PassThrough(_) => None,
@@ -165,16 +163,16 @@ impl UpstreamAuth {
         }
     }
 
-    /// Takes off what of the vendor's headers may not reach Jira and puts our identity in; what was taken off is in the
-    /// head's extensions then, as [`RemovedHeaders`](super::RemovedHeaders). In pass-through mode touches nothing.
+    /// Removes the vendor's headers that must not reach Jira and injects our credential. The removed ones are in the head's
+    /// extensions then, as [`RemovedHeaders`](super::RemovedHeaders). In pass-through mode changes nothing.
     ///
-    /// A credential that can lock the account waits for the [probe](Self::prepare_probe) until Jira has
-    /// accepted it once, and again after a request was refused with it, half a minute at most: several wrong
-    /// passwords would lock it. Tokens, which lock nothing, are tried by all at once. Where [nobody
-    /// probes](Self::enable_probing), one request at a time finds out.
+    /// A credential that can lock the account waits for the [probe](Self::prepare_probe) until Jira has accepted it once,
+    /// and again after Jira rejected a request with it, half a minute at most: several wrong passwords would lock the
+    /// account. Tokens lock nothing, so all requests try them at once. Without [probing](Self::enable_probing), one request
+    /// at a time finds out.
     pub async fn prepare(&self, head: &mut request::Parts) -> Result<AuthAttempt, AuthRefusal> {
         match &self.mode {
-            AuthMode::PassThrough(way) => Ok(AuthAttempt(AttemptKind::PassThrough(way.clone()))),
+            AuthMode::PassThrough(auth) => Ok(AuthAttempt(AttemptKind::PassThrough(auth.clone()))),
             AuthMode::Inject(inject) => {
                 let attempt = inject.clone().prepare(head, &self.vendor_headers).await?;
                 Ok(AuthAttempt(AttemptKind::Inject(attempt)))
@@ -182,9 +180,9 @@ impl UpstreamAuth {
         }
     }
 
-    /// Like [`prepare`](Self::prepare) for the agent's own probe of the login, which alone decides about a
-    /// credential, and alone may try a refused one again, where that is harmless and its time has come. It
-    /// never waits for another request. In pass-through mode there is nothing to probe with: `None`.
+    /// Like [`prepare`](Self::prepare) for the agent's own login probe. It alone decides about a credential, and it alone
+    /// retries a rejected one, where that is harmless and its time has come. It never waits for another request. `None` in
+    /// pass-through mode, and while a request of the vendor tests the credential.
     pub async fn prepare_probe(
         &self,
         head: &mut request::Parts,
@@ -192,8 +190,7 @@ impl UpstreamAuth {
         self.prepare_own(head, circuit::CallerKind::Probe).await
     }
 
-    /// Like [`prepare_probe`](Self::prepare_probe) for another question of the agent's own, whose answer decides
-    /// nothing.
+    /// Like [`prepare_probe`](Self::prepare_probe) for another request of the agent, whose answer decides nothing.
     pub async fn prepare_auxiliary(
         &self,
         head: &mut request::Parts,
@@ -215,23 +212,23 @@ impl UpstreamAuth {
         }
     }
 
-    /// Puts the cookies of this login's node and session into a request of our own that carries no credential: it
-    /// meets the node that the others meet. None in pass-through mode.
+    /// Adds the cookies of node and session to a request of the agent that carries no credential, so that it reaches the
+    /// same node as the others. Adds none in pass-through mode.
     pub fn add_cookies(&self, head: &mut request::Parts) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.cookies.add_to(head);
         }
     }
 
-    /// Somebody probes this login from now on: what requests meet decides no more about the credential.
+    /// From now on the login is probed, and answers to other requests no longer decide about the credential.
     pub fn enable_probing(&self) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.enable_probing();
         }
     }
 
-    /// Completes when the login is to be probed: a request was refused, or waits to know whether Jira takes the
-    /// credential; the secret has changed; or an administrator wants it.
+    /// Completes when the login is to be probed: a request was rejected or waits for the outcome, the secret has changed, or
+    /// an administrator asked for it.
     pub async fn probe_requested(&self) {
         match &self.mode {
             AuthMode::PassThrough(_) => std::future::pending().await,
@@ -239,14 +236,14 @@ impl UpstreamAuth {
         }
     }
 
-    /// Has whoever probes look at the secret and the login soon.
+    /// Requests a probe, which reads the secret first.
     pub fn request_probe(&self) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.request_probe();
         }
     }
 
-    /// Whether the probe has to find something out, however fresh the layer is.
+    /// What the probe has to find out, however fresh the layer is.
     pub fn probe_need(&self) -> ProbeNeed {
         match &self.mode {
             AuthMode::PassThrough(_) => ProbeNeed::None,
@@ -254,8 +251,7 @@ impl UpstreamAuth {
         }
     }
 
-    /// Looks at the disk whether the secret is another one now; such a one is unproven, and is to be probed.
-    /// With a deadline of its own.
+    /// Reads the secret from the disk, within a bounded time. True: it is another one, unproven, and to be probed.
     pub async fn reload_if_changed(&self) -> bool {
         match &self.mode {
             AuthMode::PassThrough(_) => false,
@@ -263,15 +259,14 @@ impl UpstreamAuth {
         }
     }
 
-    /// The probe gave nothing to judge the credential by; cause and remedy for the layer.
+    /// The probe proved nothing about the credential; cause and remedy for the layer.
     pub fn probe_inconclusive(&self, cause: &str, remedy: &str) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.probe_inconclusive(cause, remedy);
         }
     }
 
-    /// Whether a refused credential can be replaced at once, so that keeping a request for a second
-    /// sending is worth it.
+    /// Whether a rejected credential can be replaced at once, so that keeping a request for a second attempt pays.
     pub fn can_refresh(&self) -> bool {
         match &self.mode {
             AuthMode::PassThrough(_) => false,
@@ -279,14 +274,14 @@ impl UpstreamAuth {
         }
     }
 
-    /// Completes when nothing is under way that would be lost with the process.
+    /// Completes when nothing runs that would be lost with the process, such as a refresh.
     pub async fn wait_idle(&self) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.wait_idle().await;
         }
     }
 
-    /// An administrator says that the credential may be tried again.
+    /// Allows a rejected credential to be tried again.
     pub fn reset(&self) {
         if let AuthMode::Inject(inject) = &self.mode {
             inject.reset();
@@ -304,9 +299,8 @@ impl From<AuthMode> for UpstreamAuth {
 }
 
 impl AuthAttempt {
-    /// Whether Jira refused our credential and there is another one now, renewed just now or by
-    /// somebody else meanwhile: the request may be prepared and sent anew, if nothing else forbids it.
-    /// `body` may be empty. Ask before [`on_response`](Self::on_response), which then calls the refusal by that name.
+    /// Whether Jira rejected our credential and there is another one now: the request may be prepared and sent again, if
+    /// nothing else forbids it. `body` may be empty. Call it before [`on_response`](Self::on_response), which then reports the refresh.
     pub async fn refresh_if_rejected(&mut self, head: &response::Parts, body: &[u8]) -> bool {
         match &mut self.0 {
             AttemptKind::PassThrough(_) => false,
@@ -314,14 +308,14 @@ impl AuthAttempt {
         }
     }
 
-    /// Looks at the head of Jira's answer: strips session and credentials, opens the circuit, notices silent
-    /// anonymity. In pass-through mode changes nothing and finds nothing wrong.
+    /// Handles the head of Jira's answer: strips session and credentials, informs the circuit, notices silent anonymity.
+    /// In pass-through mode changes nothing and accepts everything.
     pub fn on_response(self, head: &mut response::Parts) -> AuthVerdict {
         self.on_response_with_body(head, &[])
     }
 
-    /// Takes the answer to [`UpstreamAuth::expiry_probe_path`]. It says nothing about the login: a Jira that keeps
-    /// its list of tokens to itself is no reason to stop.
+    /// Takes the answer to [`UpstreamAuth::expiry_probe_path`]. It proves nothing about the credential: a Jira
+    /// that does not list its tokens is no reason to stop.
     pub fn on_expiry_response(self, status: StatusCode, body: &[u8]) {
         if let AttemptKind::Inject(attempt) = self.0 {
             attempt.on_expiry_response(status, body);
@@ -331,8 +325,8 @@ impl AuthAttempt {
     /// Like [`on_response`](Self::on_response), for an answer whose body was read too.
     pub fn on_response_with_body(self, head: &mut response::Parts, body: &[u8]) -> AuthVerdict {
         match self.0 {
-            AttemptKind::PassThrough(way) => {
-                way.on_response(head);
+            AttemptKind::PassThrough(auth) => {
+                auth.on_response(head);
                 AuthVerdict::Accepted
             }
             AttemptKind::Inject(attempt) => attempt.on_response(head, body),

@@ -1,10 +1,10 @@
-//! Who the request is toward Jira: the vendor's own credential untouched, or ours put in its place.
+//! How requests are authenticated to Jira: the vendor's own credential untouched, or ours in its place.
 //!
-//! One file per mode. What is common to the injecting modes is written once: `strip` takes the
-//! vendor's identity away, `circuit` stops a refused login from being tried again, `identity`
-//! reads from Jira's answer whom it took us for, `rotation` exchanges stored tokens so that no crash
-//! loses them unseen, `inject` joins them around a [`AuthScheme`]. A new injecting mode is one new file with
-//! a `Scheme`, its [`Settings`], and a line in [`UpstreamAuth::new`].
+//! One file per mode. The injecting modes share the rest: `strip` removes the vendor's identity, `circuit` stops a rejected
+//! credential from being tried again, `identity` reads from Jira's answer which user it identified, `cached_file` and
+//! `token_cache` hold secrets and tokens, `rotation` exchanges stored tokens so that no crash loses them unnoticed,
+//! `inject` joins them around an [`AuthScheme`]. A new injecting mode is one new file with a scheme, its [`Settings`], and
+//! a line in [`UpstreamAuth::new`].
 
 mod api_token;
 mod basic;
@@ -44,7 +44,7 @@ pub use vendor_headers::{HeaderClass, RemovedHeaders, VendorHeaders};
 
 use http::request;
 
-/// What a login by these settings makes of the query alone; the running path asks the same, and looks at the form too.
+/// Whether these settings refuse the query. The running path checks the same, and the form as well.
 pub fn check_query(settings: &Settings, head: &request::Parts) -> Result<(), AuthRefusal> {
     match settings {
         Settings::PassThrough => Ok(()),

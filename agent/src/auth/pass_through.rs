@@ -1,4 +1,4 @@
-//! `pass-through`: every scheme of the vendor untouched, both ways. Only looks on.
+//! `pass-through`: the vendor's credential goes through untouched, both ways.
 
 use super::identity;
 use crate::status::StatusLayer;
@@ -18,7 +18,7 @@ impl PassThroughAuth {
         }
     }
 
-    /// Records whom Jira took the vendor for. A refused login is the vendor's affair, no fault here.
+    /// Records which user Jira identified the vendor as. A rejected credential is the vendor's to correct, no fault here.
     pub(super) fn on_response(&self, head: &response::Parts) {
         if let identity::ResponseUser::Named(name) = identity::user(&head.headers) {
             self.last_user.prove(&self.layer, name);

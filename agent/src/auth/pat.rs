@@ -1,7 +1,7 @@
-//! `pat`: a Jira personal access token (8.14 and later), held by the agent.
+//! `pat`: a Jira personal access token (8.14 and later).
 //!
-//! Jira lists a user's tokens, with their ends, to whoever has one of them, but does not say which one
-//! was shown. So the list tells when ours ends only where a single token in it is still alive.
+//! With any of a user's tokens Jira lists all of them and their ends, but does not report which one was used. So the list
+//! shows when ours ends only if a single token in it is still valid.
 
 use super::{
     AuthScheme, Concern, CredentialUnavailable, RequestCredential,
@@ -20,16 +20,16 @@ use tokio::time::Instant;
 
 pub(super) struct PatScheme {
     credential: FileCredential,
-    /// As the configuration says.
+    /// From the configuration.
     configured_expiry: Option<SystemTime>,
     reported: Mutex<ReportedExpiry>,
 }
 
-/// What Jira told of the token's end.
+/// What Jira reported of the token's end.
 #[derive(Default)]
 struct ReportedExpiry {
-    /// Which token it was about, and when it was asked.
-    asked: Option<(u64, Instant)>,
+    /// The generation of the token that was asked about, and when.
+    asked_at: Option<(u64, Instant)>,
     answer: Option<(u64, TokenLifetime)>,
 }
 
@@ -89,9 +89,9 @@ impl AuthScheme for PatScheme {
             "make a new token in Jira (Profile, Personal Access Tokens), write it into {}, then revoke the old one; no restart is needed",
             self.credential.file().path().display()
         );
-        let told = self.reported.lock();
+        let reported = self.reported.lock();
         let current = self.credential.generation();
-        let lifetime = told
+        let lifetime = reported
             .answer
             .as_ref()
             .filter(|(generation, _)| *generation == current)
@@ -113,27 +113,27 @@ impl AuthScheme for PatScheme {
         if self.configured_expiry.is_some() {
             return None;
         }
-        let mut told = self.reported.lock();
+        let mut reported = self.reported.lock();
         let current = self.credential.generation();
-        let due = told
-            .asked
+        let due = reported
+            .asked_at
             .is_none_or(|(generation, at)| generation != current || at.elapsed() >= ASK_EVERY);
         due.then(|| {
-            told.asked = Some((current, Instant::now()));
+            reported.asked_at = Some((current, Instant::now()));
             TOKENS
         })
     }
 
     fn on_expiry_response(&self, generation: u64, status: StatusCode, body: &[u8]) {
         let lifetime = read(status, body, SystemTime::now());
-        let mut told = self.reported.lock();
-        // Which token it was is known only now.
-        told.asked = told.asked.map(|(_, at)| (generation, at));
-        told.answer = Some((generation, lifetime));
+        let mut reported = self.reported.lock();
+        // Only now is the token known that was sent.
+        reported.asked_at = reported.asked_at.map(|(_, at)| (generation, at));
+        reported.answer = Some((generation, lifetime));
     }
 }
 
-/// What the list of tokens says about the one by which it was read.
+/// Reads the lifetime of our token out of the list that it gave access to.
 fn read(status: StatusCode, body: &[u8], now: SystemTime) -> TokenLifetime {
     let unknown = |why: &str| TokenLifetime {
         since: None,
@@ -149,11 +149,11 @@ fn read(status: StatusCode, body: &[u8], now: SystemTime) -> TokenLifetime {
         return unknown("Jira's list of tokens cannot be read");
     };
     let moment = |text: &Option<String>| text.as_deref().and_then(timestamps::jira);
-    // What has ended is not the token that was just accepted.
-    let mut living = tokens
+    // An expired one is not the token that was just accepted.
+    let mut valid = tokens
         .iter()
         .filter(|token| moment(&token.expiring_at).is_none_or(|end| end > now));
-    match (living.next(), living.next()) {
+    match (valid.next(), valid.next()) {
         (Some(token), None) => TokenLifetime {
             since: moment(&token.created_at),
             end: match (&token.expiring_at, moment(&token.expiring_at)) {
@@ -169,7 +169,7 @@ fn read(status: StatusCode, body: &[u8], now: SystemTime) -> TokenLifetime {
     }
 }
 
-/// Other fields, the name above all, are nobody's business here.
+/// Other fields, such as the name, are private to the user.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ListedToken {

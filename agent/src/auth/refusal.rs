@@ -8,16 +8,16 @@ use crate::vendor_text::{VendorQuote, VendorText};
 pub enum AuthRefusal {
     /// The query or a form tries to choose another identity; names the parameter, never its value.
     ForeignIdentity(String),
-    /// A form-encoded body, which can choose another identity, that cannot be looked through; says why.
+    /// A form-encoded body, which can choose another identity, cannot be checked; the text is the reason.
     FormBody(&'static str),
-    /// The query can be read in more than one way, and so not be signed; says why.
+    /// The query can be read in more than one way, so that it cannot be signed; the text is the reason.
     AmbiguousQuery(&'static str),
     /// No credential, or the circuit is open.
     Unavailable(CredentialUnavailable),
 }
 
 impl AuthRefusal {
-    /// A stable word for it: `foreign-identity`, `form-body`, `ambiguous-query`, `login-unavailable`.
+    /// Its stable code: `foreign-identity`, `form-body`, `ambiguous-query`, `login-unavailable`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::ForeignIdentity(_) => "foreign-identity",

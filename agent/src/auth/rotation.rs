@@ -1,8 +1,7 @@
-//! The one order of steps by which stored tokens are exchanged for the next ones: mark, ask, save, use.
+//! The order of steps by which both OAuths exchange stored tokens for the next ones: mark, request, save, use.
 //!
-//! Jira may kill the old tokens the moment it answers. The mark on the disk says "these may be dead" from
-//! before they are sent until what came for them is on the disk too; a process that finds the mark knows
-//! why the token it holds is refused, should it be. Both OAuths renew by this.
+//! Jira may invalidate the old tokens the moment it answers. The mark on the disk records that from before they are sent
+//! until the new ones are on the disk too. A process that finds the mark knows why its token is rejected.
 
 use super::CredentialUnavailable;
 use crate::{
@@ -15,69 +14,69 @@ use std::{
 };
 use tokio::time::sleep;
 
-/// What came of it.
+/// The result of a refresh.
 pub enum RefreshOutcome {
-    /// On the disk and good to use. Somebody else may have renewed them meanwhile.
+    /// New tokens, on the disk and valid. Another process may have refreshed them.
     Refreshed(TokenRecord),
-    /// Only a person can help: the reason is on the disk too, and in the record.
+    /// Only a new login helps: the reason is in the record and on the disk.
     LoginRequired(TokenRecord),
-    /// Not this time; what was there is as good as it was, or may be.
+    /// No new tokens this time; the old ones are valid, or may be.
     Failed(CredentialUnavailable),
 }
 
-/// Why no tokens came.
+/// Why a token request failed.
 pub(super) struct RefreshError {
     /// Cause and remedy of the failure.
     pub why: CredentialUnavailable,
-    /// What became of the old ones.
+    /// State of the tokens that were sent.
     pub old_token: OldToken,
 }
 
-/// What became of the code or token that was sent.
+/// State of the code or token that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldToken {
-    /// It is as good as it was.
+    /// It is as valid as before.
     Valid,
-    /// It is not taken, nor ever will be.
+    /// It will never be accepted again.
     Invalid,
-    /// It may have been taken and the answer been lost.
+    /// It may have been exchanged, and the answer lost.
     Unknown,
 }
 
-/// Marks the record, asks, and saves what came. `guess` is what may have happened where the old tokens are
-/// dead and no mark tells why. An error: the mark could not be saved, and nothing was sent.
+/// Marks the record, runs `request`, and saves the result. `likely_cause` explains invalid tokens where no mark does. An
+/// error: the mark could not be saved, and nothing was sent.
 pub(super) async fn rotate(
     locked: &LockedTokenStore,
     mut record: TokenRecord,
     old: &Arc<TokenSet>,
-    ask: impl Future<Output = Result<TokenSet, RefreshError>>,
-    guess: &str,
+    request: impl Future<Output = Result<TokenSet, RefreshError>>,
+    likely_cause: &str,
 ) -> Result<RefreshOutcome, TokenStoreError> {
     let interrupted = record.pending;
     record.pending = Some(interrupted.unwrap_or_else(SystemTime::now));
     locked.save(&record).await?;
-    Ok(match ask.await {
+    Ok(match request.await {
         Ok(fresh) => RefreshOutcome::Refreshed(save_new_tokens(locked, record, old, fresh).await),
-        Err(refused) => fail(locked, record, interrupted, refused, guess).await,
+        Err(error) => fail(locked, record, interrupted, error, likely_cause).await,
     })
 }
 
-/// Saves until it is saved: these tokens are the only ones that live, and are used only then.
+/// Retries until they are saved: these tokens are the only valid ones, and are used only then.
 async fn save_new_tokens(
     locked: &LockedTokenStore,
     before: TokenRecord,
     old: &Arc<TokenSet>,
     fresh: TokenSet,
 ) -> TokenRecord {
-    let again = || {
+    let old_refresh = || {
         old.refresh
             .as_ref()
-            .map(|kept| Secret::new(kept.expose().to_vec()))
+            .map(|token| Secret::new(token.expose().to_vec()))
     };
     let record = TokenRecord {
         tokens: Some(Arc::new(TokenSet {
             // A provider that does not rotate sends none (RFC 6749 §6).
-            refresh: fresh.refresh.or_else(again),
+            refresh: fresh.refresh.or_else(old_refresh),
             user: old.user.clone(),
             ..fresh
         })),
@@ -101,11 +100,11 @@ async fn fail(
     locked: &LockedTokenStore,
     mut record: TokenRecord,
     interrupted: Option<SystemTime>,
-    refused: RefreshError,
-    guess: &str,
+    error: RefreshError,
+    likely_cause: &str,
 ) -> RefreshOutcome {
-    match refused.old_token {
-        // The mark stays: whoever is refused later must know why.
+    match error.old_token {
+        // The mark stays: it explains a later rejection.
         OldToken::Unknown => {}
         OldToken::Valid => {
             record.pending = interrupted;
@@ -113,15 +112,15 @@ async fn fail(
         }
         OldToken::Invalid => {
             record.pending = None;
-            record.ended = Some(reason(&refused.why.cause, interrupted, guess));
+            record.ended = Some(reason(&error.why.cause, interrupted, likely_cause));
             save_best_effort(locked, &record).await;
             return RefreshOutcome::LoginRequired(record);
         }
     }
-    RefreshOutcome::Failed(refused.why)
+    RefreshOutcome::Failed(error.why)
 }
 
-/// What is saved here can be found out anew, at worst by asking once more in vain.
+/// What is saved here can be found out again, at worst by another request that fails.
 async fn save_best_effort(locked: &LockedTokenStore, record: &TokenRecord) {
     if let Err(error) = locked.save(record).await {
         tracing::warn!(
@@ -133,17 +132,17 @@ async fn save_best_effort(locked: &LockedTokenStore, record: &TokenRecord) {
     }
 }
 
-fn reason(cause: &str, interrupted: Option<SystemTime>, guess: &str) -> String {
+fn reason(cause: &str, interrupted: Option<SystemTime>, likely_cause: &str) -> String {
     match interrupted {
         Some(since) => format!(
             "a refresh started {} was interrupted before the new tokens were saved (a crash, a kill, or an answer that never came), and the old ones are no longer valid: {cause}",
             humantime::format_rfc3339_seconds(since)
         ),
-        None => format!("{cause}: {guess}"),
+        None => format!("{cause}: {likely_cause}"),
     }
 }
 
-/// How long a renewal waits for the lock: as long as another process may take over one of its own.
+/// How long a refresh waits for the lock: as long as another process's refresh may take.
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two attempts to save what must not be lost.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);

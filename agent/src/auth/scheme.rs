@@ -1,4 +1,4 @@
-//! What an injecting mode is.
+//! The interface of an injecting mode.
 
 use super::AuthRefusal;
 use crate::expiry::CredentialExpiry;
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub trait AuthScheme: Send + Sync {
     /// As in the configuration: `basic`, `pat`, …
     fn mode(&self) -> &'static str;
-    /// The header to send. Reads or refreshes the credential as needed, with a deadline of its own.
+    /// The header to send. Reads or refreshes the credential as needed, within a bounded time.
     /// `head` is the request as it goes to Jira, the vendor's identity already taken out.
     fn authorization<'a>(
         &'a self,
@@ -25,22 +25,20 @@ pub trait AuthScheme: Send + Sync {
     fn locks_out(&self) -> bool;
     /// What an administrator does when Jira refuses the credential.
     fn remedy(&self) -> String;
-    /// Refuses a request that this mode cannot log in for.
+    /// Refuses a request that this mode cannot authenticate.
     fn check_request(&self, _head: &request::Parts) -> Result<(), AuthRefusal> {
         Ok(())
     }
-    /// What a refusal of Jira's means, where this mode has words of its own for it; `None` leaves the
-    /// answer to be read as in every mode. `body` may be empty.
+    /// What Jira's rejection means, where its answer uses terms of this mode; `None` leaves the answer to the
+    /// interpretation that all modes share. `body` may be empty.
     fn classify_rejection(&self, _head: &response::Parts, _body: &[u8]) -> Option<AuthRejection> {
         None
     }
-    /// When what it holds ends, as far as that is known: one for each credential. Called by status,
-    /// so it neither waits nor reads a file.
+    /// When each of its credentials ends, as far as that is known. Status calls it, so it neither waits nor reads a file.
     fn expiries(&self) -> Vec<CredentialExpiry> {
         Vec::new()
     }
-    /// What is wrong although requests still get a credential that Jira takes. Called by status, so it neither waits
-    /// nor reads a file.
+    /// What is wrong although Jira still accepts the credential. Status calls it, so it neither waits nor reads a file.
     fn concern(&self) -> Option<Concern> {
         None
     }
@@ -48,9 +46,8 @@ pub trait AuthScheme: Send + Sync {
     fn can_refresh(&self) -> bool {
         false
     }
-    /// Jira refused the credential of this generation; `proven` is whether it had taken it before.
-    /// True: there is another one now. An error says why there is none although there should be. With a
-    /// deadline of its own.
+    /// Jira rejected the credential of this generation; `proven` is whether it had accepted it before. True: there is
+    /// another one now. An error is why there is none although there should be. Takes a bounded time.
     fn refresh(
         &self,
         _refused: u64,
@@ -58,24 +55,24 @@ pub trait AuthScheme: Send + Sync {
     ) -> BoxFuture<'_, Result<bool, CredentialUnavailable>> {
         Box::pin(std::future::ready(Ok(false)))
     }
-    /// Looks now whether what a person put there is another one: a file that was written, a login. Once a second is
-    /// how often this is called; with a deadline of its own. An error: there is nothing to log in with.
+    /// Checks now whether a person has written another credential: a file, a login. Called once a second; takes a bounded
+    /// time. An error: there is no credential.
     fn reload(&self) -> BoxFuture<'_, Result<(), CredentialUnavailable>>;
-    /// The number of what a person put there, as of the last look; 0 before the first. Another one than before is
-    /// unproven. What the agent renews by itself does not change it.
+    /// The number of the credential that a person wrote, as of the last check; 0 before the first. A new number is
+    /// unproven. A refresh by the agent does not change it.
     fn version(&self) -> u64;
-    /// An administrator has done something about the credential: what was seen a moment ago counts no more.
+    /// An administrator has changed something about the credential: forgets what was read a moment ago.
     fn invalidate(&self) {}
-    /// Completes when nothing is under way that would be lost with the process.
+    /// Completes when nothing runs that would be lost with the process, such as a refresh.
     fn wait_idle(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
-    /// Where Jira itself tells the end of the credential: a path below the context path, to be asked
-    /// for with that credential. `None` where there is no such place, or while it is not time to ask.
+    /// The path below the context path where Jira reports the end of the credential it is requested with. `None` if there
+    /// is no such path, or it is not time to ask.
     fn expiry_probe_path(&self) -> Option<&'static str> {
         None
     }
-    /// Jira's answer to it; `generation` is that of the credential it was asked with.
+    /// Takes Jira's answer to the expiry probe; `generation` is that of the credential it was sent with.
     fn on_expiry_response(&self, generation: u64, status: StatusCode, body: &[u8]) {
         let _ = (generation, status, body);
     }
@@ -86,24 +83,23 @@ pub trait AuthScheme: Send + Sync {
 pub struct RequestCredential {
     /// The `Authorization` value, marked sensitive.
     pub authorization: HeaderValue,
-    /// Rises whenever the credential itself is another one, and never falls: a refusal of one
-    /// generation says nothing about the next.
+    /// Rises with each other credential and never falls: a rejection of one generation is none of the next.
     pub generation: u64,
 }
 
-/// What is wrong with a login that still serves, and will not for long: a client secret that is refused while the
-/// access token has not ended.
+/// What is wrong with a credential that is still valid, but not for long: a client secret that is rejected while the
+/// access token has not expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concern {
     /// Cause and remedy of the rejection.
     pub why: CredentialUnavailable,
-    /// Since when.
+    /// When it was first noticed.
     pub since: Instant,
 }
 
-/// A refusal of Jira's in the words of a [`AuthScheme`].
+/// Jira's rejection, explained in the terms of an [`AuthScheme`].
 pub struct AuthRejection {
-    /// Cause and remedy.
+    /// Cause and remedy of the rejection.
     pub why: CredentialUnavailable,
     /// The part of the request that Jira rejected.
     pub rejected: RejectedPart,
@@ -112,11 +108,11 @@ pub struct AuthRejection {
 /// The part of a request that Jira rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectedPart {
-    /// The credential: no other request fares better.
+    /// The credential: every other request would be rejected as well.
     Credential,
-    /// The token in it, which may be renewed.
+    /// The token in it, which a refresh may replace.
     Token,
-    /// This request or the credential: one that Jira has taken before is not to blame.
+    /// This request or the credential; a credential that Jira has accepted before is not the reason.
     Signature,
     /// Only this request, not the credential.
     Request,

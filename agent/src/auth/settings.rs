@@ -7,16 +7,16 @@ use std::time::SystemTime;
 /// How requests are authenticated to Jira: the section `[forward.auth]`.
 #[derive(Clone)]
 pub enum Settings {
-    /// Every scheme of the vendor goes through untouched.
+    /// The vendor's credential goes through untouched.
     PassThrough,
-    /// User name and password, held by the agent.
+    /// User name and password.
     Basic {
         /// Jira user name; no colon (RFC 7617 §2).
         username: String,
         /// File with the password.
         password_file: SecretFile,
     },
-    /// Email address and API token of an Atlassian account, held by the agent.
+    /// Email address and API token of an Atlassian account.
     ApiToken {
         /// Email address; no colon (RFC 7617 §2).
         email: String,
@@ -24,19 +24,19 @@ pub enum Settings {
         token_file: SecretFile,
         /// Whether it is one with scopes, which Cloud takes behind its API gateway alone.
         scoped: bool,
-        /// When it ends, as the configuration says.
+        /// When it ends, if the configuration states it.
         expires: Option<SystemTime>,
     },
-    /// Personal access token, held by the agent.
+    /// Personal access token.
     Pat {
         /// File with the token.
         token_file: SecretFile,
-        /// When it ends, where the configuration says so; else Jira is asked.
+        /// When it ends, if the configuration states it; otherwise Jira is asked.
         expires: Option<SystemTime>,
     },
-    /// OAuth 2.0, tokens held and renewed by the agent.
+    /// OAuth 2.0, with tokens that the agent stores and refreshes.
     OAuth2(Box<oauth2::Settings>),
-    /// Requests signed by OAuth 1.0a, with a key held by the agent.
+    /// Requests signed by OAuth 1.0a, with a private key on this host.
     OAuth1(Box<oauth1::Settings>),
 }
 
@@ -53,7 +53,7 @@ impl Settings {
         }
     }
 
-    /// The files that hold its secrets, as configured.
+    /// The files with its secrets, as configured.
     pub fn secret_files(&self) -> Vec<SecretFile> {
         match self {
             Self::PassThrough => Vec::new(),

@@ -1,6 +1,5 @@
-//! Takes away everything by which the vendor could choose an identity, where the agent puts in its
-//! own. Headers are removed; what stands in the query or a form cannot be removed without rewriting
-//! the request, so it is refused.
+//! Removes everything by which the vendor could choose an identity, where the agent injects its own. Headers are removed.
+//! A parameter of a query or form cannot be removed without rewriting the request, so the request is refused.
 
 use super::{AuthRefusal, VendorHeaders, form};
 use http::{HeaderName, header, request, response};
@@ -29,8 +28,8 @@ pub(super) fn check_query(head: &request::Parts) -> Result<(), AuthRefusal> {
     }
 }
 
-/// Keeps Jira's session and whatever else names or proves the agent's login away from the vendor: with its cookie one
-/// is the agent's user. A `Trailer` announces what is taken off as well.
+/// Removes Jira's session and everything else that identifies or proves the agent's user: its cookie alone is enough to
+/// act as that user. Removes `Trailer` too, which announces such fields.
 pub(super) fn response(head: &mut response::Parts) {
     head.headers.remove(header::TRAILER);
     let private: Vec<HeaderName> = head
@@ -48,9 +47,8 @@ fn is_private_answer(name: &str) -> bool {
     PRIVATE_ANSWERS.contains(&name) || name.starts_with("x-seraph-trusted-app")
 }
 
-/// Whether a header carries or chooses an identity, by its name in lower case with `-` for `_`. This only says what
-/// the removal of a header means, and which the customer cannot let pass: what passes is on the list of
-/// [`VendorHeaders`].
+/// Whether a header carries or chooses an identity, by its name in lower case with `-` for `_`. It classifies headers that
+/// were removed, and those that the customer cannot let pass. The list of what passes is in [`VendorHeaders`].
 pub(super) fn is_identity_header(name: &str) -> bool {
     HEADERS.contains(&name)
         || HEADER_PREFIXES.iter().any(|p| name.starts_with(p))
@@ -69,7 +67,7 @@ pub(super) fn parameter(text: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<S
     pairs.find_map(|pair| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
         let mut name = name.to_vec();
-        // Nothing known decodes twice; whoever writes it so means to get past somebody.
+        // No known server decodes twice; such an encoding is an attempt to pass a filter.
         for _ in 0..MAX_DECODINGS {
             let trimmed = trim_like_java(&name).to_ascii_lowercase();
             if wanted(&trimmed) {
@@ -258,5 +256,5 @@ const PARAMETERS: &[&[u8]] = &[
 
 const PARAMETER_PREFIXES: &[&[u8]] = &[b"oauth_", b"xoauth_", b"os_auth", b"crowd.token"];
 
-/// Passes of percent-decoding looked through.
+/// Rounds of percent-decoding that are checked.
 const MAX_DECODINGS: usize = 4;

@@ -1,10 +1,10 @@
-//! The cookies that Jira's side sets for the agent's login: which node of a cluster a load balancer has chosen, and the
-//! session there. The vendor neither gets nor sends them; without them each request would be spread anew over the
-//! nodes, whose search indexes lag behind each other, and open a session of its own.
+//! The cookies that Jira's side sets for the agent's user: which node of a cluster a load balancer has chosen, and the
+//! session there. The vendor neither gets nor sends them. Without them each request would go to any node, whose search
+//! indexes lag behind each other, and open another session.
 //!
 //! Only an answer that Jira gave to the agent as its own user sets any, and never one to a request by which a login
-//! could change. They last as long as the secret that they were given to, across the renewals of its tokens; a session much shorter, since Jira looks
-//! at it before it looks at a password (Seraph), and would go on taking one that was changed.
+//! could change. They last as long as the secret that they were issued for, across refreshes of its tokens. A session
+//! lasts much shorter: Jira checks it before the password (Seraph), so that it would hide a changed password.
 
 use super::credential::sensitive;
 use crate::secret::Secret;
@@ -33,7 +33,7 @@ pub(super) struct SentCookies {
 
 #[derive(Default)]
 struct CookieJar {
-    /// Of the secret that they were given to.
+    /// Version of the secret that they were issued for.
     version: u64,
     /// Rises with each change of a cookie.
     revision: u64,
@@ -52,7 +52,7 @@ struct StoredCookie {
     set: u64,
     /// `None`: as long as the secret.
     expires: Option<SystemTime>,
-    /// When a session must have been opened anew by the credential.
+    /// When a session must have been replaced by one that the credential opened.
     session_ends: Option<Instant>,
 }
 
@@ -65,7 +65,7 @@ impl UpstreamCookies {
     }
 
     /// Puts those into the request that belong to its path, in the place of whatever cookies it has. `version` is
-    /// that of the secret behind the credential in it; a new one begins without any, a renewed token does not. `logs_in`: the answer is to show whether Jira takes
+    /// that of the secret behind the credential; a new secret begins without any, a refreshed token does not. `logs_in`: the answer is to show whether Jira takes
     /// the credential, so no session may answer in its place.
     pub(super) fn attach(
         &self,
@@ -108,8 +108,8 @@ impl UpstreamCookies {
         true
     }
 
-    /// Puts them into a request of the agent's own that logs nobody in, so that it meets the node that the others meet
-    /// and opens no session of its own. Its answer sets nothing.
+    /// Adds them to a request of the agent that carries no credential, so that it reaches the same node and opens no
+    /// session. Its answer sets nothing.
     pub(super) fn add_to(&self, head: &mut request::Parts) {
         self.jar.lock().add_to(head, true);
     }
@@ -117,7 +117,7 @@ impl UpstreamCookies {
     /// Takes what the answer sets. Jira gave it to us as our user.
     ///
     /// Of several answers to requests that were sent with the same cookies the first one counts: many requests at once
-    /// would otherwise go on replacing each other's node and session.
+    /// would otherwise keep replacing each other's node and session.
     pub(super) fn take(&self, sent: &SentCookies, headers: &HeaderMap) {
         let Some(target) = &sent.target else { return };
         let mut lines = headers.get_all(header::SET_COOKIE).iter().peekable();
@@ -137,7 +137,7 @@ impl UpstreamCookies {
             if cookie.name().is_empty() || is_login_of_its_own(cookie.name()) {
                 continue;
             }
-            // Nobody else is ever asked, so that `Domain` has no meaning here.
+            // There is one host, so that `Domain` has no meaning here.
             if cookie.secure() == Some(true) && !self.over_tls {
                 continue;
             }
@@ -155,7 +155,7 @@ impl UpstreamCookies {
         }
     }
 
-    /// Jira took us for somebody else, or an administrator wants to begin again: none can be trusted.
+    /// Jira named another user, or an administrator starts over: none can be trusted.
     pub(super) fn forget_all(&self) {
         self.jar.lock().clear();
     }
@@ -183,8 +183,8 @@ impl CookieJar {
     }
 
     fn has_session(&self, path: &str) -> bool {
-        let mut kept = self.cookies.iter();
-        kept.any(|cookie| cookie.session_ends.is_some() && cookie.belongs_to(path))
+        let mut cookies = self.cookies.iter();
+        cookies.any(|cookie| cookie.session_ends.is_some() && cookie.belongs_to(path))
     }
 
     /// The `Cookie` line for a path.
@@ -348,7 +348,7 @@ const LOGIN_NAMES: &[&str] = &[
 /// As old as a proof may become: that long a password which was changed in Jira still works, and a session is opened
 /// that often instead of by each request.
 pub(super) const SESSION_MAX_AGE: Duration = Duration::from_secs(30);
-/// A session of this age is replaced by another one, while it still serves.
+/// A session of this age is replaced while it is still valid.
 const SESSION_RENEWED_AFTER: Duration = Duration::from_secs(20);
 /// Between two requests that are to bring another session.
 const LOGIN_AGAIN: Duration = Duration::from_secs(5);

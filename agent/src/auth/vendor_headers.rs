@@ -20,12 +20,12 @@ pub struct VendorHeaders {
 #[derive(Clone, Debug, Default)]
 pub struct RemovedHeaders(pub Vec<(HeaderName, HeaderClass)>);
 
-/// What a header that was taken off looks like. The names themselves are the vendor's, and without bound.
+/// The kind of a removed header. The names themselves are the vendor's and unbounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderClass {
     /// It carries or chooses an identity.
     Identity,
-    /// It says by which host, scheme and address the request once came.
+    /// It reports the host, scheme and address that the request was first sent to or from.
     Forwarding,
     /// Nothing is known of it.
     Unknown,
@@ -252,7 +252,7 @@ const PER_CONNECTION: &[&str] = &[
     "upgrade",
 ];
 
-/// Far more than any integration needs; each is looked for in every header of every request.
+/// Far more than any integration needs; each is compared with every header of every request.
 const MAX_EXTRA: usize = 32;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `agent login-retry`.
+//! `agent login-retry`: retries a rejected credential.
 
 use super::{exit, output::print};
 use crate::{

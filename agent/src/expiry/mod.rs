@@ -1,8 +1,8 @@
-//! When credentials die: what each holder of one tells, and how pressing it is.
+//! When credentials expire, and how urgent that is.
 //!
-//! Who holds a credential (a login, the client certificate, the SSH certificate) says what it knows as
-//! an [`CredentialExpiry`]. Status, metrics and the log read that and warn 30, 14 and 7 days before. Nothing here
-//! knows where a credential lives or how it is renewed.
+//! Each owner of a credential (authentication, the client certificate, the SSH certificate) reports a
+//! [`CredentialExpiry`]. Status, metrics and the log read it and warn 30, 14 and 7 days before. Nothing here knows where a
+//! credential is stored or how it is refreshed.
 
 mod notifier;
 pub mod timestamps;
@@ -41,7 +41,7 @@ pub enum CredentialKind {
     RefreshToken,
     /// OAuth 1.0a access token.
     Oauth1Token,
-    /// OAuth 1.0a session, by which the access token is renewed.
+    /// OAuth 1.0a session, by which the access token is refreshed.
     Oauth1Session,
     /// TLS client certificate toward Jira.
     ClientCertificate,
@@ -86,10 +86,9 @@ pub struct CredentialExpiry {
     pub kind: CredentialKind,
     /// When the credential expires.
     pub end: ExpiryTime,
-    /// When it was issued, where that is known: a certificate made for a day is not pressing because
-    /// it ends tomorrow.
+    /// When it was issued, if known: a certificate made for a day is not urgent because it ends tomorrow.
     pub issued_at: Option<SystemTime>,
-    /// Whether the agent renews it by itself, so that nobody need be warned.
+    /// Whether the agent refreshes it by itself, so that no warning is needed.
     pub auto_refreshed: bool,
     /// What an administrator does before it ends, one sentence.
     pub remedy: String,
@@ -111,12 +110,12 @@ pub enum ExpiryTime {
     At(SystemTime),
     /// It was issued without an end.
     Never,
-    /// Nobody told; says why, one clause.
+    /// Its end was not reported; the text is the reason, one clause.
     Unknown(String),
 }
 
 impl CredentialExpiry {
-    /// A credential that ends at `end` and that somebody has to replace.
+    /// A credential that ends at `end` and that an administrator has to replace.
     pub fn new(kind: CredentialKind, end: ExpiryTime, remedy: impl Into<String>) -> Self {
         Self {
             kind,
@@ -127,13 +126,13 @@ impl CredentialExpiry {
         }
     }
 
-    /// When it was issued.
+    /// Sets the time of issue, if known.
     pub fn issued(mut self, since: Option<SystemTime>) -> Self {
         self.issued_at = since;
         self
     }
 
-    /// The agent renews it by itself.
+    /// Marks it as refreshed by the agent.
     pub fn auto_refreshed(mut self) -> Self {
         self.auto_refreshed = true;
         self
@@ -163,8 +162,8 @@ impl CredentialExpiry {
         }
     }
 
-    /// How pressing it is to replace it. Never, for what the agent renews: where that fails, the login
-    /// itself says so.
+    /// How urgent it is to replace it. Never for credentials that the agent refreshes: a failed refresh shows in the login
+    /// layer.
     pub fn urgency(&self, now: SystemTime) -> ExpiryUrgency {
         let ExpiryTime::At(end) = self.end else {
             return ExpiryUrgency::None;
@@ -178,7 +177,7 @@ impl CredentialExpiry {
         let lifetime = self
             .issued_at
             .and_then(|since| end.duration_since(since).ok());
-        // Of a short life the warnings longer than its half say nothing.
+        // Thresholds longer than half of the lifetime are ignored.
         let counts = |limit: Duration| lifetime.is_none_or(|whole| limit <= whole / 2);
         [
             (ExpiryUrgency::Within7Days, 7),
@@ -223,7 +222,7 @@ pub enum ExpiryUrgency {
     Over,
 }
 
-/// The largest unit, rounded down: nobody is told of more time than there is.
+/// The largest unit, rounded down, so that it never shows more time than there is.
 fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (count, unit) = match seconds {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Remembers what was said.
+/// Remembers which expiries were logged, so that each threshold is logged once.
 #[derive(Default)]
 pub struct ExpiryNotifier {
     notified: HashMap<CredentialId, (ExpiryTime, ExpiryUrgency)>,
@@ -17,14 +17,14 @@ pub struct ExpiryNotifier {
 type CredentialId = (Option<Arc<str>>, CredentialKind);
 
 impl ExpiryNotifier {
-    /// What has become more pressing since the last call. A credential that was replaced begins anew.
+    /// What has become more urgent since the last call. A replaced credential starts over.
     pub fn newly_urgent<'a>(
         &mut self,
         credentials: &'a [TrackedCredential],
         now: SystemTime,
     ) -> Vec<(&'a TrackedCredential, ExpiryUrgency)> {
-        let mut news = Vec::new();
-        let mut said = HashMap::new();
+        let mut urgent = Vec::new();
+        let mut notified = HashMap::new();
         for credential in credentials {
             let key = (credential.forward.clone(), credential.expiry.kind);
             let urgency = credential.expiry.urgency(now);
@@ -33,16 +33,16 @@ impl ExpiryNotifier {
                 _ => ExpiryUrgency::None,
             };
             if urgency > before {
-                news.push((credential, urgency));
+                urgent.push((credential, urgency));
             }
             let end = credential.expiry.end.clone();
-            said.insert(key, (end, urgency.max(before)));
+            notified.insert(key, (end, urgency.max(before)));
         }
-        self.notified = said;
-        news
+        self.notified = notified;
+        urgent
     }
 
-    /// Writes the news to the log.
+    /// Logs the credentials that have become more urgent.
     pub fn notify(&mut self, credentials: &[TrackedCredential], now: SystemTime) {
         for (credential, urgency) in self.newly_urgent(credentials, now) {
             let expiry = &credential.expiry;
@@ -58,7 +58,7 @@ impl ExpiryNotifier {
     }
 }
 
-/// How often the log is told: a certificate that is renewed by something else may live for hours only.
+/// Between two checks: a certificate that another tool renews may live for hours only.
 pub const NOTIFY_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -78,20 +78,20 @@ mod tests {
             ),
         };
         let one = [token(start + DAY * 40)];
-        let mut herald = ExpiryNotifier::default();
-        let mut told = Vec::new();
+        let mut notifier = ExpiryNotifier::default();
+        let mut logged = Vec::new();
         // Every half day, well past the end.
         for half in 0..90 {
             let now = start + DAY / 2 * half;
-            told.extend(
-                herald
+            logged.extend(
+                notifier
                     .newly_urgent(&one, now)
                     .into_iter()
                     .map(|(_, u)| (half, u)),
             );
         }
         assert_eq!(
-            told,
+            logged,
             [
                 (20, ExpiryUrgency::Within30Days),
                 (52, ExpiryUrgency::Within14Days),
@@ -100,8 +100,8 @@ mod tests {
             ]
         );
         let now = start + DAY * 45;
-        let renewed = [token(now + DAY * 6)];
-        assert_eq!(herald.newly_urgent(&renewed, now).len(), 1);
-        assert_eq!(herald.newly_urgent(&renewed, now).len(), 0);
+        let replaced = [token(now + DAY * 6)];
+        assert_eq!(notifier.newly_urgent(&replaced, now).len(), 1);
+        assert_eq!(notifier.newly_urgent(&replaced, now).len(), 0);
     }
 }

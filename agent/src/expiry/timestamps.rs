@@ -1,4 +1,4 @@
-//! Moments as people and Jira write them.
+//! Times as people and Jira write them.
 
 use std::time::SystemTime;
 use time::{
@@ -7,7 +7,7 @@ use time::{
     macros::format_description,
 };
 
-/// A day like `2027-01-31`: its beginning in UTC, so that nobody is told too late.
+/// A day like `2027-01-31`: its beginning in UTC, so that no warning is late.
 pub fn day(text: &str) -> Option<SystemTime> {
     let date = Date::parse(text, DAY).ok()?;
     representable(date.with_time(Time::MIDNIGHT).assume_utc())

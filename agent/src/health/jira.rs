@@ -1,4 +1,4 @@
-//! The Jira layer: what `status` and `serverInfo` say, in words for an administrator.
+//! The Jira layer: interprets `status` and `serverInfo` for an administrator.
 
 use crate::printable::printable;
 use crate::{
@@ -15,15 +15,15 @@ pub(crate) struct ProbeFailure {
     pub(crate) state: ProofState,
     pub(crate) cause: String,
     pub(crate) remedy: String,
-    /// Every question was answered by something that is not Jira, and not as what passes by itself does.
+    /// Something other than Jira answered every request, and not with a passing error.
     pub(crate) is_foreign: bool,
 }
 
-/// Asks Jira for its state; `Ok` is what was seen, as in `RUNNING, version 9.12.4`. `doubted`: a request of the vendor met
-/// a failure, so that REST is asked as well, whatever the status page says.
+/// Asks Jira for its state; `Ok` is the detail, as in `RUNNING, version 9.12.4`. `doubted`: a request of the vendor failed,
+/// so that REST is checked as well, whatever the status page shows.
 ///
-/// A proxy may keep the page to itself, or put a login before it, and let REST pass. So where it is not Jira's
-/// `serverInfo` has the last word.
+/// A proxy may block the page, or demand a login for it, and let REST pass. So if the page is not Jira's, `serverInfo`
+/// decides.
 pub(crate) async fn probe_jira(
     client: &ControlClient,
     target: &HttpTarget,
@@ -49,13 +49,13 @@ pub(crate) async fn probe_jira(
             return Err(probe_failure(odd.state, odd.cause, MAYBE_TLS));
         }
         Ok(seen) => seen,
-        Err(StatusPageFault::State(trouble)) => {
+        Err(StatusPageFault::State(failure)) => {
             *version = None;
-            return Err(trouble);
+            return Err(failure);
         }
-        Err(StatusPageFault::NoState(trouble)) => {
+        Err(StatusPageFault::NoState(failure)) => {
             *version = None;
-            confirm_with_server_info(client, target, &answer, trouble).await?
+            confirm_with_server_info(client, target, &answer, failure).await?
         }
     };
     if doubted {
@@ -99,11 +99,11 @@ async fn confirm_with_server_info(
     };
     let is_foreign = is_foreign(first) && is_foreign(&answer);
     let (status, first) = (answer.head.status, first.head.status);
-    let told: Option<ServerVersion> = serde_json::from_slice(&answer.body).ok();
+    let info: Option<ServerVersion> = serde_json::from_slice(&answer.body).ok();
     let is_jiras = AnswerSource::noted(&answer.head) == AnswerSource::Jira;
     let closed = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
     let is_kept = AnswerSource::is_from_a_cache(&answer.head.headers);
-    if (told.is_some() && !is_kept) || (is_jiras && (status.is_success() || closed)) {
+    if (info.is_some() && !is_kept) || (is_jiras && (status.is_success() || closed)) {
         return Ok(format!(
             "answers; its status page does not ({})",
             first.as_u16()
@@ -140,7 +140,7 @@ async fn confirm_with_server_info(
 /// Another context path under which a Jira answers on the same host.
 async fn find_context_path(client: &ControlClient, target: &HttpTarget) -> Option<String> {
     let mut paths = vec![String::new(), "/jira".to_owned()];
-    paths.extend(led_to(client).await);
+    paths.extend(redirect_segment(client).await);
     paths.retain(|path| *path != target.context_path);
     for path in paths {
         let answer = get(client, &format!("{path}{SERVER_INFO}")).await?;
@@ -153,7 +153,7 @@ async fn find_context_path(client: &ControlClient, target: &HttpTarget) -> Optio
 }
 
 /// The first segment of where the host's root redirects to.
-async fn led_to(client: &ControlClient) -> Option<String> {
+async fn redirect_segment(client: &ControlClient) -> Option<String> {
     let answer = get(client, "/").await?;
     let location = answer.head.headers.get(header::LOCATION)?.to_str().ok()?;
     let path = match location.split_once("://") {
@@ -185,25 +185,25 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, ProbeFai
             };
             probe_failure(ProofState::Failed, failure.detail, remedy)
         })?;
-    let told: Option<ServerVersion> = serde_json::from_slice(&answer.body).ok();
-    match (answer.head.status, told) {
+    let info: Option<ServerVersion> = serde_json::from_slice(&answer.body).ok();
+    match (answer.head.status, info) {
         (StatusCode::OK, Some(_)) => Ok("answers (Jira Cloud)".to_owned()),
         (StatusCode::NOT_FOUND, _) => Err(probe_failure(
             ProofState::Degraded,
             "there is no Jira site at this address (404)".to_owned(),
             "check upstream, and cloud_id if it is written",
         )),
-        // The API gateway tells nothing to those who are not logged in.
+        // The API gateway reveals nothing to anonymous requests.
         (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _)
             if AnswerSource::noted(&answer.head).intermediary().is_none() =>
         {
             Ok(format!("answers, but does not show its state ({status})"))
         }
         _ => classify_status_page(&answer).map_err(|odd| match odd {
-            StatusPageFault::State(trouble) => trouble,
-            StatusPageFault::NoState(trouble) => ProbeFailure {
+            StatusPageFault::State(failure) => failure,
+            StatusPageFault::NoState(failure) => ProbeFailure {
                 is_foreign: is_foreign(&answer),
-                ..trouble
+                ..failure
             },
         }),
     }
@@ -211,7 +211,7 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, ProbeFai
 
 /// What is odd about the answer for the status page.
 enum StatusPageFault {
-    /// Jira itself says so.
+    /// Jira itself reports it.
     State(ProbeFailure),
     /// There is no state in it.
     NoState(ProbeFailure),
@@ -223,8 +223,8 @@ async fn fetch_version(client: &ControlClient) -> Option<String> {
         .send(client.head(SERVER_INFO), Bytes::new())
         .await
         .ok()?;
-    let told: ServerVersion = serde_json::from_slice(&answer.body).ok()?;
-    Some(printable_text(&told.version))
+    let info: ServerVersion = serde_json::from_slice(&answer.body).ok()?;
+    Some(printable_text(&info.version))
 }
 
 fn classify_status_page(answer: &ControlAnswer) -> Result<String, StatusPageFault> {
@@ -242,9 +242,9 @@ fn classify_status_page(answer: &ControlAnswer) -> Result<String, StatusPageFaul
             "configure the proxy in front of Jira not to cache /status and /rest",
         );
     }
-    let told: Option<JiraStatusPage> = serde_json::from_slice(&answer.body).ok();
-    if let Some(told) = told {
-        return check_jira_state(&printable_text(&told.state)).map_err(StatusPageFault::State);
+    let page: Option<JiraStatusPage> = serde_json::from_slice(&answer.body).ok();
+    if let Some(page) = page {
+        return check_jira_state(&printable_text(&page.state)).map_err(StatusPageFault::State);
     }
     let source = AnswerSource::noted(&answer.head);
     let closed = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
@@ -312,11 +312,11 @@ fn check_jira_state(state: &str) -> Result<String, ProbeFailure> {
     ))
 }
 
-/// Where it leads, without a query, which may hold a session.
+/// The target of a redirect, without its query, which may contain a session.
 fn location(answer: &ControlAnswer) -> Option<String> {
     let location = answer.head.headers.get(header::LOCATION)?.to_str().ok()?;
     let location = location.split(['?', '#', ';']).next()?;
-    // A user name in it would be before an `@`.
+    // A user name in it would come before an `@`.
     (!location.contains('@')).then(|| printable_text(location))
 }
 
@@ -340,7 +340,7 @@ pub(super) fn is_foreign(answer: &ControlAnswer) -> bool {
         AnswerSource::Jira => false,
         AnswerSource::Intermediary(Intermediary::RateLimit { .. }) => false,
         AnswerSource::Intermediary(_) => true,
-        // Whoever asks has looked for what Jira would say.
+        // The caller has already searched for Jira's own content.
         AnswerSource::LikeJira | AnswerSource::Unclear => head.status.is_success(),
     }
 }
@@ -361,7 +361,7 @@ struct ServerVersion {
 
 /// Remedy where Jira is not reached at all.
 pub(crate) const REACH: &str = "check upstream, and from this host: curl -v with the same address";
-/// Remedy where Jira's certificate is refused: the cause says which, and why.
+/// Remedy where Jira's certificate is refused: the cause names it and the reason.
 pub(crate) const CERTIFICATE: &str =
     "follow the cause; agent check shows each certificate that was presented";
 const MAYBE_TLS: &str = "is this a port that speaks TLS? Then write https:// in upstream; otherwise check host, port and path, and Jira's log";

@@ -1,6 +1,6 @@
-//! The login layer: asks Jira who we are, with the credential that requests get, through the same
-//! circuit: a refused password is not tried again here either. What this meets decides about the
-//! credential, and tells the user whom every later answer must name.
+//! The login layer: asks Jira for our user, with the credential of requests and through the same circuit, so that a
+//! rejected password is not tried again here either. The answer decides about the credential, and defines the user that
+//! every later answer must name.
 
 use crate::{
     auth::{AuthRefusal, AuthVerdict, CredentialUnavailable, UpstreamAuth, UserDisplayName},
@@ -10,22 +10,22 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 
-/// What came of asking.
+/// The result of a login probe.
 pub(crate) enum LoginProbeResult {
-    /// Jira knows us, by this name where it told one.
+    /// Jira accepted the credential; the name of its user, if the answer has one.
     Known(Option<String>),
-    /// Jira does not, or took us for somebody else.
+    /// Jira rejected the credential, or named another user.
     Refused(CredentialUnavailable),
-    /// Nothing was sent: no credential, or Jira has refused it before.
+    /// Nothing was sent: no credential, or Jira has rejected it before.
     NotTried(CredentialUnavailable),
-    /// Nothing was sent: a request of the vendor is just finding out.
+    /// Nothing was sent: a request of the vendor tests the credential.
     Busy,
-    /// Jira gave no answer that says anything.
+    /// The answer proves nothing, or there was none.
     Undecided(CredentialUnavailable),
 }
 
-/// Asks once, if the circuit lets us, and once more where the credential could be renewed in between.
-/// What comes of it stands in the login layer, too.
+/// Asks once, if the circuit admits it, and once more if the credential could be refreshed in between. The login layer has
+/// the result, too.
 pub(crate) async fn probe_login(client: &ControlClient, login: &UpstreamAuth) -> LoginProbeResult {
     probe_login_and_source(client, login).await.0
 }
@@ -36,8 +36,8 @@ pub(super) async fn probe_login_and_source(
     login: &UpstreamAuth,
 ) -> (LoginProbeResult, bool) {
     let mut is_foreign = false;
-    let asked = run_probe(client, login, &mut is_foreign).await;
-    (asked, is_foreign)
+    let result = run_probe(client, login, &mut is_foreign).await;
+    (result, is_foreign)
 }
 
 async fn run_probe(
@@ -45,7 +45,7 @@ async fn run_probe(
     login: &UpstreamAuth,
     is_foreign: &mut bool,
 ) -> LoginProbeResult {
-    let mut again = true;
+    let mut may_retry = true;
     loop {
         let mut head = client.head("/rest/api/2/myself");
         let mut attempt = match login.prepare_probe(&mut head).await {
@@ -65,11 +65,11 @@ async fn run_probe(
         name_user(&mut answer);
         if AnswerSource::is_from_a_cache(&answer.head.headers) {
             drop(attempt);
-            return inconclusive(login, BY_A_CACHE.to_owned(), NO_CACHE);
+            return inconclusive(login, ANSWERED_BY_CACHE.to_owned(), NO_CACHE);
         }
         if names_nobody(&answer) {
             *is_foreign = super::jira::is_foreign(&answer);
-            // Unobserved it decides nothing.
+            // Dropped without a response, it decides nothing.
             drop(attempt);
             let cause = format!(
                 "the answer to the login probe ({}) names no user, although Jira's always does",
@@ -77,7 +77,7 @@ async fn run_probe(
             );
             return inconclusive(login, cause, NOT_MYSELF);
         }
-        if std::mem::take(&mut again)
+        if std::mem::take(&mut may_retry)
             && attempt
                 .refresh_if_rejected(&answer.head, &answer.body)
                 .await
@@ -123,24 +123,24 @@ fn is_from_jira(source: &AnswerSource) -> bool {
     matches!(source, AnswerSource::Jira | AnswerSource::LikeJira)
 }
 
-/// Leaves it in the layer, too.
+/// Records it in the layer, too.
 fn inconclusive(login: &UpstreamAuth, cause: String, remedy: &str) -> LoginProbeResult {
     login.probe_inconclusive(&cause, remedy);
     let remedy = remedy.to_owned();
     LoginProbeResult::Undecided(CredentialUnavailable { cause, remedy })
 }
 
-/// A proxy may have taken the header away, and Cloud has none; the body names the user as well.
+/// A proxy may have removed the header, and Cloud has none; the body names the user as well.
 fn name_user(answer: &mut ControlAnswer) {
     if answer.head.status != StatusCode::OK {
         return;
     }
-    let Ok(told) = serde_json::from_slice::<MyselfNames>(&answer.body) else {
+    let Ok(names) = serde_json::from_slice::<MyselfNames>(&answer.body) else {
         return;
     };
     for (header, name) in [
-        ("x-ausername", &told.name),
-        ("x-aaccountid", &told.account_id),
+        ("x-ausername", &names.name),
+        ("x-aaccountid", &names.account_id),
     ] {
         let value = name
             .as_ref()
@@ -149,20 +149,20 @@ fn name_user(answer: &mut ControlAnswer) {
             answer.head.headers.insert(header, value);
         }
     }
-    if told.name.is_none()
-        && let Some(shown) = told.display_name
+    if names.name.is_none()
+        && let Some(shown) = names.display_name
     {
         answer.head.extensions.insert(UserDisplayName(shown));
     }
 }
 
-/// Whether it looks like a success and is no answer of Jira's to `myself`: JSON of a firewall, an empty page, a page of
-/// single sign-on inside Jira. What is known to stand before Jira is told by its own name.
+/// Whether it looks like a success but is not Jira's answer to `myself`: JSON of a firewall, an empty page, a page of
+/// single sign-on inside Jira. Known intermediaries are reported by their name instead.
 fn names_nobody(answer: &ControlAnswer) -> bool {
     let head = &answer.head;
-    let tells = ["x-ausername", "x-aaccountid", "x-seraph-loginreason"];
+    let headers = ["x-ausername", "x-aaccountid", "x-seraph-loginreason"];
     head.status.is_success()
-        && !tells.iter().any(|name| head.headers.contains_key(*name))
+        && !headers.iter().any(|name| head.headers.contains_key(*name))
         && head.extensions.get::<UserDisplayName>().is_none()
         && AnswerSource::noted(head).intermediary().is_none()
 }
@@ -177,7 +177,7 @@ fn shown_name(answer: &ControlAnswer) -> Option<String> {
     name.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned())
 }
 
-/// Asks when the credential ends, where Jira can tell and it is time to.
+/// Asks when the credential ends, if Jira can report it and it is time to ask.
 pub(crate) async fn probe_expiry(client: &ControlClient, login: &UpstreamAuth) {
     let Some(path) = login.expiry_probe_path() else {
         return;
@@ -201,7 +201,7 @@ struct MyselfNames {
     account_id: Option<String>,
 }
 
-const BY_A_CACHE: &str =
+const ANSWERED_BY_CACHE: &str =
     "a cache in front of Jira answered the login probe, so the credential is unproven";
 const NO_CACHE: &str =
     "configure the proxy in front of Jira not to cache /rest: some answers are for one user only";

@@ -1,5 +1,5 @@
-//! Beside the path: asks Jira itself whether it runs and whether it knows our login, when no traffic
-//! has shown that lately. Writes the two layers of the status; on the path nobody waits for it.
+//! Probes Jira and the credential when no traffic has proven them lately. It writes two layers of the status; no request
+//! waits for it.
 
 pub(crate) mod jira;
 pub(crate) mod login;
@@ -31,9 +31,9 @@ struct HttpProbe {
     target: HttpTarget,
     login: UpstreamAuth,
     layer: Arc<StatusLayer>,
-    /// As `serverInfo` told it; asked once until Jira fails.
+    /// From `serverInfo`; requested once until Jira fails.
     version: Option<String>,
-    /// Rounds of probes, one after the other, in which nothing but something else than Jira answered.
+    /// Consecutive probes that something other than Jira answered.
     foreign_rounds: u32,
 }
 
@@ -79,8 +79,8 @@ impl HealthProber {
         })
     }
 
-    /// Probes until `stop`: every half minute while all is well, sooner after a failure, and at once when a request
-    /// was refused, the secret has changed, or an administrator wants it.
+    /// Probes until `stop`: every half minute while all layers are proven, sooner after a failure, and at once after a
+    /// rejected request, a changed secret, or an administrator's command.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut failures = 0;
         loop {
@@ -92,26 +92,26 @@ impl HealthProber {
             failures = if healthy { 0 } else { failures + 1 };
             let pause = jittered(probe_interval(failures));
             tokio::select! {
-                woken = self.wait_for_next_probe(begun, pause, healthy) => if woken { failures = 0 },
+                requested = self.wait_for_next_probe(begun, pause, healthy) => if requested { failures = 0 },
                 () = stop.cancelled() => return,
             }
         }
     }
 
-    /// Sits `pause` out, and looks at the secret every second. It ends sooner where something asks for a probe, and
-    /// where traffic finds Jira failing or something else in its place: whoever corrects that should not have to
-    /// wait for the next regular probe to see it. True: somebody asked.
+    /// Waits for `pause` and reads the secret every second. Ends sooner if a probe is requested, and if traffic finds Jira
+    /// failing or replaced by something else, so that a repair shows before the next regular probe. True: a probe was
+    /// requested.
     async fn wait_for_next_probe(&self, begun: Instant, pause: Duration, healthy: bool) -> bool {
-        let rested = Instant::now();
-        let end = rested + pause;
+        let started = Instant::now();
+        let end = started + pause;
         loop {
-            let slice = end.min(Instant::now() + LOOK_EVERY);
-            let wanted = tokio::select! {
+            let slice = end.min(Instant::now() + SECRET_CHECK_INTERVAL);
+            let requested = tokio::select! {
                 () = tokio::time::sleep_until(slice) => self.secret_changed().await,
                 () = self.probe_requested() => true,
             };
             let now = Instant::now();
-            if wanted {
+            if requested {
                 // One odd path, asked for again and again, costs Jira one probe in this time.
                 if self.probe_need() == ProbeNeed::Doubted {
                     tokio::time::sleep_until(begun + DOUBT_PAUSE).await;
@@ -121,8 +121,8 @@ impl HealthProber {
             if now >= end {
                 return false;
             }
-            let spoiled = healthy && self.jira.snapshot().state != ProofState::Proven;
-            if now >= rested + FIRST_PAUSE && (spoiled || self.jira.is_doubted()) {
+            let newly_failed = healthy && self.jira.snapshot().state != ProofState::Proven;
+            if now >= started + FIRST_PAUSE && (newly_failed || self.jira.is_doubted()) {
                 return false;
             }
         }
@@ -149,7 +149,7 @@ impl HealthProber {
         }
     }
 
-    /// Proves what traffic has not proven lately. Returns whether all layers stand proven.
+    /// Proves what traffic has not proven lately. Returns whether all layers are proven.
     async fn probe(&mut self) -> bool {
         let doubted = self.jira.take_doubt();
         let asks_jira = doubted || !is_fresh(&self.jira);
@@ -181,8 +181,8 @@ impl HealthProber {
         let asks_login =
             login.injects() && (login.probe_need() != ProbeNeed::None || !is_fresh(layer));
         let cloud = self.settings.cloud.is_some();
-        // Side by side: a Jira that does not answer costs the time of one.
-        let (mut condition, login_is_foreign) = tokio::join!(
+        // Concurrently: a Jira that does not answer costs the time of one.
+        let (mut jira_result, login_is_foreign) = tokio::join!(
             async {
                 match (asks_jira, cloud) {
                     (false, _) => None,
@@ -193,7 +193,7 @@ impl HealthProber {
             async {
                 let mut is_foreign = false;
                 if asks_login {
-                    // What comes of it stands in the layer.
+                    // The layer has the result.
                     (_, is_foreign) = login::probe_login_and_source(client, login).await;
                 }
                 if login.injects() && is_fresh(layer) {
@@ -202,27 +202,27 @@ impl HealthProber {
                 is_foreign
             }
         );
-        // The vendor's own credential may pass where our questions without one do not; only `myself` bears ours.
-        match &mut condition {
-            Some(Err(trouble)) if trouble.is_foreign && login_is_foreign => {
+        // The vendor's own credential may pass where our probes without one do not; only `myself` carries ours.
+        match &mut jira_result {
+            Some(Err(failure)) if failure.is_foreign && login_is_foreign => {
                 *foreign_rounds = foreign_rounds.saturating_add(1);
                 if *foreign_rounds >= FOREIGN_ROUNDS {
                     // No request can pass: whatever is asked, Jira does not answer.
-                    trouble.state = ProofState::Failed;
+                    failure.state = ProofState::Failed;
                 }
             }
             _ => *foreign_rounds = 0,
         }
-        let login_fine =
+        let login_is_proven =
             !login.injects() || (is_fresh(layer) && login.probe_need() == ProbeNeed::None);
-        if let Some(condition) = condition {
-            self.report(condition);
+        if let Some(result) = jira_result {
+            self.report(result);
         }
-        is_fresh(&self.jira) && login_fine
+        is_fresh(&self.jira) && login_is_proven
     }
 
-    fn report(&self, condition: Result<String, jira::ProbeFailure>) {
-        match condition {
+    fn report(&self, result: Result<String, jira::ProbeFailure>) {
+        match result {
             Ok(detail) => {
                 if self.reporter.proven(Some(&detail)) {
                     tracing::info!(
@@ -271,18 +271,17 @@ fn jittered(pause: Duration) -> Duration {
 
 /// Between two regular probes.
 pub const INTERVAL: Duration = Duration::from_secs(30);
-/// What traffic has proven within this time is not probed.
+/// A layer that traffic has proven within this time is not probed.
 const FRESH: Duration = Duration::from_secs(15);
-/// How old a proof may become while probes are answered: one interval after it was still fresh, and the time that a
-/// probe may take besides.
+/// The age that a proof may reach while probes are answered: one interval after it was fresh, plus the time of a probe.
 pub const OLDEST_PROOF: Duration = Duration::from_secs(30 + 15);
-/// A changed secret is unproven after this, and probed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Between two probes that one refused request after the other asks for, where nothing waits for them.
+/// Between two reads of the secret: a changed one is unproven after this, and probed.
+const SECRET_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two probes that rejected requests ask for, where nothing waits for them.
 const DOUBT_PAUSE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const RETRY: ExponentialBackoff = ExponentialBackoff::new(FIRST_PAUSE, INTERVAL, 2.0);
-/// One odd round, as by something that wants a cookie first, is none that lasts.
+/// One odd round does not count: something may have asked for a cookie first.
 const FOREIGN_ROUNDS: u32 = 2;
 
 #[cfg(test)]

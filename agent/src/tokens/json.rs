@@ -1,5 +1,5 @@
-//! A record as the JSON of its file. Secrets pass through buffers that are zeroed; the type that has
-//! them in the open lives only here.
+//! A record as the JSON of its file. Secrets pass through buffers that are zeroed; the type with their plain text exists
+//! only here.
 
 use super::{TokenOwner, TokenRecord, TokenSet};
 use crate::secret::Secret;
@@ -39,14 +39,14 @@ pub(super) fn write(record: &TokenRecord) -> Result<Zeroizing<Vec<u8>>, NotText>
         tokens,
     };
     // Room for everything at once: growing would leave unzeroed copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN));
     // Texts and numbers into memory: nothing in it can fail.
     serde_json::to_writer_pretty(&mut *bytes, &file).map_err(|_| NotText)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-/// What the file's bytes say; `None` where they say nothing that this version understands.
+/// Parses the file's bytes; `None` if this version does not understand them.
 pub(super) fn read(bytes: &[u8]) -> Option<TokenRecord> {
     let file: TokenFile = serde_json::from_slice(bytes).ok()?;
     if file.version != VERSION {
@@ -147,7 +147,7 @@ impl<'de> Deserialize<'de> for Rfc3339Time {
     }
 }
 
-/// Of the file's form.
+/// Version of the file's format.
 const VERSION: u32 = 1;
 /// Bytes. As much as is read of a secret's file.
-const MOST: usize = 64 << 10;
+const MAX_LEN: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! What is known of one forward's login.
+//! The record of one forward's login.
 
 use crate::secret::Secret;
 use std::{sync::Arc, time::SystemTime};
@@ -11,12 +11,12 @@ pub struct TokenRecord {
     /// The last tokens known. `None` after a logout that leaves only `seed` behind.
     pub tokens: Option<Arc<TokenSet>>,
     /// Fingerprint of the first refresh token that was taken from a file, so that the same file is not
-    /// taken for news again after the token in it was rotated away.
+    /// taken up again after its token was rotated.
     pub seed: Option<String>,
     /// Since when a refresh may have happened whose answer was not saved: the refresh token here may
-    /// be dead already.
+    /// be invalid already.
     pub pending: Option<SystemTime>,
-    /// Why these tokens are of no use any more: one sentence for an administrator.
+    /// Why these tokens are no longer valid: one sentence for an administrator.
     pub ended: Option<String>,
 }
 
@@ -37,15 +37,15 @@ pub struct TokenSet {
     pub access: Option<Secret>,
     /// OAuth 1.0a: the secret that belongs to `access`.
     pub access_secret: Option<Secret>,
-    /// When `access` dies, where that was told.
+    /// When `access` expires, if the server reported it.
     pub access_expires: Option<SystemTime>,
     /// What gets the next tokens.
     pub refresh: Option<Secret>,
-    /// When `refresh` dies, where that was told.
+    /// When `refresh` expires, if the server reported it.
     pub refresh_expires: Option<SystemTime>,
     /// When they were issued, by this host's clock.
     pub obtained: SystemTime,
-    /// Whom they stand for, as Jira named him at the login.
+    /// The user they belong to, as Jira named it at the login.
     pub user: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use rustix::{
     process::geteuid,
 };
 use std::{
-    fs::{DirBuilder, File, TryLockError},
+    fs::{DirBuilder, File, Metadata, TryLockError},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, fchown},
     path::{Path, PathBuf},
@@ -31,7 +31,7 @@ pub struct TokenStore {
 /// Why tokens could not be read or saved. Never repeats anything that was in the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenStoreError {
-    /// The file's permissions, or what the system says on reading it.
+    /// The file's permissions, or an error of the system on reading it.
     #[error(transparent)]
     File(#[from] SecretFileError),
     /// What is in the file is not what this version writes.
@@ -53,7 +53,7 @@ pub enum TokenStoreError {
         /// The error of the operating system.
         error: io::Error,
     },
-    /// Another process holds the lock.
+    /// Another process has the lock.
     #[error(
         "{} is locked by another process that is refreshing or logging in; try again in a minute",
         .0.display()
@@ -76,7 +76,7 @@ pub struct LockedTokenStore {
 }
 
 impl TokenStore {
-    /// Touches nothing yet. A forward's name holds only letters, digits, `-` and `_`.
+    /// Touches nothing yet. A forward's name contains only letters, digits, `-` and `_`.
     pub fn new(state_dir: &Path, forward: &str) -> Self {
         Self {
             folder: state_dir.join(FOLDER),
@@ -100,7 +100,7 @@ impl TokenStore {
         &self.disk
     }
 
-    /// What tells one version of the file from the next; `None` where there is none. Blocks.
+    /// Distinguishes versions of the file; `None` if there is none. Blocks.
     pub fn stamp(&self) -> Result<Option<FileStamp>, TokenStoreError> {
         match SecretFile::new(self.path()).stamp() {
             Ok(stamp) => Ok(Some(stamp)),
@@ -109,7 +109,7 @@ impl TokenStore {
         }
     }
 
-    /// What is stored. `None`: nobody has logged in.
+    /// What is stored. `None`: there is no login.
     pub async fn load(&self) -> Result<Option<TokenRecord>, TokenStoreError> {
         let store = self.clone();
         self.on_disk(move || store.read()).await
@@ -189,7 +189,8 @@ impl TokenStore {
         };
         let folder = self.open_folder()?;
         if is_new {
-            own_like(&folder, &state).map_err(failed)?;
+            let owner = state.metadata().map_err(failed)?;
+            match_owner(&folder, &owner).map_err(failed)?;
             state.sync_all().map_err(failed)?;
         }
         Ok(folder)
@@ -207,11 +208,13 @@ impl TokenStore {
             .map(File::from)
             .map_err(|error| failed(error.into()))?;
         let owner = folder.metadata().map_err(failed)?.uid();
-        let wanted = state.metadata().map_err(failed)?.uid();
-        if owner != wanted && owner != geteuid().as_raw() {
+        let expected = state.metadata().map_err(failed)?.uid();
+        if owner != expected && owner != geteuid().as_raw() {
             return Err(failed(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                format!("it belongs to the user with id {owner}, and the state folder to {wanted}"),
+                format!(
+                    "it belongs to the user with id {owner}, and the state folder to {expected}"
+                ),
             )));
         }
         Ok(folder)
@@ -261,7 +264,10 @@ impl TokenStore {
 
     /// Gives a file to the agent's user where root has made it for him.
     fn hand_over(&self, file: &File, folder: &File, path: &Path) -> Result<(), TokenStoreError> {
-        own_like(file, folder).map_err(|error| self.io(path.to_owned(), error))
+        let owner = folder.metadata();
+        owner
+            .and_then(|owner| match_owner(file, &owner))
+            .map_err(|error| self.io(path.to_owned(), error))
     }
 
     fn name(&self) -> String {
@@ -308,33 +314,33 @@ impl LockedTokenStore {
     /// Replaces what is stored. When it returns, the new record is on the disk, whatever happens next;
     /// after an error the old one or the new one is.
     pub async fn save(&self, record: &TokenRecord) -> Result<(), TokenStoreError> {
-        let (held, record) = (self.clone(), record.clone());
-        self.store.on_disk(move || held.store.save(&record)).await
+        let (locked, record) = (self.clone(), record.clone());
+        self.store.on_disk(move || locked.store.save(&record)).await
     }
 
     /// Removes the stored tokens from the disk.
     pub async fn remove(&self) -> Result<(), TokenStoreError> {
-        let held = self.clone();
-        self.store.on_disk(move || held.store.remove()).await
+        let locked = self.clone();
+        self.store.on_disk(move || locked.store.remove()).await
     }
 }
 
-fn own_like(file: &File, model: &File) -> io::Result<()> {
-    let (own, wanted) = (file.metadata()?, model.metadata()?);
-    if (own.uid(), own.gid()) == (wanted.uid(), wanted.gid()) {
+/// Gives the file the owner of the folder it is made in: what root makes in a folder of the agent's user is that user's.
+pub(crate) fn match_owner(file: &File, folder: &Metadata) -> io::Result<()> {
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) == (folder.uid(), folder.gid()) {
         return Ok(());
     }
-    // Only root may give a file away; for anybody else it stays his own, and what is his to write is
-    // his to read.
-    match fchown(file, Some(wanted.uid()), Some(wanted.gid())) {
+    match fchown(file, Some(folder.uid()), Some(folder.gid())) {
+        // Only root may change the owner; for any other user the file stays theirs, readable to them.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        other => other,
+        result => result,
     }
 }
 
 /// In the state folder.
 const FOLDER: &str = "tokens";
-/// A file that nobody, not even by a link, has put there before.
+/// A file that does not exist yet, not even as a link.
 const NEW: OFlags = OFlags::WRONLY
     .union(OFlags::CREATE)
     .union(OFlags::EXCL)
@@ -347,5 +353,5 @@ const KNOWN: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 const PRIVATE_FOLDER: Mode = Mode::RWXU;
-/// Between two looks at a lock that another process holds.
+/// Between two attempts at a lock that another process has.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);

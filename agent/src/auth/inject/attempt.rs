@@ -1,4 +1,4 @@
-//! One request with our credential in it: reads the answer, tells the circuit and the status, strips.
+//! One request with our credential: interprets the answer, informs circuit and status, strips.
 
 use super::{CredentialInjector, UserDisplayName};
 use crate::{
@@ -19,20 +19,20 @@ use http::{StatusCode, response};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
-/// A request with our credential in it, whose outcome is owed to the circuit.
+/// A request with our credential, whose outcome the circuit waits for.
 pub(in crate::auth) struct InjectedAttempt {
     pub(super) inject: Arc<CredentialInjector>,
     pub(super) generation: u64,
-    /// Of the secret behind the credential.
+    /// Version of the secret behind the credential.
     pub(super) version: u64,
     pub(super) caller: CallerKind,
     pub(super) trial: bool,
     pub(super) request: AdmittedRequest,
     pub(super) cookies: SentCookies,
     pub(super) below_rest: bool,
-    /// Jira refused the credential: whether there is another one since, or why there is none.
+    /// After a rejection: whether there is another credential now, or why there is none.
     pub(super) refreshed: Result<bool, CredentialUnavailable>,
-    /// The probe has decided about this refusal already.
+    /// The probe has checked this rejection already.
     pub(super) probed_since: bool,
     pub(super) recorded: bool,
 }
@@ -48,7 +48,7 @@ impl InjectedAttempt {
             return false;
         }
         let is_refused = match inject.scheme.classify_rejection(head, body) {
-            // The scheme's own words say what it was that Jira refused.
+            // The scheme knows which part Jira rejected.
             Some(rejection) => rejection.rejected == RejectedPart::Token,
             None => matches!(
                 self.classify(head, body),
@@ -64,8 +64,8 @@ impl InjectedAttempt {
         self.refreshed == Ok(true)
     }
 
-    /// Has the probe find out whether Jira refuses the credential or only this request; it renews the credential
-    /// where that is what is needed. True: there is another one now, which Jira takes.
+    /// Waits until the probe finds whether Jira rejects the credential or only this request; it refreshes the credential
+    /// if needed. True: there is another one now, which Jira accepts.
     async fn await_probe_decision(&mut self) -> bool {
         let inject = self.inject.clone();
         let (why, retry) =
@@ -90,7 +90,7 @@ impl InjectedAttempt {
         }
     }
 
-    /// Whether what Jira says to this request decides about the credential.
+    /// Whether Jira's answer to this request decides about the credential.
     fn decides(&self) -> bool {
         let probed = self.inject.rules().probed;
         self.caller == CallerKind::Probe || (self.caller == CallerKind::Traffic && !probed)
@@ -111,11 +111,11 @@ impl InjectedAttempt {
             let status = head.status;
             inject.cookies.forget_sessions(&self.cookies);
             strip::response(head);
-            return self.refused(rejection, status);
+            return self.on_explained_rejection(rejection, status);
         }
         let finding = self.classify(head, body);
-        // A likely reading of a 403 counts only for a credential that Jira never took and that is
-        // Basic; otherwise it is an answer like any other.
+        // A likely reading of a 403 counts only for a Basic credential that Jira has never accepted; otherwise it is an
+        // answer like any other.
         let finding = match finding {
             IdentityFinding::Rejected(RejectionReason::BasicAuthDisabled(
                 BasicAuthDisabled::Likely,
@@ -131,7 +131,7 @@ impl InjectedAttempt {
             IdentityFinding::Inconclusive | IdentityFinding::Unreadable => {}
         }
         let verdict = match finding {
-            // Says nothing of the credential that there is now.
+            // Proves nothing about the current credential.
             IdentityFinding::Rejected(_) if self.refreshed == Ok(true) => {
                 self.record_outcome(CredentialOutcome::Undecided);
                 let CredentialUnavailable { cause, remedy } = token_was_refreshed(head.status);
@@ -139,7 +139,7 @@ impl InjectedAttempt {
             }
             IdentityFinding::KnownUser(name) => {
                 if self.caller == CallerKind::Probe && self.is_current() {
-                    self.remember(head);
+                    self.prove_user(head);
                 }
                 self.record_outcome(CredentialOutcome::Accepted);
                 if self.caller != CallerKind::Probe && self.is_current() {
@@ -149,7 +149,7 @@ impl InjectedAttempt {
             }
             IdentityFinding::Accepted => {
                 if self.caller == CallerKind::Probe && self.is_current() {
-                    self.remember(head);
+                    self.prove_user(head);
                 }
                 self.record_outcome(CredentialOutcome::Accepted);
                 AuthVerdict::Accepted
@@ -160,11 +160,11 @@ impl InjectedAttempt {
             }
             IdentityFinding::Rejected(rejection) => {
                 let (mut why, retry) = inject.describe_rejection(&rejection, head.status);
-                if let Err(deeper) = &self.refreshed {
-                    why = deeper.clone();
+                if let Err(refresh_error) = &self.refreshed {
+                    why = refresh_error.clone();
                 }
                 match &rejection {
-                    // Nobody has looked at the credential.
+                    // Jira has not checked the credential.
                     RejectionReason::Intermediary(by)
                         if self.decides() && !matches!(by, Intermediary::LoginDemanded { .. }) =>
                     {
@@ -182,7 +182,7 @@ impl InjectedAttempt {
     }
 
     /// The user that Jira named to the probe, whom every other answer must name, too.
-    fn remember(&self, head: &response::Parts) {
+    fn prove_user(&self, head: &response::Parts) {
         let inject = &self.inject;
         let user = ProvenUser::read(&head.headers);
         let shown = head.extensions.get::<UserDisplayName>();
@@ -191,8 +191,8 @@ impl InjectedAttempt {
             Some(name) => format!("user {name}"),
             None => "accepted; Jira names no user".to_owned(),
         };
-        let former = std::mem::replace(&mut inject.findings.lock().user, user.clone());
-        if former.is_some() && former != user {
+        let previous = std::mem::replace(&mut inject.findings.lock().user, user.clone());
+        if previous.is_some() && previous != user {
             tracing::warn!(
                 forward = inject.layer.forward(),
                 "Jira names another user for the same credential; from now on that user is expected: {detail}"
@@ -212,12 +212,12 @@ impl InjectedAttempt {
         if self.decides() {
             // First the circuit, so that no answer to an earlier request proves the layer after this.
             let is_logged = self.record_outcome(CredentialOutcome::Rejected { why, retry });
-            let is_news = self.is_current()
+            let is_new = self.is_current()
                 && self
                     .inject
                     .layer
                     .failed(ProofState::Failed, &cause, &remedy);
-            if is_news && !is_logged {
+            if is_new && !is_logged {
                 tracing::warn!(
                     forward = self.inject.layer.forward(),
                     cause,
@@ -239,7 +239,7 @@ impl InjectedAttempt {
 
     fn classify<'a>(&self, head: &'a response::Parts, body: &[u8]) -> IdentityFinding<'a> {
         let findings = self.inject.findings.lock();
-        // The probe is what tells the user.
+        // The probe's answer defines the user.
         let proven = match self.caller {
             CallerKind::Probe => None,
             _ if findings.version == self.version => findings.user.clone(),
@@ -251,8 +251,8 @@ impl InjectedAttempt {
             proven: proven.as_ref(),
         };
         match identity::read(head, body, self.below_rest, expected) {
-            // Jira took this credential before, so it is most likely the request that is refused. The
-            // login probe, whose answers are not compressed, finds out.
+            // Jira accepted this credential before, so it most likely rejects the request. The login probe, whose answers
+            // are not compressed, finds out.
             IdentityFinding::Unreadable if !self.trial => IdentityFinding::Inconclusive,
             IdentityFinding::Unreadable => IdentityFinding::Rejected(RejectionReason::Refused),
             other => other,
@@ -265,28 +265,32 @@ impl InjectedAttempt {
             .on_expiry_response(self.generation, status, body);
     }
 
-    /// In the scheme's own words.
-    fn refused(mut self, rejection: AuthRejection, status: StatusCode) -> AuthVerdict {
+    /// Handles a rejection that the scheme has explained.
+    fn on_explained_rejection(
+        mut self,
+        rejection: AuthRejection,
+        status: StatusCode,
+    ) -> AuthVerdict {
         let AuthRejection {
             mut why,
-            rejected: blame,
+            rejected: part,
         } = rejection;
         if self.refreshed == Ok(true) {
-            // Says nothing of the credential that there is now.
+            // Proves nothing about the current credential.
             self.record_outcome(CredentialOutcome::Undecided);
             let CredentialUnavailable { cause, remedy } = token_was_refreshed(status);
             return AuthVerdict::LoginFailed { cause, remedy };
         }
-        if let Err(deeper) = &self.refreshed {
-            why = deeper.clone();
+        if let Err(refresh_error) = &self.refreshed {
+            why = refresh_error.clone();
         }
-        let of_this_request = match blame {
+        let is_request_only = match part {
             RejectedPart::Credential | RejectedPart::Token => false,
             // The probe's request is one that cannot be wrong by itself.
             RejectedPart::Signature => !self.trial && self.caller == CallerKind::Traffic,
             RejectedPart::Request => true,
         };
-        if of_this_request {
+        if is_request_only {
             let CredentialUnavailable { cause, remedy } = why;
             self.record_outcome(CredentialOutcome::Undecided);
             return AuthVerdict::LoginFailed { cause, remedy };
@@ -295,7 +299,7 @@ impl InjectedAttempt {
         self.reject(why, retry)
     }
 
-    /// True: the log has rejection that Jira rejected the credential.
+    /// True: the log has reported that Jira rejected the credential.
     fn record_outcome(&mut self, outcome: CredentialOutcome) -> bool {
         self.recorded = true;
         self.inject.record_outcome(self, outcome)
@@ -304,9 +308,9 @@ impl InjectedAttempt {
 
 impl Drop for InjectedAttempt {
     fn drop(&mut self) {
-        // Where there is another credential, that one is asked with next, and who waits for the answer waits on.
-        let goes_on = self.caller == CallerKind::Probe && self.refreshed == Ok(true);
-        if !self.recorded && !goes_on {
+        // With a refreshed credential the probe is sent again, and the waiting requests keep waiting.
+        let is_retried = self.caller == CallerKind::Probe && self.refreshed == Ok(true);
+        if !self.recorded && !is_retried {
             self.inject
                 .record_outcome(self, CredentialOutcome::Undecided);
         }
@@ -323,7 +327,7 @@ fn token_was_refreshed(status: http::StatusCode) -> CredentialUnavailable {
     }
 }
 
-/// How long a refused request waits for the probe, which may renew the token and ask once more.
+/// How long a rejected request waits for the probe, which may refresh the token and be sent again.
 const PROBE_WAIT: Duration = Duration::from_secs(20);
-/// What the login layer says of the credential is not this request's to say.
+/// Remedy where only this request is rejected: the login layer shows the state of the credential.
 const ONE_REQUEST: &str = "check the login layer of agent status: if it is proven, Jira rejects the credential for this request only";

@@ -1,5 +1,5 @@
-//! The injecting modes' common way: strip, ask the circuit, put the credential in; and back: read the
-//! answer, tell the circuit and the status, strip.
+//! What the injecting modes share. Request: strip, ask the circuit, inject the credential. Response: interpret, inform
+//! circuit and status, strip.
 
 mod attempt;
 mod probe;
@@ -42,38 +42,38 @@ pub(super) struct CredentialInjector {
     circuit: Mutex<CredentialCircuit>,
     guard: Mutex<LockoutGuard>,
     findings: Mutex<ProbeFindings>,
-    /// Somebody probes the login; only what the probe meets decides.
+    /// The login is probed; only the probe's answers decide about the credential.
     is_probed: AtomicBool,
-    /// The file of the secret could not be read when it was last looked at.
+    /// The file of the secret could not be read at the last attempt.
     is_unreadable: AtomicBool,
-    /// Wakes those who wait for a trial's outcome.
+    /// Wakes the requests that wait for a trial's outcome.
     outcome_changed: Notify,
-    /// Wakes whoever probes.
+    /// Wakes the prober.
     probe_requested: Notify,
     last_user: identity::LastSeenUser,
     pub(super) cookies: UpstreamCookies,
 }
 
-/// What becomes of a request that asks to be sent.
+/// Whether a request may be sent now.
 enum RequestAdmission {
     Ready(Box<InjectedAttempt>),
-    /// Another one is just finding out; the probe is wanted.
+    /// Another one tests the credential; a probe is needed.
     Wait,
-    /// Another one is just finding out; the probe is wanted after so long.
+    /// Another one tests the credential; a probe is needed after this long.
     WaitAtMost(Duration),
 }
 
-/// What the probe has found out about the secret that there is now.
+/// What the probe has found out about the current secret.
 #[derive(Default)]
 struct ProbeFindings {
-    /// Of the secret; 0 before the first look.
+    /// Version of the secret; 0 before the first read.
     version: u64,
-    /// Jira has taken or refused it.
+    /// Jira has accepted or rejected it.
     decided: bool,
     user: Option<ProvenUser>,
 }
 
-/// The name to show for the user of the probe's answer, where Jira gave one beside the name that it is known by.
+/// The display name in the probe's answer, where Jira names no login name.
 #[derive(Clone)]
 pub(crate) struct UserDisplayName(pub(crate) String);
 
@@ -188,7 +188,7 @@ impl CredentialInjector {
                 Ok(credential) => credential,
                 Err(why) => {
                     self.on_credential_changed();
-                    // Tokens that are renewed have other reasons to be missing than their file.
+                    // Tokens that are refreshed may be missing for other reasons than their file.
                     if !self.scheme.can_refresh() {
                         self.is_unreadable.store(true, Ordering::Relaxed);
                     }
@@ -217,7 +217,7 @@ impl CredentialInjector {
                 .insert(header::AUTHORIZATION, credential.authorization);
             let CircuitRules { locks_out, probed } = self.rules();
             let is_guarded = locks_out && probed && caller == CallerKind::Traffic && !trial;
-            // One request in a while logs in anew, so that the others always have a session.
+            // From time to time one request logs in again, so that the others always have a session.
             let mut logs_in = is_guarded && self.cookies.is_login_due();
             let mut cookies =
                 self.cookies
@@ -238,8 +238,8 @@ impl CredentialInjector {
                 first: decision == GuardDecision::SendFirst,
                 by_session: cookies.by_session,
             };
-            // A refusal may have come since the circuit was asked. The circuit hears of it before the guard lets the
-            // next one go first, so that one sees it here.
+            // A rejection may have arrived since the circuit was asked. It is recorded there before the guard lets the next
+            // request go first, so that request sees it here.
             if is_guarded && self.circuit.lock().is_doubted_or_open() {
                 self.guard.lock().on_no_answer(request);
                 continue;
@@ -260,7 +260,7 @@ impl CredentialInjector {
         }
     }
 
-    /// True: the log has told that Jira rejected the credential.
+    /// True: the log has reported that Jira rejected the credential.
     fn record_outcome(&self, attempt: &InjectedAttempt, outcome: CredentialOutcome) -> bool {
         let decided =
             attempt.caller == CallerKind::Probe && !matches!(outcome, CredentialOutcome::Undecided);
@@ -305,7 +305,7 @@ impl CredentialInjector {
         is_logged
     }
 
-    /// After the circuit has heard of a refusal, which holds everybody.
+    /// Called after the circuit has recorded a rejection, which holds back all requests.
     fn update_guard(&self, attempt: &InjectedAttempt, refused: bool, answered: bool) {
         if !self.scheme.locks_out() {
             return;
@@ -318,8 +318,8 @@ impl CredentialInjector {
         }
     }
 
-    /// Proves the layer by Jira's answer to a request, unless the probe has decided otherwise, or is to decide: an answer
-    /// that was on its way meanwhile, or came by a session that Jira still keeps, says nothing of the credential.
+    /// Proves the layer by Jira's answer to a request, unless the probe has decided otherwise or is about to decide: an
+    /// answer to an earlier request, or by a session that still exists, proves nothing about the credential.
     fn prove_by_request(&self, user: &[u8]) {
         // Held until the layer is written: the probe opens the circuit first, and writes the layer then.
         let circuit = self.circuit.lock();

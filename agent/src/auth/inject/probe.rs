@@ -1,4 +1,4 @@
-//! The probe of the login, and what it has to find out.
+//! The login probe, and what it has to find out.
 
 use super::{CredentialInjector, ProbeFindings, TRYING};
 use crate::{auth::ProbeNeed, status::ProofState};
@@ -48,7 +48,7 @@ impl CredentialInjector {
         }
     }
 
-    /// Looks whether the secret is another one now. True: it is, and is unproven.
+    /// Reads the secret. True: it is another one, and unproven.
     pub(in crate::auth) async fn reload_if_changed(&self) -> bool {
         let found = self.scheme.reload().await;
         let changed = self.on_credential_changed();
@@ -62,8 +62,8 @@ impl CredentialInjector {
         }
     }
 
-    /// A file that was gone or closed to us is back with the secret that was known: no other one, but what the layer
-    /// says of the file is over. True: Jira is to be asked.
+    /// A file that could not be read is back with the known secret, so that the layer's error no longer holds. True: Jira
+    /// is to be asked.
     fn on_readable_again(&self) -> bool {
         if !self.is_unreadable.swap(false, Ordering::Relaxed) {
             return false;
@@ -82,9 +82,9 @@ impl CredentialInjector {
         true
     }
 
-    /// The probe of the login gave nothing to judge the credential by.
+    /// The probe proved nothing about the credential.
     pub(in crate::auth) fn probe_inconclusive(&self, cause: &str, remedy: &str) {
-        // What has been refused stays so until Jira says otherwise.
+        // A rejected credential stays rejected until Jira accepts it.
         if self.refused().is_none() && self.layer.unknown(cause, remedy) {
             tracing::warn!(
                 forward = self.layer.forward(),
@@ -95,7 +95,7 @@ impl CredentialInjector {
         }
     }
 
-    /// Notices another secret: what was proven of the former one counts no more.
+    /// Notices another secret, and forgets what was proven of the former one.
     pub(super) fn on_credential_changed(&self) -> bool {
         let version = self.scheme.version();
         {

@@ -1,4 +1,4 @@
-//! Words for an administrator on why Jira did not take the credential.
+//! Explains to an administrator why Jira did not accept the credential.
 
 use super::CredentialInjector;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 use http::StatusCode;
 
 impl CredentialInjector {
-    /// Words for the administrator, and whether a later retry does no harm.
+    /// Cause and remedy, and whether a later retry does no harm.
     pub(super) fn describe_rejection(
         &self,
         rejection: &RejectionReason,
@@ -28,7 +28,7 @@ impl CredentialInjector {
             {
                 &RejectionReason::BasicAuthDisabled(BasicAuthDisabled::Likely)
             }
-            told => told,
+            other => other,
         };
         let status = status.as_u16();
         let harmless = !self.scheme.locks_out();
@@ -76,12 +76,12 @@ impl CredentialInjector {
             }
             RejectionReason::Intermediary(intermediary) => {
                 let diagnosis = intermediary.diagnosis();
-                // Kerberos and NTLM never look at what we send; another realm may count it.
-                let looked_at = matches!(intermediary, Intermediary::LoginDemanded { challenges } if challenges.contains("Basic"));
+                // Kerberos and NTLM ignore what we send; another realm may count it.
+                let is_counted = matches!(intermediary, Intermediary::LoginDemanded { challenges } if challenges.contains("Basic"));
                 (
                     diagnosis.cause,
                     diagnosis.remedy.to_owned(),
-                    harmless || !looked_at,
+                    harmless || !is_counted,
                 )
             }
             RejectionReason::LoginPage => (

@@ -101,7 +101,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-/// Newer Tomcats read a thousand and drop the rest without a word.
+/// Newer Tomcats read a thousand and silently drop the rest.
 const MAX_PARAMETERS: usize = 1000;
 
 #[cfg(test)]

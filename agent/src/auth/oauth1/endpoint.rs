@@ -1,5 +1,5 @@
-//! Jira's OAuth 1.0a endpoints, asked one thing at a time: the steps of the dance (RFC 5849 §2), and renewing
-//! a session (OAuth Session extension).
+//! Jira's OAuth 1.0a endpoints: the steps of the dance (RFC 5849 §2), and the refresh of a token by its session (OAuth
+//! Session extension).
 
 use super::{
     OAuth1Context, OAuth1Problem, RejectedPart, RequestSigner, Settings, SigningKey, encode,
@@ -35,7 +35,7 @@ pub struct RequestToken {
     pub needs_verifier: bool,
 }
 
-/// Why Jira gave nothing.
+/// Why Jira issued no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}; {}", .why.cause, .why.remedy)]
 pub struct OAuth1Error {
@@ -59,12 +59,12 @@ impl OAuth1Endpoints {
             .map(|to| ("oauth_callback", Zeroizing::new(to.to_owned())))
             .into_iter()
             .collect();
-        let told = self
+        let answer = self
             .post("/plugins/servlet/oauth/request-token", None, extra)
             .await?;
         Ok(RequestToken {
-            token: told.text("oauth_token")?.to_string(),
-            needs_verifier: told.find("oauth_callback_confirmed") == Some("true"),
+            token: answer.text("oauth_token")?.to_string(),
+            needs_verifier: answer.find("oauth_callback_confirmed") == Some("true"),
         })
     }
 
@@ -91,7 +91,7 @@ impl OAuth1Endpoints {
         self.post(ACCESS_TOKEN, Some(token), extra).await?.tokens()
     }
 
-    /// Renews an access token before it ends, by its session.
+    /// Exchanges an access token for the next one, by its session.
     pub async fn refresh(
         &self,
         access: &Secret,
@@ -103,13 +103,13 @@ impl OAuth1Endpoints {
             .tokens()
     }
 
-    /// Whom Jira takes the holder of an access token for.
+    /// The name of the user that an access token belongs to.
     pub async fn user(&self, access: &Secret) -> Result<String, OAuth1Error> {
         let answer = self
             .send(Method::GET, MYSELF, Some(text(access)), Vec::new())
             .await?;
-        let told: Option<TokenUser> = serde_json::from_slice(&answer.body).ok();
-        let name = told.and_then(|told| told.name.or(told.email_address).or(told.display_name));
+        let user: Option<TokenUser> = serde_json::from_slice(&answer.body).ok();
+        let name = user.and_then(|user| user.name.or(user.email_address).or(user.display_name));
         match name {
             Some(name) if answer.head.status == StatusCode::OK => Ok(printable(&name, MAX_NAME)),
             _ => Err(self.refusal(&answer)),
@@ -283,5 +283,5 @@ const ACCESS_TOKEN: &str = "/plugins/servlet/oauth/access-token";
 const MYSELF: &str = "/rest/api/2/myself";
 /// Characters of a user name shown; Jira allows 255.
 const MAX_NAME: usize = 255;
-/// A century: what is longer is a way to say never, and must not overflow.
+/// A century: longer lifetimes mean never, and must not overflow.
 const LONGEST_LIFE: Duration = Duration::from_secs(100 * 365 * 86_400);

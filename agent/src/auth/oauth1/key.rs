@@ -1,7 +1,7 @@
 //! The RSA key of the consumer: read, made, shown, and signed with (RFC 5849 §3.4.3).
 //!
 //! `rsa` in pure Rust on purpose: some distributions' OpenSSL refuses SHA-1 signatures by policy, and
-//! aws-lc-rs makes none. Every signature is blinded, so that its time tells nothing of the key.
+//! aws-lc-rs makes none. Every signature is blinded, so that its duration reveals nothing about the key.
 
 use crate::{secret::Secret, upstream::pem};
 use rand::RngCore;

@@ -1,5 +1,5 @@
-//! What Jira's OAuth 1.0a says when it refuses (`oauth_problem`, OAuth Problem Reporting), as one cause and
-//! one remedy. The only table of these words: the login, the dance and the doctor all read it.
+//! Explains Jira's OAuth 1.0a rejections (`oauth_problem`, OAuth Problem Reporting): one cause and one remedy for each
+//! code. The scheme, `agent login` and `agent check` share this table.
 
 use super::encode;
 use crate::auth::CredentialUnavailable;
@@ -7,7 +7,7 @@ pub use crate::auth::RejectedPart;
 use http::{HeaderMap, header};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A refusal as Jira words it.
+/// A rejection as Jira reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuth1Problem {
     /// `timestamp_refused`; letters, digits and `_` only.
@@ -16,7 +16,7 @@ pub struct OAuth1Problem {
     pub ahead: Option<i64>,
 }
 
-/// What a sentence about a refusal can name.
+/// What the explanation of a rejection can name.
 #[derive(Clone, Debug, Default)]
 pub struct OAuth1Context<'a> {
     /// Consumer key from the configuration.
@@ -41,7 +41,7 @@ impl OAuth1Problem {
         })
     }
 
-    /// What was refused, as far as the word says.
+    /// The part of the request that was rejected, by the code.
     pub fn rejected_part(&self) -> RejectedPart {
         match self.code.as_str() {
             "token_expired" | "token_rejected" | "token_revoked" => RejectedPart::Token,
@@ -51,7 +51,7 @@ impl OAuth1Problem {
         }
     }
 
-    /// One sentence of cause, one of remedy.
+    /// Cause and remedy, one sentence each.
     pub fn explain(&self, facts: &OAuth1Context<'_>) -> CredentialUnavailable {
         let OAuth1Context {
             consumer_key,
@@ -170,7 +170,7 @@ fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
 
 /// Jira's error bodies are a few hundred bytes.
 const MAX_BODY: usize = 8 << 10;
-/// The longest word known has 33.
+/// The longest known code has 33.
 const MAX_WORD: usize = 64;
 
 #[cfg(test)]
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_is_told_with_direction_and_amount() {
-        let told = |date: &'static str| {
+        let explained = |date: &'static str| {
             let problem = [
                 (
                     "www-authenticate",
@@ -235,11 +235,11 @@ mod tests {
             ];
             read(&problem, "").unwrap().explain(&FACTS).cause
         };
-        let ahead = told("Sun, 06 Nov 1994 08:49:37 GMT");
+        let ahead = explained("Sun, 06 Nov 1994 08:49:37 GMT");
         assert!(ahead.contains("is 10m ahead of Jira's"), "{ahead}");
-        let behind = told("Sun, 06 Nov 1994 09:49:37 GMT");
+        let behind = explained("Sun, 06 Nov 1994 09:49:37 GMT");
         assert!(behind.contains("is 50m behind Jira's"), "{behind}");
-        let unknown = told("Sun, 06 Nov 1994 08:59:37 GMT");
+        let unknown = explained("Sun, 06 Nov 1994 08:59:37 GMT");
         assert!(unknown.contains("5 minutes"), "{unknown}");
     }
 

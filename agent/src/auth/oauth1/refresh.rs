@@ -1,4 +1,4 @@
-//! Renews the stored access token by its session (`oauth_session_handle`).
+//! Refreshes the stored access token by its session (`oauth_session_handle`).
 
 use super::{OAuth1Endpoints, OAuth1Error, Settings};
 use crate::{
@@ -11,27 +11,27 @@ use crate::{
 };
 use std::time::SystemTime;
 
-/// Renews the access token, unless the stored one is another than `stale` already. `disowned`: Jira takes
-/// `stale` no more, whatever its time says.
+/// Refreshes the access token, unless the stored one is another one than `stale` already. `rejected`: Jira no longer
+/// accepts `stale`, whatever its end.
 pub async fn refresh(
     settings: &Settings,
     store: &TokenStore,
     endpoint: &OAuth1Endpoints,
     stale: Option<&Secret>,
-    disowned: bool,
+    rejected: bool,
 ) -> RefreshOutcome {
-    match steps(settings, store, endpoint, stale, disowned).await {
-        Ok(renewal) => renewal,
+    match try_refresh(settings, store, endpoint, stale, rejected).await {
+        Ok(outcome) => outcome,
         Err(why) => RefreshOutcome::Failed(why),
     }
 }
 
-async fn steps(
+async fn try_refresh(
     settings: &Settings,
     store: &TokenStore,
     endpoint: &OAuth1Endpoints,
     stale: Option<&Secret>,
-    disowned: bool,
+    rejected: bool,
 ) -> Result<RefreshOutcome, CredentialUnavailable> {
     let disk = |error: TokenStoreError| CredentialUnavailable {
         cause: error.to_string(),
@@ -51,8 +51,8 @@ async fn steps(
     let Some(access) = &old.access else {
         return Err(logged_out(settings, store));
     };
-    let is_news = stale.is_none_or(|stale| stale.expose() != access.expose());
-    if is_news && record.pending.is_none() {
+    let is_newer = stale.is_none_or(|stale| stale.expose() != access.expose());
+    if is_newer && record.pending.is_none() {
         return Ok(RefreshOutcome::Refreshed(record));
     }
     let Some(session) = &old.refresh else {
@@ -62,15 +62,15 @@ async fn steps(
         });
     };
     let now = SystemTime::now();
-    let over =
-        disowned || record.pending.is_some() || old.access_expires.is_some_and(|end| end <= now);
+    let is_unusable =
+        rejected || record.pending.is_some() || old.access_expires.is_some_and(|end| end <= now);
     let ask = async {
         let refused = |error: OAuth1Error| RefreshError {
             why: error.why,
             old_token: match error.old_token {
-                // Renewed ahead of its end, the access token may outlive its session.
-                OldToken::Invalid if !over => OldToken::Valid,
-                spent => spent,
+                // Ahead of its end, the access token may outlive its session.
+                OldToken::Invalid if !is_unusable => OldToken::Valid,
+                old_token => old_token,
             },
         };
         endpoint.refresh(access, session).await.map_err(refused)
@@ -98,7 +98,7 @@ pub(super) fn check_owner(
     })
 }
 
-/// Why there is nothing to sign with.
+/// Why there is no token to sign with.
 pub(super) fn logged_out(settings: &Settings, store: &TokenStore) -> CredentialUnavailable {
     CredentialUnavailable {
         cause: format!(
@@ -109,7 +109,7 @@ pub(super) fn logged_out(settings: &Settings, store: &TokenStore) -> CredentialU
     }
 }
 
-/// Why stored tokens are of no use any more.
+/// Why the stored tokens are no longer valid.
 pub(super) fn ended(store: &TokenStore, reason: &str) -> CredentialUnavailable {
     CredentialUnavailable {
         cause: format!("the login for Jira has ended: {reason}"),

@@ -1,4 +1,4 @@
-//! The login itself: signs each request with the current key and token.
+//! `mode = "oauth1"`: signs each request with the current key and token.
 
 use super::{
     AccessTokenSource, FormDecodeError, OAuth1Problem, OAuthParameter, RequestSigner, Settings,
@@ -125,7 +125,7 @@ impl AuthScheme for OAuth1Scheme {
         Box::pin(self.credential(head))
     }
 
-    /// What Jira would read differently from us would not verify, and look like a wrong key.
+    /// A request that Jira reads differently would not verify, and look like a wrong key.
     fn check_request(&self, head: &request::Parts) -> Result<(), AuthRefusal> {
         check_query(head)?;
         match head.extensions.get::<FormBody>() {

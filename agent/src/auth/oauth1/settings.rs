@@ -10,9 +10,9 @@ use crate::{
 /// `[forward.auth]` with `mode = "oauth1"`.
 #[derive(Clone)]
 pub struct Settings {
-    /// Under which Jira's application link knows the agent.
+    /// The agent's name in Jira's application link.
     pub consumer_key: String,
-    /// PEM file with the RSA private key whose public half the link holds.
+    /// PEM file with the RSA private key; its public half is in the application link.
     pub private_key_file: SecretFile,
     /// Where the access token comes from.
     pub token: AccessTokenSource,

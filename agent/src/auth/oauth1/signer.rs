@@ -48,7 +48,7 @@ impl RequestSigner {
         }
     }
 
-    /// The value of `Authorization`. It holds the token, hence zeroed.
+    /// The value of `Authorization`. It contains the token, so it is zeroed on drop.
     pub fn authorization(
         &self,
         signed: &SignedParts<'_>,

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 pub(super) struct OAuth1TokenProvider {
     pub(super) settings: Settings,
     pub(super) store: TokenStore,
-    /// Signs the refresh.
+    /// Signs the refresh request; it is reloaded when its file changes.
     pub(super) key: Arc<CachedFile<SigningKey>>,
 }
 
@@ -59,7 +59,7 @@ impl TokenProvider for OAuth1TokenProvider {
         self.store.path()
     }
 
-    /// A file that cannot be read is no reason to go on signing with its former token.
+    /// A file that cannot be read ends the use of its former token.
     fn read(
         &self,
         known: Option<FileStamps>,

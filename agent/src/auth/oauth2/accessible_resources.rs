@@ -1,5 +1,4 @@
-//! Which of Cloud's sites a token reaches: a person consents for some of them, and it must be the one
-//! that the forward leads to.
+//! Which Cloud sites a token gives access to: a person consents for some of them, and the forward's site must be one.
 
 use super::Settings;
 use crate::printable::printable;
@@ -18,26 +17,26 @@ use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What is known of a login's reach.
+/// What is known of the access to the forward's site.
 #[derive(Default)]
 pub(super) struct SiteAccess {
     known: Mutex<Option<SiteAccessState>>,
-    /// Held by the one task that asks.
-    asking: tokio::sync::Mutex<()>,
+    /// Held by the one task that checks.
+    check_lock: tokio::sync::Mutex<()>,
 }
 
 enum SiteAccessState {
-    /// It reaches the site; a login that replaces it was proven by `agent login`.
+    /// The token gives access. `agent login` proves that for each later login.
     Granted,
-    /// This generation's token does not; asked again after a while.
+    /// This generation's token does not; checked again after a while.
     Denied(u64, Instant, CredentialUnavailable),
-    /// Nobody said; asked again after a while.
+    /// The request failed; checked again after a while.
     Unknown(Instant),
 }
 
 impl SiteAccess {
-    /// Refuses a token that does not reach the forward's site. A question that stays unanswered
-    /// refuses nothing: the request itself will tell.
+    /// Refuses a token without access to the forward's site. A check that fails refuses nothing: the request itself will
+    /// show it.
     pub(super) async fn check(
         &self,
         settings: &Settings,
@@ -47,7 +46,7 @@ impl SiteAccess {
         if let Some(known) = self.known(generation) {
             return known;
         }
-        let _asking = self.asking.lock().await;
+        let _guard = self.check_lock.lock().await;
         if let Some(known) = self.known(generation) {
             return known;
         }
@@ -86,16 +85,16 @@ impl SiteAccess {
     }
 }
 
-/// Why it is not sure that a token reaches the site.
+/// Why a token's access to the site is not proven.
 #[derive(Debug)]
 pub enum SiteAccessError {
     /// The token gives access to other sites only.
     OtherSites(CredentialUnavailable),
-    /// Nobody said, and why.
+    /// The check failed; the text is the reason.
     Unknown(String),
 }
 
-/// Asks which sites a token reaches. Without Cloud's API gateway there is nothing to ask.
+/// Asks which sites a token gives access to. Without Cloud's API gateway there is nothing to ask.
 pub async fn check_site_access(
     settings: &Settings,
     access: &Secret,
@@ -185,7 +184,7 @@ fn printable_url(url: &str) -> String {
 }
 
 const RESOURCES: &str = "/oauth/token/accessible-resources";
-/// Somebody may add the site to the consent.
+/// The user may add the site to the consent.
 const RECHECK_AFTER: Duration = Duration::from_secs(60);
 /// Sites named in one message.
 const MAX_NAMED: usize = 10;
@@ -229,9 +228,9 @@ mod tests {
             "https://a.atlassian.net",
             "https://b.atlassian.net",
         ]);
-        let told = find_site(&sites, &site("https://acme.atlassian.net"), None).unwrap_err();
+        let error = find_site(&sites, &site("https://acme.atlassian.net"), None).unwrap_err();
         assert_eq!(
-            told,
+            error,
             "the login gives access to https://a.atlassian.net, https://b.atlassian.net, and https://acme.atlassian.net is needed"
         );
         let none = find_site(&[], &site("https://acme.atlassian.net"), None).unwrap_err();

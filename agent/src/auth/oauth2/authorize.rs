@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 /// One login on its way: what was sent with the person's browser, to be compared and used later.
 pub struct AuthorizationRequest {
-    /// To open in a browser.
+    /// The address to open in a browser.
     pub url: Url,
-    /// Must come back unchanged, or the answer is somebody else's.
+    /// Must come back unchanged, or the answer belongs to another login.
     pub state: String,
     /// PKCE's secret half; Cloud has none.
     pub verifier: Option<Secret>,

@@ -20,14 +20,14 @@ pub struct OAuth2Endpoints {
     settings: Settings,
 }
 
-/// Why no token came.
+/// Why no token was issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuth2Error {
     /// One sentence without secrets.
     pub cause: String,
     /// What an administrator does about it.
     pub remedy: String,
-    /// What became of the code or refresh token that was sent.
+    /// State of the code or refresh token that was sent.
     pub old_token: OldToken,
 }
 
@@ -52,7 +52,7 @@ impl OAuth2Endpoints {
         self.tokens(form).await
     }
 
-    /// The next tokens. Where the provider rotates, the old refresh token is dead from here on.
+    /// The next tokens. If the provider rotates, the old refresh token is no longer valid.
     pub async fn refresh(&self, token: &Secret) -> Result<TokenSet, OAuth2Error> {
         let mut form = TokenRequestForm::new("refresh_token");
         form.add("refresh_token", token.expose());
@@ -91,9 +91,10 @@ impl OAuth2Endpoints {
             return Err(self.refusal(&answer));
         }
         let now = SystemTime::now();
-        let told: Option<TokenResponse> = serde_json::from_slice(&answer.body).ok();
-        let told = told.filter(|told| told.is_bearer() && told.access_token.is_header_text());
-        let Some(told) = told else {
+        let response: Option<TokenResponse> = serde_json::from_slice(&answer.body).ok();
+        let response = response
+            .filter(|response| response.is_bearer() && response.access_token.is_header_text());
+        let Some(response) = response else {
             return Err(OAuth2Error {
                 cause: format!(
                     "{} answered 200 without a usable bearer token",
@@ -106,13 +107,13 @@ impl OAuth2Endpoints {
             });
         };
         Ok(TokenSet {
-            access: Some(told.access_token.into_secret()),
+            access: Some(response.access_token.into_secret()),
             access_secret: None,
-            access_expires: told
+            access_expires: response
                 .expires_in
                 .filter(|life| *life >= SHORTEST_LIFE)
                 .and_then(|life| now.checked_add(Duration::from_secs(life).min(LONGEST_LIFE))),
-            refresh: told.refresh_token.map(PlaintextToken::into_secret),
+            refresh: response.refresh_token.map(PlaintextToken::into_secret),
             refresh_expires: None,
             obtained: now,
             user: None,
@@ -167,41 +168,41 @@ impl OAuth2Endpoints {
     /// What an answer other than 200 means.
     fn refusal(&self, answer: &ControlAnswer) -> OAuth2Error {
         let status = answer.head.status;
-        let told: TokenErrorResponse = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let reported: TokenErrorResponse = serde_json::from_slice(&answer.body).unwrap_or_default();
         let who = self.issuer_name();
-        let code = printable_error(&told.error);
-        let description = printable_error(&told.error_description);
-        let said = match (code.as_str(), description.as_str()) {
+        let code = printable_error(&reported.error);
+        let description = printable_error(&reported.error_description);
+        let detail = match (code.as_str(), description.as_str()) {
             ("", _) => format!("{status}"),
             (code, "") => format!("{code}, {status}"),
             (code, description) => format!("{code}, {status}: {description}"),
         };
-        let error = |cause: String, remedy: String, spent| OAuth2Error {
+        let error = |cause: String, remedy: String, old_token| OAuth2Error {
             cause,
             remedy,
-            old_token: spent,
+            old_token,
         };
         let is_about_refresh_token = description.to_ascii_lowercase().contains("refresh_token");
         match code.as_str() {
             "invalid_grant" => error(
-                format!("{who} rejected the token or code ({said})"),
+                format!("{who} rejected the token or code ({detail})"),
                 format!("log in again: {}", self.settings.login_command()),
                 OldToken::Invalid,
             ),
-            // How Atlassian's Cloud says the same.
+            // Atlassian's Cloud reports the same this way.
             "unauthorized_client" if is_about_refresh_token => error(
-                format!("{who} rejected the refresh token ({said})"),
+                format!("{who} rejected the refresh token ({detail})"),
                 format!("log in again: {}", self.settings.login_command()),
                 OldToken::Invalid,
             ),
             "unauthorized_client" if self.settings.grant == GrantType::ClientCredentials => error(
-                format!("{who} does not let this client log in by itself ({said})"),
+                format!("{who} does not let this client log in by itself ({detail})"),
                 "grant = \"client_credentials\" needs a service account on the application link (Data Center); set one there, or use grant = \"authorization_code\"".to_owned(),
                 OldToken::Valid,
             ),
             "invalid_client" | "unauthorized_client" | "access_denied" => error(
                 format!(
-                    "{who} does not know the client {:?}, or the secret is wrong ({said})",
+                    "{who} does not know the client {:?}, or the secret is wrong ({detail})",
                     self.settings.client_id
                 ),
                 format!(
@@ -213,7 +214,7 @@ impl OAuth2Endpoints {
             ),
             "invalid_scope" => error(
                 format!(
-                    "{who} does not grant the scope {:?} ({said})",
+                    "{who} does not grant the scope {:?} ({detail})",
                     self.settings.scope
                 ),
                 match self.settings.provider {
@@ -224,13 +225,13 @@ impl OAuth2Endpoints {
                 OldToken::Valid,
             ),
             "unsupported_grant_type" | "unsupported_response_type" => error(
-                format!("{who} does not know this grant ({said})"),
+                format!("{who} does not know this grant ({detail})"),
                 "grant = \"client_credentials\" needs a Data Center with service accounts; use \"authorization_code\"".to_owned(),
                 OldToken::Valid,
             ),
-            "" => self.unexpected_response(status, &said),
+            "" => self.unexpected_response(status, &detail),
             _ => error(
-                format!("{who} refuses the request ({said})"),
+                format!("{who} refuses the request ({detail})"),
                 match description.to_ascii_lowercase().contains("https") {
                     true => "Jira insists on HTTPS: its base URL and redirect_uri must begin with https://",
                     false => "compare redirect_uri and scope with the application link",
@@ -242,9 +243,9 @@ impl OAuth2Endpoints {
     }
 
     /// What answered did not speak OAuth.
-    fn unexpected_response(&self, status: StatusCode, said: &str) -> OAuth2Error {
+    fn unexpected_response(&self, status: StatusCode, detail: &str) -> OAuth2Error {
         let url = &self.settings.token_url;
-        let (what, remedy, spent) = match status {
+        let (what, remedy, old_token) = match status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => (
                 "there is no token endpoint",
                 "OAuth 2.0 needs Jira 8.22 or later; check upstream and its context path, or set token_url",
@@ -273,9 +274,9 @@ impl OAuth2Endpoints {
             ),
         };
         OAuth2Error {
-            cause: format!("{url}: {what} ({said})"),
+            cause: format!("{url}: {what} ({detail})"),
             remedy: remedy.to_owned(),
-            old_token: spent,
+            old_token,
         }
     }
 
@@ -379,10 +380,10 @@ fn printable_error(text: &str) -> String {
 const FORM_TYPE: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 /// Bytes; Cloud's tokens are 2 KiB each.
 const FORM: usize = 16 << 10;
-/// Seconds. A token that is dead as it comes would be renewed back to back: one for which so little is
-/// told serves until it is refused.
+/// Seconds. A token that has expired on arrival would be refreshed back to back: one with a shorter lifetime is used
+/// until it is rejected.
 const SHORTEST_LIFE: u64 = 10;
-/// Nobody means a token to live longer; and the sum with the clock must not overflow.
+/// Longer lifetimes are not meant, and the sum with the clock must not overflow.
 const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Characters of a foreign text shown, and bytes of a word in it. The longest word that means
 /// anything is `unsupported_response_type`.

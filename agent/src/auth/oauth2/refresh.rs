@@ -1,4 +1,4 @@
-//! Renews stored tokens by their refresh token, the first of which may come from a file.
+//! Refreshes stored tokens by their refresh token, the first of which may come from a file.
 
 use super::{OAuth2Endpoints, OAuth2Error, Settings};
 use crate::{
@@ -13,19 +13,19 @@ use crate::{
 use sha2::{Digest, Sha256};
 use std::time::SystemTime;
 
-/// Renews the tokens, unless the stored access token is another one than `stale` already.
+/// Refreshes the tokens, unless the stored access token is another one than `stale` already.
 pub async fn refresh(
     settings: &Settings,
     endpoint: &OAuth2Endpoints,
     stale: Option<&Secret>,
 ) -> RefreshOutcome {
-    match steps(settings, endpoint, stale).await {
-        Ok(renewal) => renewal,
+    match try_refresh(settings, endpoint, stale).await {
+        Ok(outcome) => outcome,
         Err(why) => RefreshOutcome::Failed(why),
     }
 }
 
-async fn steps(
+async fn try_refresh(
     settings: &Settings,
     endpoint: &OAuth2Endpoints,
     stale: Option<&Secret>,
@@ -49,8 +49,8 @@ async fn steps(
     let Some(tokens) = record.tokens.clone() else {
         return Err(logged_out(settings));
     };
-    let is_news = |access: &Secret| stale.is_none_or(|stale| stale.expose() != access.expose());
-    if record.pending.is_none() && tokens.access.as_ref().is_some_and(is_news) {
+    let is_newer = |access: &Secret| stale.is_none_or(|stale| stale.expose() != access.expose());
+    if record.pending.is_none() && tokens.access.as_ref().is_some_and(is_newer) {
         return Ok(RefreshOutcome::Refreshed(record));
     }
     let Some(refresh) = &tokens.refresh else {
@@ -79,7 +79,7 @@ pub(super) fn with_first_token(
     let token = match seed {
         None => return Ok(ours),
         Some(Ok(token)) => token,
-        // It has served, and may be gone.
+        // It has been used, and may be deleted.
         Some(Err(SecretFileError::Missing(_))) if ours.is_some() => return Ok(ours),
         Some(Err(error)) => return Err(unavailable(error, SEED)),
     };
@@ -115,7 +115,7 @@ impl From<OAuth2Error> for RefreshError {
 }
 
 /// Tokens of another client or site must not be shown to the server that is configured now, not even to
-/// revoke them: what an administrator is told instead. `None` where they are ours, or there are none.
+/// revoke them: the text for an administrator instead. `None` if they are ours, or there are none.
 pub fn other_owner(settings: &Settings, record: &TokenRecord) -> Option<String> {
     record.tokens.as_ref()?;
     let owner = &record.owner;
@@ -135,8 +135,8 @@ pub(super) fn read_first_token(
     file.map(|file| file.read())
 }
 
-/// What is stored after a person has logged in, in place of `before`. The file with a first refresh
-/// token, as it is now, has had its turn: only what is written into it later is news.
+/// The record after a person has logged in, in place of `before`. The current first refresh token in a file counts as
+/// used: only another one that is written later is taken up.
 pub async fn logged_in(
     settings: &Settings,
     tokens: TokenSet,
@@ -162,7 +162,7 @@ fn fingerprint(token: &Secret) -> String {
     hex(&Sha256::digest(token.expose()))
 }
 
-/// Why there is nothing to renew.
+/// Why there is nothing to refresh.
 pub(super) fn logged_out(settings: &Settings) -> CredentialUnavailable {
     CredentialUnavailable {
         cause: format!(

@@ -13,7 +13,7 @@ pub struct Settings {
     pub client_id: String,
     /// File with the client's secret.
     pub client_secret_file: SecretFile,
-    /// How the first token is had.
+    /// How the first token is obtained.
     pub grant: GrantType,
     /// Requested scopes, separated by spaces.
     pub scope: String,
@@ -29,7 +29,7 @@ pub struct Settings {
     pub audience: Option<String>,
     /// Who issues the tokens and whose protocol rules apply.
     pub provider: TokenIssuer,
-    /// File with a first refresh token, for machines that nobody logs in on.
+    /// File with a first refresh token, for unattended setup.
     pub refresh_token_file: Option<SecretFile>,
     /// Where the tokens live.
     pub store: TokenStore,
@@ -37,7 +37,7 @@ pub struct Settings {
     pub upstream: upstream::Settings,
 }
 
-/// How the first token is had (RFC 6749 §1.3).
+/// How the first token is obtained (RFC 6749 §1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantType {
     /// A person consents once.
@@ -51,7 +51,7 @@ pub enum GrantType {
 pub enum TokenIssuer {
     /// Jira Data Center's own provider, which uses PKCE.
     DataCenter,
-    /// Atlassian's account service: no PKCE, and consent is asked for anew each time.
+    /// Atlassian's account service: no PKCE, and it asks for consent each time.
     Cloud,
 }
 

@@ -93,8 +93,8 @@ pub fn logout(args: LogoutArgs, sources: &ConfigSources) -> anyhow::Result<ExitC
     })
 }
 
-/// A running agent sees by itself what is stored, at the next request or probe; told of it, its status shows that at
-/// once. Where none runs, or this user may not speak to it, nothing is lost.
+/// A running agent finds the stored tokens at the next request or probe; notified, its status shows them at once. If none
+/// runs, or this user may not connect to it, nothing is lost.
 async fn notify_agent(config: &Config, forward: &ForwardConfig) {
     let client = AgentClient::new(&config.runtime_dir);
     let _ = client.retry_login(Some(&forward.name)).await;
@@ -102,7 +102,7 @@ async fn notify_agent(config: &Config, forward: &ForwardConfig) {
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
-        // One step on the disk after the other is all there is to do; so the test can stop at each.
+        // Steps on the disk run one after the other, so that a test can stop at each.
         .max_blocking_threads(1)
         .enable_all()
         .build()

@@ -1,4 +1,4 @@
-//! Proves a fresh login by asking Jira whose it is.
+//! Proves a new login by asking Jira for its user.
 
 use crate::printable::printable;
 use crate::{
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
-/// The name of the user that Jira takes this `Authorization` for.
+/// The name of the user that this `Authorization` belongs to.
 pub async fn ask(forward: &ForwardConfig, authorization: &Secret) -> anyhow::Result<String> {
     let UpstreamTarget::Http(target) = &forward.upstream.target else {
         bail!("forward {:?} leads to no Jira", &*forward.name);
@@ -26,8 +26,8 @@ pub async fn ask(forward: &ForwardConfig, authorization: &Secret) -> anyhow::Res
         .send(head, Bytes::new())
         .await
         .with_context(|| format!("cannot ask {target} whose token it is"))?;
-    let told: Option<LoggedInUser> = serde_json::from_slice(&answer.body).ok();
-    let name = told.and_then(|told| told.name.or(told.email_address).or(told.display_name));
+    let user: Option<LoggedInUser> = serde_json::from_slice(&answer.body).ok();
+    let name = user.and_then(|user| user.name.or(user.email_address).or(user.display_name));
     match (answer.head.status, name) {
         (StatusCode::OK, Some(name)) if !name.eq_ignore_ascii_case("anonymous") => {
             Ok(printable(&name, MAX_NAME))

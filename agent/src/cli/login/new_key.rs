@@ -1,11 +1,11 @@
 //! `agent login --new-key`: an RSA key for an application link, and what to paste where.
 
-use crate::{auth::oauth1::SigningKey, cli::output::print};
+use crate::{auth::oauth1::SigningKey, cli::output::print, tokens::match_owner};
 use anyhow::{Context, bail};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::ExitCode,
 };
@@ -41,23 +41,12 @@ fn write(path: &Path, pem: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(already_there(path)),
         Err(error) => return Err(error).with_context(failed),
     };
-    match_folder_owner(&file, folder).with_context(failed)?;
+    let owner = std::fs::metadata(folder).with_context(failed)?;
+    match_owner(&file, &owner).with_context(failed)?;
     file.write_all(pem).with_context(failed)?;
     file.sync_all().with_context(failed)?;
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.with_context(failed)
-}
-
-/// What root makes in a folder of the agent's user is to be that user's.
-fn match_folder_owner(file: &File, folder: &Path) -> io::Result<()> {
-    let (own, wanted) = (file.metadata()?, std::fs::metadata(folder)?);
-    if (own.uid(), own.gid()) == (wanted.uid(), wanted.gid()) {
-        return Ok(());
-    }
-    match fchown(file, Some(wanted.uid()), Some(wanted.gid())) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        other => other,
-    }
 }
 
 fn already_there(path: &Path) -> String {

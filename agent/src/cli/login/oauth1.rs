@@ -1,4 +1,4 @@
-//! The three-legged dance of OAuth 1.0a in the way of a command line on a server (RFC 5849 §2).
+//! The three-legged flow of OAuth 1.0a for a command line on a server (RFC 5849 §2).
 
 use super::redirect::{AuthorizationResponse, RedirectListener};
 use crate::{
@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 pub async fn login(settings: &Settings, callback: &str) -> anyhow::Result<ExitCode> {
     let store = store(settings)?;
     let callback = OAuth1Callback::parse(callback)?;
-    // Before the person does anything: what cannot be stored need not be asked for. Held no longer than that,
-    // because the running agent may have to renew while the person reads.
+    // First checks that tokens can be stored, then frees the lock: the running agent may have to refresh while the person
+    // reads.
     drop(store.lock(PATIENCE).await?);
     let endpoint = endpoint(settings)?;
     let token = endpoint.request_token(callback.sent()).await?;
@@ -46,7 +46,7 @@ pub async fn login(settings: &Settings, callback: &str) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// Renews the stored token now by its session, whether it is due or not.
+/// Refreshes the stored token now by its session, whether it is due or not.
 pub async fn refresh(settings: &Settings) -> anyhow::Result<ExitCode> {
     let store = store(settings)?;
     let endpoint = endpoint(settings)?;
@@ -73,13 +73,13 @@ pub async fn refresh(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Forgets the token. Jira has no way to revoke one over the wire.
+/// Deletes the token. Jira has no way to revoke one over the wire.
 pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
     let store = store(settings)?;
     let locked = store.lock(PATIENCE).await?;
-    let found = !matches!(locked.load().await, Ok(None));
+    let was_stored = !matches!(locked.load().await, Ok(None));
     locked.remove().await?;
-    if !found {
+    if !was_stored {
         print("there was no token; nothing is stored now\n")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -205,7 +205,7 @@ fn verify_redirect(
     }
 }
 
-/// When what was issued dies, line by line.
+/// When token and session expire, one line each.
 fn expiry_lines(tokens: &TokenSet) -> String {
     let at = |time| humantime::format_rfc3339_seconds(time).to_string();
     let mut text = match tokens.access_expires {
@@ -228,5 +228,5 @@ fn expiry_lines(tokens: &TokenSet) -> String {
     text
 }
 
-/// As long as the agent may take over a renewal of its own.
+/// As long as a refresh by the running agent may take.
 const PATIENCE: Duration = Duration::from_secs(30);

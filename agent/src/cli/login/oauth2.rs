@@ -1,4 +1,4 @@
-//! The authorization-code flow in the way of a command line on a server (RFC 6749 §4.1, RFC 7636).
+//! The authorization-code flow for a command line on a server (RFC 6749 §4.1, RFC 7636).
 
 use super::{
     myself,
@@ -28,8 +28,8 @@ pub async fn login(forward: &ForwardConfig, settings: &Settings) -> anyhow::Resu
     if settings.grant == GrantType::ClientCredentials {
         return service_account(forward, settings).await;
     }
-    // Before the person does anything: what cannot be stored need not be asked for.
-    // Held no longer than that, because the running agent may have to renew while the person reads.
+    // First checks that tokens can be stored, then frees the lock: the running agent may have to refresh while the person
+    // reads.
     drop(settings.store.lock(PATIENCE).await?);
     let request = AuthorizationRequest::new(settings)?;
     let (receiver, failure) = RedirectListener::bind(&settings.redirect_uri).await;
@@ -47,7 +47,7 @@ pub async fn login(forward: &ForwardConfig, settings: &Settings) -> anyhow::Resu
         user: Some(user.clone()),
         ..tokens
     };
-    // What nobody can read is replaced.
+    // A record that cannot be read is replaced.
     let before = locked.load().await.ok().flatten();
     let record = oauth2::logged_in(settings, tokens, before).await;
     locked.save(&record).await?;
@@ -59,7 +59,7 @@ pub async fn login(forward: &ForwardConfig, settings: &Settings) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-/// Renews the stored tokens now, whether they are due or not.
+/// Refreshes the stored tokens now, whether they are due or not.
 pub async fn refresh(forward: &ForwardConfig, settings: &Settings) -> anyhow::Result<ExitCode> {
     if settings.grant == GrantType::ClientCredentials {
         return service_account(forward, settings).await;
@@ -89,7 +89,7 @@ pub async fn refresh(forward: &ForwardConfig, settings: &Settings) -> anyhow::Re
     }
 }
 
-/// Revokes what Jira issued, then forgets it.
+/// Revokes the stored tokens, then deletes them.
 pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
     let locked = settings.store.lock(PATIENCE).await?;
     let stored = locked.load().await;
@@ -107,7 +107,7 @@ pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
         },
         None => None,
     };
-    // A first refresh token that has served must not be taken for a new one.
+    // A first refresh token that has been used must not be taken for a new one.
     match stored {
         Ok(Some(record)) if record.seed.is_some() => {
             let bare = TokenRecord {
@@ -136,7 +136,7 @@ pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Needs no person: shows that it works.
+/// Proves that the service account works; there is nothing to store.
 async fn service_account(forward: &ForwardConfig, settings: &Settings) -> anyhow::Result<ExitCode> {
     let endpoint = OAuth2Endpoints::new(settings.clone());
     let tokens = endpoint
@@ -228,7 +228,7 @@ fn verify_redirect(
     }
 }
 
-/// When what was issued dies, line by line.
+/// When each token expires, one line each.
 fn expiry_lines(tokens: Option<&TokenSet>) -> String {
     let Some(tokens) = tokens else {
         return String::new();
@@ -262,7 +262,7 @@ fn printable_answer(error: oauth2::OAuth2Error) -> anyhow::Error {
 }
 
 const STILL_GOOD: &str = "anyone with a copy can use them until they expire, the refresh token after 90 days without use; to be sure, delete the link in Jira (Administration, Applications, Application links)";
-/// As long as the agent may take over a renewal of its own.
+/// As long as a refresh by the running agent may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Jira's and Atlassian's default.
 const UNUSED_LIFE: Duration = Duration::from_secs(90 * 86_400);

@@ -1,5 +1,5 @@
-//! What the browser is sent back with: by a listener on this host where the redirect leads to it, or
-//! pasted by the person. Whichever comes first counts.
+//! The browser's answer to an authorization: received by a listener on this host, if the redirect leads there, or pasted by
+//! the person. The first one counts.
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -26,7 +26,6 @@ pub enum AuthorizationResponse {
     /// The parameters of the redirect, decoded.
     Query(Vec<(String, Zeroizing<String>)>),
     /// Something that is no URL: a code typed off the page.
-    #[allow(dead_code, reason = "only a login whose page shows a code takes one")]
     Code(Zeroizing<String>),
 }
 
@@ -50,7 +49,7 @@ pub struct RedirectListener {
 }
 
 impl RedirectListener {
-    /// Binds the listener where there is to be one. An `Err` is why there is none although there should be.
+    /// Binds the listener if the redirect leads here. The text is why there is none although there should be.
     pub async fn bind(redirect_uri: &str) -> (Self, Option<String>) {
         let mut receiver = Self {
             path: String::new(),
@@ -77,35 +76,35 @@ impl RedirectListener {
         !self.listeners.is_empty()
     }
 
-    /// Waits for the browser or for one line of standard input, ten minutes at most. What `judge`
-    /// refuses is told to the browser, and the wait goes on; a refused paste ends it.
+    /// Waits for the browser or for one line of standard input, ten minutes at most. An answer that `verify` refuses is
+    /// reported to the browser, and the wait continues; a refused paste ends it.
     pub async fn receive<T>(
         self,
-        judge: impl Fn(&AuthorizationResponse) -> anyhow::Result<T>,
+        verify: impl Fn(&AuthorizationResponse) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let listens = self.listens();
-        let (hits, mut inbox) = mpsc::channel::<ReceivedRedirect>(1);
+        let (redirects, mut inbox) = mpsc::channel::<ReceivedRedirect>(1);
         let path: Arc<str> = self.path.into();
         let mut tasks = tokio::task::JoinSet::new();
         for listener in self.listeners {
-            tasks.spawn(serve(listener, path.clone(), hits.clone()));
+            tasks.spawn(serve(listener, path.clone(), redirects.clone()));
         }
-        drop(hits);
+        drop(redirects);
         let mut pasted = read_pasted();
         let mut typing = true;
         let wait = async {
             loop {
                 tokio::select! {
-                    Some(hit) = inbox.recv() => {
-                        let judged = judge(&hit.answer);
-                        let told = judged.as_ref().err().map(|error| format!("{error:#}"));
-                        let _ = hit.reply.send(told);
-                        if let Ok(done) = judged {
+                    Some(redirect) = inbox.recv() => {
+                        let verified = verify(&redirect.answer);
+                        let refusal = verified.as_ref().err().map(|error| format!("{error:#}"));
+                        let _ = redirect.reply.send(refusal);
+                        if let Ok(done) = verified {
                             return Ok(done);
                         }
                     }
                     line = &mut pasted, if typing => match line {
-                        Ok(Some(line)) => return judge(&parse(&line)),
+                        Ok(Some(line)) => return verify(&parse(&line)),
                         _ if listens => typing = false,
                         _ => bail!("standard input ended before anything was pasted"),
                     },
@@ -141,26 +140,26 @@ fn loopback(redirect_uri: &str) -> Option<(Vec<IpAddr>, u16, String)> {
     ))
 }
 
-/// A redirect that arrived, and where to say what became of it.
+/// A redirect that arrived, and the channel for its outcome: `None` accepts it.
 struct ReceivedRedirect {
     answer: AuthorizationResponse,
     reply: oneshot::Sender<Option<String>>,
 }
 
-async fn serve(listener: TcpListener, path: Arc<str>, hits: mpsc::Sender<ReceivedRedirect>) {
+async fn serve(listener: TcpListener, path: Arc<str>, redirects: mpsc::Sender<ReceivedRedirect>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        tokio::spawn(connection(stream, path.clone(), hits.clone()));
+        tokio::spawn(connection(stream, path.clone(), redirects.clone()));
     }
 }
 
-async fn connection(stream: TcpStream, path: Arc<str>, hits: mpsc::Sender<ReceivedRedirect>) {
+async fn connection(stream: TcpStream, path: Arc<str>, redirects: mpsc::Sender<ReceivedRedirect>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (path, hits) = (path.clone(), hits.clone());
-        async move { Ok::<_, Infallible>(answer(&request, &path, &hits).await) }
+        let (path, redirects) = (path.clone(), redirects.clone());
+        async move { Ok::<_, Infallible>(answer(&request, &path, &redirects).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -173,19 +172,16 @@ async fn connection(stream: TcpStream, path: Arc<str>, hits: mpsc::Sender<Receiv
 async fn answer(
     request: &Request<Incoming>,
     path: &str,
-    hits: &mpsc::Sender<ReceivedRedirect>,
+    redirects: &mpsc::Sender<ReceivedRedirect>,
 ) -> Response<Full<Bytes>> {
     let query = match request.uri().query() {
         Some(query) if request.uri().path() == path => query,
         _ => return page(StatusCode::NOT_FOUND, "Nothing is here."),
     };
-    let (told, outcome) = oneshot::channel();
+    let (reply, outcome) = oneshot::channel();
     let answer = AuthorizationResponse::Query(parameters(query));
-    if hits
-        .send(ReceivedRedirect {
-            answer,
-            reply: told,
-        })
+    if redirects
+        .send(ReceivedRedirect { answer, reply })
         .await
         .is_err()
     {
@@ -225,8 +221,8 @@ fn page(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
-/// One line of standard input; `None` at its end. A thread of its own: a terminal cannot be read with
-/// a deadline, and the process may end while it waits.
+/// One line of standard input; `None` at its end. It needs a thread: a terminal cannot be read with a deadline, and the
+/// process may end while it waits.
 fn read_pasted() -> oneshot::Receiver<Option<Zeroizing<String>>> {
     let (done, line) = oneshot::channel();
     std::thread::spawn(move || {

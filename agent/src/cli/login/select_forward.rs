@@ -1,4 +1,4 @@
-//! Which forward a login is for.
+//! Selects the forward to log in for.
 
 use crate::{cli::exit::UsageError, config::ForwardConfig};
 
@@ -29,7 +29,7 @@ pub fn forward<'a>(
         .collect();
     match (candidates.as_slice(), forwards) {
         ([only], _) => Ok(only),
-        // Its mode is told with the refusal.
+        // The refusal will name its mode.
         ([], [only]) => Ok(only),
         ([], _) => Err(UsageError(
             "no forward needs a login; only those with mode = \"oauth1\" or \"oauth2\" do"
