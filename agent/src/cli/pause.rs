@@ -27,7 +27,7 @@ pub struct ResumeArgs {
     forward: Option<String>,
 }
 
-/// Runs `agent pause`.
+/// Runs `agent pause`; prints what the vendor gets from now on.
 pub fn pause(args: PauseArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let request = PauseRequest {
         forward: args.forward,

@@ -7,10 +7,11 @@ mod store;
 
 pub use store::PauseStoreError;
 
+use parking_lot::RwLock;
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, RwLock, RwLockReadGuard},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 use store::PauseStore;
@@ -119,7 +120,7 @@ impl PauseRegistry {
 
     /// The pause of this forward, if there is one.
     pub fn of(&self, forward: &str) -> Option<PauseRecord> {
-        let active = self.read();
+        let active = self.active.read();
         active
             .all
             .as_ref()
@@ -173,7 +174,7 @@ impl PauseRegistry {
         by_uid: Option<u32>,
     ) -> Result<(), PauseError> {
         let changing = self.lock_changes().await.map_err(PauseError::NotResumed)?;
-        let mut next = self.read().clone();
+        let mut next = self.active.read().clone();
         match &request.forward {
             Some(_) if next.all.is_some() => return Err(PauseError::AllPaused),
             Some(forward) => {
@@ -220,19 +221,9 @@ impl PauseRegistry {
     }
 
     fn change(&self, change: impl FnOnce(&mut ActivePauses)) -> ActivePauses {
-        // A panic while this lock is held leaves a whole state behind.
-        let mut active = self
-            .active
-            .write()
-            .unwrap_or_else(|poison| poison.into_inner());
+        let mut active = self.active.write();
         change(&mut active);
         active.clone()
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, ActivePauses> {
-        self.active
-            .read()
-            .unwrap_or_else(|poison| poison.into_inner())
     }
 }
 

@@ -6,11 +6,8 @@ use crate::{
     status::{ConfigurationReport, RefusedConfiguration},
     telemetry,
 };
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
-};
+use parking_lot::Mutex;
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 /// The configuration in use, and where to read the next one from.
 pub(super) struct ActiveConfiguration {
@@ -58,12 +55,12 @@ impl ActiveConfiguration {
 
     /// The configuration in use.
     pub(super) fn current(&self) -> Arc<Config> {
-        Arc::clone(&self.lock().config)
+        Arc::clone(&self.state.lock().config)
     }
 
     /// Records that a reload was applied. `restart`: the sections that need a restart.
     pub(super) fn accepted(&self, config: Config, restart: Vec<String>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.config = Arc::new(config);
         state.report = ConfigurationReport {
             loaded: now(),
@@ -75,7 +72,7 @@ impl ActiveConfiguration {
     /// Records that a reload was refused; the configuration in use stays.
     pub(super) fn refused(&self, why: &str) {
         let problems = why.lines().take(MAX_PROBLEMS).map(str::to_owned);
-        self.lock().report.refused = Some(RefusedConfiguration {
+        self.state.lock().report.refused = Some(RefusedConfiguration {
             time: now(),
             problems: problems.collect(),
         });
@@ -83,12 +80,7 @@ impl ActiveConfiguration {
 
     /// The section `configuration` of the status.
     pub(super) fn report(&self) -> ConfigurationReport {
-        self.lock().report.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, ConfigurationState> {
-        // A panic while this lock is held leaves whole values behind.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().report.clone()
     }
 }
 

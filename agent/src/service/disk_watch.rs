@@ -9,9 +9,10 @@ use crate::{
     status::{SpoolReport, StateFolderReport},
     tunnel::channel::SpoolResets,
 };
+use parking_lot::Mutex;
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -73,19 +74,19 @@ impl DiskWatch {
     pub(super) fn spool(&self, resets: &SpoolResets) -> SpoolReport {
         let configuration = self.configuration.current();
         let folder = &configuration.tunnel.channel.spool_dir;
-        let last_result = self.lock().clone();
+        let last_result = self.last_result.lock().clone();
         SpoolReport::of(folder, borrowed(&last_result), resets, Instant::now())
     }
 
     /// The state folder's section of the status.
     pub(super) fn state_folder(&self) -> StateFolderReport {
         let configuration = self.configuration.current();
-        let last_result = self.lock().clone();
+        let last_result = self.last_result.lock().clone();
         StateFolderReport::of(&configuration.state_dir, borrowed(&last_result))
     }
 
     fn record(&self, found: Result<(), String>) {
-        let mut last_result = self.lock();
+        let mut last_result = self.last_result.lock();
         match (&*last_result, &found) {
             (Some(Err(_)), Ok(())) => match self.folder {
                 Folder::Spool => tracing::info!("the spool can be written again"),
@@ -108,13 +109,6 @@ impl DiskWatch {
             _ => {}
         }
         *last_result = Some(found);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Result<(), String>>> {
-        // Written whole.
-        self.last_result
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

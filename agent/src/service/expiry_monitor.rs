@@ -5,10 +5,8 @@ use crate::{
     expiry::{CredentialExpiry, ExpiryNotifier, NOTIFY_INTERVAL, TrackedCredential},
     tunnel::session::SshIdentity,
 };
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
-};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::SystemTime};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -34,14 +32,13 @@ impl ExpiryMonitor {
 
     /// The tunnel logs in with this identity from now on.
     pub(super) fn set_identity(&self, identity: Arc<SshIdentity>) {
-        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        *self.identity.lock() = identity;
         self.changed.notify_one();
     }
 
     /// When the SSH certificate expires, if there is one.
     pub(super) fn tunnel_expiry(&self) -> Option<CredentialExpiry> {
-        let certificate = self.certificate.lock();
-        certificate.unwrap_or_else(PoisonError::into_inner).clone()
+        self.certificate.lock().clone()
     }
 
     /// All credentials: the tunnel's first, then those of the forwards in configuration order.
@@ -67,13 +64,9 @@ impl ExpiryMonitor {
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut notifier = ExpiryNotifier::default();
         loop {
-            let identity = self.identity.lock();
-            let identity = Arc::clone(&identity.unwrap_or_else(PoisonError::into_inner));
+            let identity = Arc::clone(&self.identity.lock());
             let found = identity.expiry().await;
-            *self
-                .certificate
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = found;
+            *self.certificate.lock() = found;
             notifier.notify(&self.credentials(), SystemTime::now());
             tokio::select! {
                 () = tokio::time::sleep(NOTIFY_INTERVAL) => {}

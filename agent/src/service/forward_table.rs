@@ -12,7 +12,8 @@ use crate::{
     tunnel::{ChannelAcceptor, InboundChannel},
 };
 use anyhow::Context;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use parking_lot::RwLock;
+use std::sync::Arc;
 
 /// All forwards: those in the configuration, and those that a reload removed and that still serve.
 pub(super) struct ForwardTable {
@@ -90,7 +91,7 @@ impl ForwardTable {
     /// Puts these forwards into use. Requests in progress finish with the previous ones. Returns the removed forwards,
     /// which serve until they are [closed](Self::close_removed).
     pub(super) fn activate(&self, next: PreparedForwards) -> Vec<Arc<ActiveForward>> {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.write();
         let before = std::mem::replace(&mut table.order, next.order);
         for active in &table.order {
             active.activate();
@@ -127,7 +128,7 @@ impl ForwardTable {
 
     /// Closes the removed forwards: their requests finish, and they accept no others.
     pub(super) fn close_removed(&self) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.write();
         let ForwardLists {
             releasing, removed, ..
         } = &mut *table;
@@ -140,7 +141,7 @@ impl ForwardTable {
     }
 
     fn drop_idle(&self) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.write();
         // Otherwise a request in progress holds it.
         table
             .former
@@ -150,13 +151,13 @@ impl ForwardTable {
 
     /// All configured forwards, in the order of the configuration.
     pub(super) fn all(&self) -> Vec<Arc<ActiveForward>> {
-        self.read().order.clone()
+        self.table.read().order.clone()
     }
 
     /// The forward of that name. `Err`: there is none, and which there are.
     pub(super) fn require(&self, name: &str) -> Result<Arc<ActiveForward>, String> {
         self.named(name).ok_or_else(|| {
-            let table = self.read();
+            let table = self.table.read();
             let names: Vec<_> = table.order.iter().map(|a| &*a.config.name).collect();
             format!(
                 "the running agent has no forward {name:?}; it has {}; after a change of the configuration: agent reload",
@@ -166,7 +167,7 @@ impl ForwardTable {
     }
 
     fn named(&self, name: &str) -> Option<Arc<ActiveForward>> {
-        let table = self.read();
+        let table = self.table.read();
         let active = table
             .order
             .iter()
@@ -176,7 +177,7 @@ impl ForwardTable {
 
     /// The forward of that name, including one that the gateway has yet to cancel.
     fn serving(&self, name: &str) -> Option<Arc<ActiveForward>> {
-        let table = self.read();
+        let table = self.table.read();
         let mut all = table.order.iter().chain(&table.releasing);
         all.find(|active| *active.config.name == *name).cloned()
     }
@@ -190,7 +191,7 @@ impl ForwardTable {
     /// secrets, since status calls this regularly.
     pub(super) fn in_flight(&self) -> u64 {
         self.drop_idle();
-        let table = self.read();
+        let table = self.table.read();
         let now = table
             .order
             .iter()
@@ -205,7 +206,7 @@ impl ForwardTable {
 
     /// Waits until no login is doing what the end of the process would lose, such as a token refresh.
     pub(super) async fn wait_for_logins(&self) {
-        let former = self.read().former.clone();
+        let former = self.table.read().former.clone();
         for forward in self.forwards().chain(former) {
             forward.login().wait_idle().await;
         }
@@ -263,11 +264,6 @@ impl ForwardTable {
             ForwardRoute::Bytes(_) => None,
         };
         self.all().into_iter().filter_map(http)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, ForwardLists> {
-        // A panic while this lock is held leaves whole values behind.
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,9 @@
 //! One layer of the status: proven or not, since when, and what to do about it.
 
+use parking_lot::Mutex;
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -79,7 +80,7 @@ impl StatusLayer {
     /// The other side has just replied. Returns whether the state changed, so that the caller logs it once.
     pub fn proven(&self, detail: Option<&str>) -> bool {
         let now = Instant::now();
-        let mut snapshot = self.lock();
+        let mut snapshot = self.snapshot.lock();
         snapshot.proven_at = Some(now);
         if snapshot.detail.as_deref() != detail && detail.is_some() {
             snapshot.detail = detail.map(str::to_owned);
@@ -96,7 +97,7 @@ impl StatusLayer {
 
     /// It fails, or does not work as it should. Returns whether state or cause changed, so that the caller logs it once.
     pub fn failed(&self, state: ProofState, cause: &str, remedy: &str) -> bool {
-        let mut snapshot = self.lock();
+        let mut snapshot = self.snapshot.lock();
         let changed = snapshot.state != state || snapshot.cause.as_deref() != Some(cause);
         if snapshot.state != state {
             snapshot.state = state;
@@ -113,7 +114,7 @@ impl StatusLayer {
     /// cause changed.
     pub fn unknown(&self, cause: &str, remedy: &str) -> bool {
         let changed = self.failed(ProofState::Unknown, cause, remedy);
-        self.lock().proven_at = None;
+        self.snapshot.lock().proven_at = None;
         changed
     }
 
@@ -134,21 +135,16 @@ impl StatusLayer {
 
     /// Whether the layer is in this state.
     pub(super) fn is(&self, state: ProofState) -> bool {
-        self.lock().state == state
+        self.snapshot.lock().state == state
     }
 
     /// The current state, without cause and detail.
     pub(super) fn state(&self) -> ProofState {
-        self.lock().state
+        self.snapshot.lock().state
     }
 
     /// A copy of the layer's content.
     pub fn snapshot(&self) -> LayerSnapshot {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LayerSnapshot> {
-        // A panic while this lock is held leaves a whole snapshot behind: every write is a plain assignment.
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+        self.snapshot.lock().clone()
     }
 }

@@ -1,7 +1,8 @@
 //! One of several sources that report to the same layer.
 
 use super::{ProofState, StatusLayer};
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// One source that reports to a layer: traffic, or a probe. Each words a failure in its own way; if each repeated itself,
 /// cause and log would alternate between the two while the failure lasts.
@@ -43,10 +44,7 @@ impl LayerReporter {
 
     /// Reports a failure; see [`StatusLayer::failed`]. Ignores a repetition while the state is still the same.
     pub fn failed(&self, state: ProofState, cause: &str, remedy: &str) -> bool {
-        let mut last_cause = self
-            .last_cause
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last_cause = self.last_cause.lock();
         if *last_cause == cause && self.layer.is(state) {
             return false;
         }

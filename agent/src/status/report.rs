@@ -109,7 +109,7 @@ pub struct ForwardReport {
     /// The pause, while the administrator has the forward paused.
     #[serde(default)]
     pub paused: Option<PauseRecord>,
-    /// Requests in progress.
+    /// Requests or byte channels in progress now.
     pub in_flight: u64,
     /// Requests since the start, allowed or refused.
     pub requests: u64,

@@ -80,7 +80,7 @@ impl Redactor {
     }
 }
 
-/// Replaces a secret.
+/// The text that replaces a secret.
 pub(super) const REMOVED: &str = "[removed]";
 
 fn read(path: &Path) -> Option<Zeroizing<Vec<u8>>> {

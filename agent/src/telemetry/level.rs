@@ -1,9 +1,10 @@
 //! Log levels: parsing them, and changing them while the agent runs.
 
+use parking_lot::Mutex;
 use std::{
     borrow::Cow,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -128,7 +129,7 @@ impl LibraryLogLimit {
     }
 
     fn allows(&self, now: Instant) -> bool {
-        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minute = self.minute.lock();
         if now.saturating_duration_since(minute.0) >= MINUTE {
             *minute = (now, 0);
         }
@@ -181,7 +182,7 @@ impl LogLevelHandle {
     pub fn set_level(&self, level: &str) -> Result<(), LogLevelError> {
         let filter = parse_level(level)?;
         {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock();
             // Fails only if the subscriber is gone, and with it the log.
             let _ = self.filter.reload(filter);
             self.libraries.open.store(opens_libraries(level), Relaxed);
@@ -194,14 +195,14 @@ impl LogLevelHandle {
     /// Sets the level of a changed configuration, to which [`restore`](Self::restore) returns.
     pub fn configure(&self, level: &str) -> Result<(), LogLevelError> {
         self.set_level(level)?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         level.clone_into(&mut state.configured);
         Ok(())
     }
 
-    /// The current level.
+    /// The current level, as it was last set.
     pub fn level(&self) -> String {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         state.current.clone()
     }
 
@@ -221,7 +222,7 @@ impl LogLevelHandle {
 
     /// Returns to the configured level.
     pub fn restore(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         let configured = state.configured.clone();
         drop(state);
         // It was parsed when logging was set up.

@@ -8,9 +8,10 @@ use crate::{
         session::{Session, SessionOpenError},
     },
 };
+use parking_lot::Mutex;
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Instant,
 };
 
@@ -32,8 +33,7 @@ impl HopRecorder {
     pub(super) fn observer(&self) -> HopObserver {
         let passed = Arc::clone(&self.events);
         Arc::new(move |hop| {
-            let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
-            passed.push((Instant::now(), hop));
+            passed.lock().push((Instant::now(), hop));
         })
     }
 
@@ -53,8 +53,7 @@ impl HopRecorder {
         session: Option<&Session>,
         failure: Option<&SessionOpenError>,
     ) {
-        let passed =
-            std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner));
+        let passed = std::mem::take(&mut *self.events.lock());
         let mut since = self.begun;
         for (at, hop) in passed {
             let took = at.saturating_duration_since(since);
