@@ -162,7 +162,7 @@ async fn a_required_audit_takes_no_journal_that_may_drop_lines() {
         "urn:jira-tunnel-agent:problem:audit-unavailable"
     );
     let audit = site.agent.status().await.unwrap().audit;
-    assert!(audit.cause.unwrap().contains("set audit.file"));
+    assert!(audit.cause.unwrap().contains("name a file in audit.file"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -163,7 +163,7 @@ async fn it_is_for_its_owner_alone_and_overwrites_nothing() {
     let before = fs::read(&archive).unwrap();
     let again = run(&site, &["--yes", "--output", archive.to_str().unwrap()]);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
-    assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("already exists"));
     assert_eq!(fs::read(&archive).unwrap(), before);
     let nowhere = run(&site, &["--yes", "--output", "/none/such.tar.gz"]);
     assert_eq!(nowhere.status.code(), Some(1), "{nowhere:?}");

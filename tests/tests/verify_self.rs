@@ -152,7 +152,7 @@ fn a_link_is_held_to_where_it_leads() {
     };
     fs::remove_file(&place).unwrap();
     symlink("/tmp/agent", &place).unwrap();
-    other(&system, "leads to /tmp/agent instead of agent");
+    other(&system, "points to /tmp/agent instead of agent");
     fs::write(&place, "").unwrap();
     other(&system, "not a symbolic link");
     let (report, code) = system.verify();
