@@ -1,4 +1,4 @@
-//! What the binary promises to whoever types: exit codes, where output goes, what is never printed.
+//! The promises of the command line: exit codes, output streams, what is never printed.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixture;
@@ -180,12 +180,12 @@ fn completions_and_man_pages_come_from_the_same_definition() {
             assert!(text.contains(section), "{page} lacks {section}");
         }
     }
-    // Who knows the package looks for its name.
+    // The package has another name.
     let alias = std::fs::read_to_string(folder.join("jira-tunnel-agent.1")).unwrap();
     assert_eq!(alias, ".so man1/agent.1\n");
 }
 
-/// A configuration is pasted together from what others send: shown, it steers no terminal and turns no text about.
+/// A configuration may contain text from others: shown, it must not control the terminal or reorder text.
 #[test]
 fn what_config_show_prints_steers_no_terminal() {
     let fixture = Fixture::new();

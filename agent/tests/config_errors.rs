@@ -1,5 +1,5 @@
-//! Every way in which a configuration can be wrong: the real binary names the place, the key, what is
-//! wrong and what would be right, ends with 78, and repeats no secret.
+//! Every mistake in a configuration: the real binary names the place, the key, the problem and the remedy, ends with
+//! 78, and repeats no secret.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixture;

@@ -1,4 +1,4 @@
-//! That what is written reaches the setting it is meant for, and in which order layers win.
+//! Every key reaches its setting, and layers override each other in the documented order.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
@@ -538,18 +538,18 @@ fn another_way_to_a_site_of_cloud_is_another_way_and_another_secret_is_none() {
         folder.secret("secret", "x");
         folder
     };
-    let way = |folder: &Folder| folder.load(&[]).forwards[0].upstream_fingerprint.clone();
+    let fingerprint = |folder: &Folder| folder.load(&[]).forwards[0].upstream_fingerprint.clone();
     let written = folder("");
-    let site = way(&written);
-    assert!(site == way(&written));
+    let site = fingerprint(&written);
+    assert!(site == fingerprint(&written));
     written.secret("secret", "y");
-    assert!(site == way(&written));
+    assert!(site == fingerprint(&written));
     for keys in ["scoped = true", "scoped = true\ncloud_id = \"a-1\""] {
-        assert!(site != way(&folder(keys)), "{keys}");
+        assert!(site != fingerprint(&folder(keys)), "{keys}");
     }
 }
 
-/// The later of two sessions on one OpenSSH server takes a socket path from the earlier one, which is not told.
+/// On one OpenSSH server a later session takes a socket path from an earlier one, without notice.
 #[test]
 fn a_socket_bind_defaults_to_one_connection_for_each_gateway() {
     let one = "gateways = [\"gw1.vendor.example:443\"]";

@@ -37,8 +37,8 @@ impl WrittenValue {
 impl KeySchema {
     /// The checked value, or a message with the problem and the expected form.
     pub fn parse_value(&self, written: WrittenValue) -> Result<ValueKind, String> {
-        let range = |inside: bool, shown: String, kept: ValueKind| match inside {
-            true => Ok(kept),
+        let range = |inside: bool, shown: String, checked: ValueKind| match inside {
+            true => Ok(checked),
             false => Err(format!(
                 "{shown} is out of range; expected {}",
                 self.kind.description()

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn two_enrolments_do_not_run_at_once() {
+    fn two_enrollments_do_not_run_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let sources = sources(folder.path());
         let first = EnrollmentDir::open(&sources).unwrap();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_drop_in_of_ours_names_an_enrolment() {
+    fn only_a_drop_in_of_ours_names_an_enrollment() {
         let named = |file: &str| number_in(&format!("[tunnel]\nidentity_file = {file:?}\n"));
         assert_eq!(named("enrolment/12/id_ed25519"), Some(12));
         for other in [

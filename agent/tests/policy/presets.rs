@@ -49,7 +49,7 @@ fn two_way_sync_is_the_reviewed_table() {
     assert_eq!(rules_of("two-way-sync"), table(TWO_WAY_SYNC));
 }
 
-/// What Cloud has besides, or elsewhere.
+/// What only Cloud has, or has at another path.
 #[test]
 fn the_presets_for_cloud_are_the_same_on_version_3() {
     for (cloud, base, more, less) in [

@@ -185,7 +185,7 @@ const REWRITES: [(&str, Rewrite); 7] = [
     }),
 ];
 
-/// What stands behind the id of an attachment, where that is written plainly.
+/// The part after the id of an attachment, if it is written without encodings.
 fn file_name(raw: &[u8]) -> Option<&[u8]> {
     let name = raw.strip_prefix(b"/secure/attachment/")?;
     let at = name.iter().position(|byte| *byte == b'/')?;

@@ -10,7 +10,7 @@ pub struct Row {
     pub section: &'static str,
     /// `allow`, or the code of the refusal.
     pub expected: &'static str,
-    /// As it stands.
+    /// The target as written in the table.
     pub method: &'static str,
     /// Its escapes resolved.
     pub target: String,

@@ -176,7 +176,7 @@ impl CompiledPolicy {
                         &area.why,
                     ],
                 ),
-                "If you need this, ask the customer to name this path in a rule of its own, and quote request_id."
+                "If you need this, ask the customer to name this path in a separate rule, and quote request_id."
                     .into(),
             ),
             None => refuse(

@@ -235,7 +235,7 @@ fn equal_in_java(a: &str, b: &str) -> bool {
     }
 }
 
-/// What stands before a number at the end, `SEC-` or nothing, and the number as `Long.parseLong` reads it.
+/// The part before a trailing number, `SEC-` or nothing, and the number as `Long.parseLong` reads it.
 fn split_number(text: &str) -> (&str, Option<&str>) {
     let at = text.rfind('-').map_or(0, |at| at + 1);
     let (before, number) = text.split_at(at);

@@ -93,8 +93,8 @@ pub(super) struct ProtectedArea {
 }
 
 impl ProtectedArea {
-    /// Whether a path lies in it. Letter case, as Java folds it, makes no difference: this only ever refuses. The name of an
-    /// attachment has no ending that Jira would route by: the path before it is a servlet of its own.
+    /// Whether a path lies in it. Letter case, as Java folds it, makes no difference: this only ever refuses. The name
+    /// of an attachment has no extension that Jira routes by: the path before it belongs to a separate servlet.
     pub(super) fn contains(&self, path: &[&str]) -> bool {
         path.len() >= self.parts.len()
             && self

@@ -82,9 +82,9 @@ async fn failed_steps(config: &Config, forward: &str) -> Vec<CheckStep> {
         auth::Settings::Pat { .. } | auth::Settings::ApiToken { .. } => {}
         _ => forward.auth = auth::Settings::PassThrough,
     }
-    let login = forward.new_auth(Arc::default());
-    let mut steps = check::forward(&forward, &login).await;
-    login.wait_idle().await;
+    let auth = forward.new_auth(Arc::default());
+    let mut steps = check::forward(&forward, &auth).await;
+    auth.wait_idle().await;
     steps.retain(|step| step.verdict == StepVerdict::Fail);
     steps
 }
