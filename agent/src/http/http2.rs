@@ -9,8 +9,8 @@ use super::{
     framing::{FramedStream, StreamTracker, UnservedRequests},
     problem::ProblemKind,
     server::{BUFFER, ChannelContext, ShutdownTokens},
-    stall::{ActivityClock, StallLimits},
 };
+use crate::upstream::{ActivityClock, StallLimits};
 use bytes::BytesMut;
 use hyper::{rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};

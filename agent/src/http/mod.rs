@@ -22,7 +22,6 @@ mod refusal_limit;
 mod replay;
 mod request_id;
 mod server;
-mod stall;
 mod trailers;
 
 pub use current_forward::CurrentForward;
@@ -31,6 +30,7 @@ pub use expected::ExpectedRequest;
 pub use forward::{HttpForward, RequestCounter};
 pub use server::{ShutdownTokens, serve};
 
+use crate::upstream::StallLimits;
 use std::time::Duration;
 
 /// Bounds of one forward's HTTP side. Each is a setting.
@@ -64,6 +64,15 @@ impl Default for HttpLimits {
             min_body_rate: 50,
             max_concurrent: 256,
             refusals_per_minute: 600,
+        }
+    }
+}
+
+impl From<&HttpLimits> for StallLimits {
+    fn from(limits: &HttpLimits) -> Self {
+        Self {
+            stall: limits.stall_timeout,
+            rate: limits.min_body_rate,
         }
     }
 }

@@ -5,8 +5,8 @@ use super::{
     exchange::{self, RequestContext, ResponseGuard},
     framing::{ExchangeSlot, FramedStream, SharedFraming},
     http2::http2,
-    stall::{ActivityClock, StallLimits},
 };
+use crate::upstream::{ActivityClock, StallLimits};
 use bytes::BytesMut;
 use http::{HeaderValue, Version, header};
 use hyper::{server::conn::http1, service::service_fn};

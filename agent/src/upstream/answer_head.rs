@@ -36,7 +36,7 @@ impl AnswerHead {
         let mut searched = read.len().saturating_sub(3);
         read.extend_from_slice(&bytes[..bytes.len().min(room)]);
         while let Some(end) = end_of_head(&read, searched) {
-            if odd_line(&read[..end]).is_some() {
+            if invalid_line(&read[..end]).is_some() {
                 break;
             }
             // Others follow an interim answer.
@@ -54,9 +54,9 @@ impl AnswerHead {
     }
 
     /// The name of the header that breaks the head.
-    pub(super) fn odd_header(&self) -> Option<String> {
+    pub(super) fn invalid_header(&self) -> Option<String> {
         let read = self.lock();
-        let line = odd_line(&read)?;
+        let line = invalid_line(&read)?;
         let name = line.split(|byte| *byte == b':').next()?;
         Some(printable(&String::from_utf8_lossy(name), MAX_NAME))
     }
@@ -68,7 +68,7 @@ impl AnswerHead {
 }
 
 /// The first header line with a NUL, or with a CR that no LF follows.
-fn odd_line(head: &[u8]) -> Option<&[u8]> {
+fn invalid_line(head: &[u8]) -> Option<&[u8]> {
     let lines = head.split(|byte| *byte == b'\n').skip(1);
     let mut lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     lines.find(|line| line.iter().any(|byte| matches!(byte, 0 | b'\r')))
@@ -117,7 +117,11 @@ mod tests {
             ] {
                 for step in [1, 2, 7, 1000] {
                     let answer = read(head.as_bytes(), step);
-                    assert_eq!(answer.odd_header().as_deref(), name, "{head:?} by {step}");
+                    assert_eq!(
+                        answer.invalid_header().as_deref(),
+                        name,
+                        "{head:?} by {step}"
+                    );
                 }
             }
         }
@@ -131,7 +135,9 @@ mod tests {
             "HTTP/1.1 200 OK\r\n\u{1b}[31m{}\0: x\r\n\r\n",
             "y".repeat(1000)
         );
-        let name = read(head.as_bytes(), 10).odd_header().unwrap_or_default();
+        let name = read(head.as_bytes(), 10)
+            .invalid_header()
+            .unwrap_or_default();
         assert!(
             name.chars().count() <= MAX_NAME + 1 && !name.contains('\u{1b}'),
             "{name}"

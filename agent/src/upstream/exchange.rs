@@ -1,7 +1,8 @@
-//! One request and its answer on one connection: framing, deadline, and what becomes of the connection.
+//! One request and its answer on one connection: framing, deadline, and whether the connection is kept.
 
 use super::{
-    BodyError, Delivery, FailedStep, SendError, UpstreamBody, explain, pool::ConnectionLease,
+    ActivityClock, BodyError, Delivery, ExpectedFlow, FailedStep, SendError, StallLimits,
+    UpstreamBody, explain, pool::ConnectionLease,
 };
 use crate::printable::printable;
 use bytes::Bytes;
@@ -14,18 +15,17 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::{Instant, sleep_until};
 
-/// Why an exchange gave no answer.
+/// Why an exchange ended without an answer.
 pub(super) enum ExchangeFailure {
-    /// hyper gives the request back: not one byte of it was written.
+    /// hyper returned the request: not one byte of it was written.
     Unsent(Box<UnsentRequest>),
-    /// Anything later.
+    /// It failed after that.
     Lost(SendError),
 }
 
@@ -94,17 +94,22 @@ pub(super) async fn run(
                 "Jira switched protocols without being asked".to_owned(),
             )))
         }
-        Ok(response) if !response.body().is_end_stream() && is_coded(response.headers()) => Err(
-            ExchangeFailure::Lost(lost(FailedStep::AnswerHead, coded(response.headers()))),
-        ),
+        Ok(response)
+            if !response.body().is_end_stream() && has_unknown_coding(response.headers()) =>
+        {
+            Err(ExchangeFailure::Lost(lost(
+                FailedStep::AnswerHead,
+                unknown_coding(response.headers()),
+            )))
+        }
         Ok(response) => {
             Ok(response.map(|body| LeasedBody::new(body, lease, progress).boxed_unsync()))
         }
         Err(mut error) => {
             let returned = error.take_message();
             let error = error.into_error();
-            let (kind, detail) = match lease.odd_header().filter(|_| error.is_parse()) {
-                Some(name) => (FailedStep::AnswerHead, odd_header(&name)),
+            let (kind, detail) = match lease.invalid_header().filter(|_| error.is_parse()) {
+                Some(name) => (FailedStep::AnswerHead, invalid_header(&name)),
                 None => describe(&error, &progress),
             };
             let mut failed = lost(kind, detail);
@@ -140,15 +145,15 @@ fn describe(error: &hyper::Error, progress: &SendProgress) -> (FailedStep, Strin
     explain::exchange(error)
 }
 
-fn odd_header(name: &str) -> String {
+fn invalid_header(name: &str) -> String {
     format!(
-        "Jira's answer is no valid HTTP: its header {name} holds a NUL or a CR without LF, which RFC 9110 §5.5 forbids"
+        "Jira's answer is no valid HTTP: its header {name} contains a NUL or a CR without LF, which RFC 9110 §5.5 forbids"
     )
 }
 
-/// Whether the body has a transfer coding that nobody takes off here: any but one `chunked` (RFC 9112 §6.1). None was
-/// asked for, and without the header the bytes would pass for the content itself.
-fn is_coded(headers: &HeaderMap) -> bool {
+/// Whether the body has a transfer coding that is not removed here: any but one `chunked` (RFC 9112 §6.1). None was asked
+/// for, and without the header the bytes would pass for the content itself.
+fn has_unknown_coding(headers: &HeaderMap) -> bool {
     let mut chunked = 0;
     for value in headers.get_all(header::TRANSFER_ENCODING) {
         for coding in value.as_bytes().split(|byte| *byte == b',') {
@@ -163,13 +168,13 @@ fn is_coded(headers: &HeaderMap) -> bool {
     chunked > 1
 }
 
-fn coded(headers: &HeaderMap) -> String {
+fn unknown_coding(headers: &HeaderMap) -> String {
     let values = headers.get_all(header::TRANSFER_ENCODING).iter();
     let values: Vec<_> = values
         .map(|value| String::from_utf8_lossy(value.as_bytes()))
         .collect();
     format!(
-        "Jira's answer has a transfer coding that nobody asked for (Transfer-Encoding: {}); RFC 9112 §7.4 lets it send chunked alone",
+        "Jira's answer has a transfer coding that was not asked for (Transfer-Encoding: {}); RFC 9112 §7.4 allows only chunked",
         printable(&values.join(", "), MAX_CODINGS)
     )
 }
@@ -182,7 +187,7 @@ fn lost(kind: FailedStep, detail: String) -> SendError {
     }
 }
 
-/// A request body that tells how far it is.
+/// A request body that reports its progress.
 pub(super) struct TrackedBody {
     inner: UpstreamBody,
     progress: Arc<SendProgress>,
@@ -192,14 +197,14 @@ pub(super) struct TrackedBody {
 
 impl TrackedBody {
     fn new(inner: UpstreamBody) -> Self {
-        let turn = if inner.is_end_stream() {
+        let waiting_for = if inner.is_end_stream() {
             WaitingFor::Done
         } else {
             WaitingFor::Jira
         };
         Self {
             remaining: inner.size_hint().exact(),
-            progress: Arc::new(SendProgress::new(turn)),
+            progress: Arc::new(SendProgress::new(waiting_for)),
             inner,
         }
     }
@@ -219,7 +224,7 @@ impl HttpBody for TrackedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        let turn = match &polled {
+        let waiting_for = match &polled {
             Poll::Pending => WaitingFor::Vendor,
             Poll::Ready(None) => WaitingFor::Done,
             Poll::Ready(Some(Err(_))) => WaitingFor::Broken,
@@ -236,7 +241,7 @@ impl HttpBody for TrackedBody {
                 }
             }
         };
-        self.progress.set(turn);
+        self.progress.set(waiting_for);
         polled
     }
 
@@ -249,12 +254,12 @@ impl HttpBody for TrackedBody {
     }
 }
 
-/// Whom a request waits for.
+/// What a request waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WaitingFor {
     /// Jira's side has to take more of the body.
     Jira = 0,
-    /// The vendor's side has to send more of it; that wait has its own limit elsewhere.
+    /// The vendor's side has to send more of it; `http` limits that wait.
     Vendor = 1,
     /// The request is complete.
     Done = 2,
@@ -262,25 +267,26 @@ enum WaitingFor {
     Broken = 3,
 }
 
-/// Turn and time of the last movement, shared between a body and its exchange without a lock.
+/// What a request waits for, and since when Jira's side lets it wait: shared between its body and its exchange.
 pub(super) struct SendProgress {
-    origin: Instant,
-    /// Milliseconds since `origin`, shifted by two, and the turn.
-    cell: AtomicU64,
+    clock: ActivityClock,
+    waiting_for: AtomicU8,
 }
 
 impl SendProgress {
-    fn new(turn: WaitingFor) -> Self {
+    fn new(waiting_for: WaitingFor) -> Self {
         Self {
-            origin: Instant::now(),
-            cell: AtomicU64::new(turn as u64),
+            clock: ActivityClock::default(),
+            waiting_for: AtomicU8::new(waiting_for as u8),
         }
     }
 
-    fn set(&self, turn: WaitingFor) {
-        let elapsed = self.origin.elapsed().as_millis() as u64;
-        self.cell
-            .store(elapsed << 2 | turn as u64, Ordering::Release);
+    fn set(&self, waiting_for: WaitingFor) {
+        self.waiting_for.store(waiting_for as u8, Ordering::Release);
+        match waiting_for {
+            WaitingFor::Jira | WaitingFor::Done => self.clock.begin(ExpectedFlow::Jira),
+            WaitingFor::Vendor | WaitingFor::Broken => self.clock.end(ExpectedFlow::Jira),
+        }
     }
 
     /// Starts the clock; waiting for a connection does not count against Jira.
@@ -288,38 +294,22 @@ impl SendProgress {
         self.set(self.waiting_for());
     }
 
-    fn read(&self) -> (WaitingFor, Instant) {
-        let cell = self.cell.load(Ordering::Acquire);
-        let turn = match cell & 3 {
+    fn waiting_for(&self) -> WaitingFor {
+        match self.waiting_for.load(Ordering::Acquire) {
             0 => WaitingFor::Jira,
             1 => WaitingFor::Vendor,
             2 => WaitingFor::Done,
             _ => WaitingFor::Broken,
-        };
-        (turn, self.origin + Duration::from_millis(cell >> 2))
-    }
-
-    fn waiting_for(&self) -> WaitingFor {
-        self.read().0
+        }
     }
 
     /// Completes once Jira's side has let the request wait for `limit` since the last byte it took.
     pub(super) async fn overdue(&self, limit: Duration) {
-        loop {
-            let (turn, moved) = self.read();
-            let now = Instant::now();
-            let wake = match turn {
-                // Looking again after a whole limit is never late: the clock starts anew by then.
-                WaitingFor::Vendor | WaitingFor::Broken => now + limit,
-                WaitingFor::Jira | WaitingFor::Done if moved + limit > now => moved + limit,
-                WaitingFor::Jira | WaitingFor::Done => return,
-            };
-            sleep_until(wake).await;
-        }
+        self.clock.too_slow(StallLimits::without_rate(limit)).await;
     }
 }
 
-/// The answer's body. It keeps the connection and decides at its end whether that is used again.
+/// The answer's body. It holds the connection and decides at its end whether to keep it.
 struct LeasedBody {
     inner: Incoming,
     lease: Option<ConnectionLease>,
@@ -339,8 +329,8 @@ impl LeasedBody {
         body
     }
 
-    /// The answer is complete. If the request is too, the connection is kept; if Jira answered early,
-    /// it is closed, which also stops the upload.
+    /// The answer is complete. The connection is kept if the request is complete too. If Jira answered early, it is closed,
+    /// which also stops the upload.
     fn finish(&mut self) {
         if let Some(lease) = self.lease.take()
             && self.progress.waiting_for() == WaitingFor::Done
@@ -386,5 +376,5 @@ impl HttpBody for LeasedBody {
     }
 }
 
-/// Characters.
+/// Characters of the header that an error shows.
 const MAX_CODINGS: usize = 64;

@@ -1,5 +1,6 @@
 //! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`.
 
+mod activity;
 mod answer_head;
 mod answer_source;
 pub(crate) mod certificate;
@@ -20,6 +21,7 @@ pub mod tcp;
 mod tls;
 mod verifier;
 
+pub use activity::{ActivityClock, ExpectedFlow, StallLimits, StallReason};
 pub(crate) use answer_source::is_login_path;
 pub use answer_source::{AnswerSource, Diagnosis, Intermediary, RequestedUri};
 pub use chain::PresentedCertificate;

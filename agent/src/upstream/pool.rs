@@ -96,16 +96,16 @@ impl ConnectionPool {
     pub(super) fn take_idle(&self) -> Option<PooledConnection> {
         let now = Instant::now();
         let mut idle = self.lock();
-        while let Some(parked) = idle.stack.pop_back() {
-            let fresh = now.saturating_duration_since(parked.since) < self.idle_timeout;
-            if fresh && parked.connection.is_usable() {
-                return Some(parked.connection);
+        while let Some(idle_connection) = idle.stack.pop_back() {
+            let fresh = now.saturating_duration_since(idle_connection.since) < self.idle_timeout;
+            if fresh && idle_connection.connection.is_usable() {
+                return Some(idle_connection.connection);
             }
         }
         None
     }
 
-    fn park(self: &Arc<Self>, connection: PooledConnection) {
+    fn add_idle(self: &Arc<Self>, connection: PooledConnection) {
         let mut idle = self.lock();
         idle.stack.push_back(IdleConnection {
             connection,
@@ -131,13 +131,14 @@ impl ConnectionPool {
     fn reap(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut idle = self.lock();
-        idle.stack.retain(|parked| {
-            now < parked.since + self.idle_timeout && !parked.connection.sender.is_closed()
+        idle.stack.retain(|idle_connection| {
+            now < idle_connection.since + self.idle_timeout
+                && !idle_connection.connection.sender.is_closed()
         });
         let next = idle
             .stack
             .front()
-            .map(|parked| parked.since + self.idle_timeout);
+            .map(|idle_connection| idle_connection.since + self.idle_timeout);
         idle.reaper = next.is_some();
         next
     }
@@ -155,8 +156,8 @@ impl ConnectionPool {
     /// Lets the idle connections die at their task's next turn, unnoticed until then.
     #[cfg(test)]
     pub(super) fn doom_idle(&self) {
-        for parked in &self.lock().stack {
-            parked.connection.task.abort();
+        for idle_connection in &self.lock().stack {
+            idle_connection.connection.task.abort();
         }
     }
 
@@ -227,8 +228,8 @@ impl ConnectionLease {
     }
 
     /// The header that the answer was refused for.
-    pub(super) fn odd_header(&self) -> Option<String> {
-        self.connection.as_ref()?.answer_head.odd_header()
+    pub(super) fn invalid_header(&self) -> Option<String> {
+        self.connection.as_ref()?.answer_head.invalid_header()
     }
 
     /// Replaces a dead connection under the same permit.
@@ -242,7 +243,7 @@ impl ConnectionLease {
             return;
         };
         if connection.sender.is_ready() {
-            self.pool.park(connection);
+            self.pool.add_idle(connection);
             return;
         }
         if connection.sender.is_closed() {
@@ -251,7 +252,7 @@ impl ConnectionLease {
         // hyper is about to notice that the message is over; until then the permit is kept.
         tokio::spawn(async move {
             if let Ok(Ok(())) = timeout(SETTLE, connection.sender.ready()).await {
-                self.pool.park(connection);
+                self.pool.add_idle(connection);
             } else {
                 connection.task.abort();
             }

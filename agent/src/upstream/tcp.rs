@@ -1,6 +1,9 @@
-//! `tcp://` upstreams: bytes as they are, both ways, each way ending on its own.
+//! `tcp://` upstreams: bytes unchanged in both directions, each of which ends by itself.
 
-use super::{SendError, Settings, TlsConfigError, dial::UpstreamDialer};
+use super::{
+    ActivityClock, ExpectedFlow, SendError, Settings, StallLimits, TlsConfigError,
+    dial::UpstreamDialer,
+};
 use std::{
     io,
     sync::atomic::{AtomicU64, Ordering},
@@ -8,7 +11,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 /// What went through one pumped connection.
@@ -20,7 +23,7 @@ pub struct PumpedBytes {
     pub received: u64,
 }
 
-/// Why a pumped connection ended other than by both sides closing.
+/// Why a pumped connection ended before both sides closed it.
 #[derive(Debug, thiserror::Error)]
 pub enum PumpError {
     /// The upstream was not reached; nothing was sent.
@@ -37,25 +40,28 @@ pub enum PumpError {
     Settings(#[from] TlsConfigError),
 }
 
-/// Connects to the upstream and carries bytes both ways until both sides have closed. The counts
-/// are right whatever the outcome.
+/// Connects to the upstream and carries bytes both ways until both sides have closed. The counts are exact whatever the
+/// outcome.
 pub async fn pump<S>(stream: S, settings: &Settings) -> (PumpedBytes, Result<(), PumpError>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let meter = ByteCounter::new();
-    let result = carry(stream, settings, &meter).await;
-    (meter.pumped(), result)
+    let counter = ByteCounter::default();
+    let result = carry(stream, settings, &counter).await;
+    (counter.pumped(), result)
 }
 
-/// Connects to the upstream and closes at once: is somebody there?
+/// Connects to the upstream and closes at once.
+///
+/// # Errors
+/// The upstream was not reached within `connect_timeout`.
 pub async fn probe_connect(settings: &Settings) -> Result<(), PumpError> {
     let deadline = Instant::now() + settings.connect_timeout;
     UpstreamDialer::new(settings)?.tcp(deadline).await?;
     Ok(())
 }
 
-async fn carry<S>(stream: S, settings: &Settings, meter: &ByteCounter) -> Result<(), PumpError>
+async fn carry<S>(stream: S, settings: &Settings, counter: &ByteCounter) -> Result<(), PumpError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -63,25 +69,26 @@ where
     let mut upstream = UpstreamDialer::new(settings)?.tcp(deadline).await?;
     let (from_upstream, to_upstream) = upstream.split();
     let (from_vendor, to_vendor) = tokio::io::split(stream);
+    counter.clock.begin(ExpectedFlow::Tunnel);
     let both = async {
         tokio::try_join!(
-            one_way(from_vendor, to_upstream, meter, &meter.sent),
-            one_way(from_upstream, to_vendor, meter, &meter.received),
+            one_way(from_vendor, to_upstream, &counter.clock, &counter.sent),
+            one_way(from_upstream, to_vendor, &counter.clock, &counter.received),
         )
     };
     tokio::select! {
         result = both => result.map(drop).map_err(PumpError::Lost),
-        () = meter.idle_for(settings.tcp_idle_timeout) => {
+        _ = counter.clock.too_slow(StallLimits::without_rate(settings.tcp_idle_timeout)) => {
             Err(PumpError::Idle(settings.tcp_idle_timeout))
         }
     }
 }
 
-/// Copies until the end, then passes the end on and leaves the other way open.
+/// Copies until the end, then passes the end on and leaves the other direction open.
 async fn one_way<R, W>(
     mut from: R,
     mut to: W,
-    meter: &ByteCounter,
+    clock: &ActivityClock,
     count: &AtomicU64,
 ) -> io::Result<()>
 where
@@ -94,7 +101,7 @@ where
         if filled == 0 {
             return to.shutdown().await;
         }
-        meter.touch();
+        clock.moved();
         let mut rest = &buffer[..filled];
         while !rest.is_empty() {
             let written = to.write(rest).await?;
@@ -102,51 +109,26 @@ where
                 return Err(io::ErrorKind::WriteZero.into());
             }
             count.fetch_add(written as u64, Ordering::Relaxed);
-            meter.touch();
+            clock.moved();
             rest = &rest[written..];
         }
         to.flush().await?;
     }
 }
 
-/// Counts bytes and remembers when the last one moved.
+/// Bytes of both directions, and when the last one moved.
+#[derive(Default)]
 struct ByteCounter {
-    origin: Instant,
-    moved_ms: AtomicU64,
+    clock: ActivityClock,
     sent: AtomicU64,
     received: AtomicU64,
 }
 
 impl ByteCounter {
-    fn new() -> Self {
-        Self {
-            origin: Instant::now(),
-            moved_ms: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-        }
-    }
-
-    fn touch(&self) {
-        let elapsed = self.origin.elapsed().as_millis() as u64;
-        self.moved_ms.store(elapsed, Ordering::Relaxed);
-    }
-
     fn pumped(&self) -> PumpedBytes {
         PumpedBytes {
             sent: self.sent.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
-        }
-    }
-
-    async fn idle_for(&self, limit: Duration) {
-        loop {
-            let moved = Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
-            let deadline = self.origin + moved + limit;
-            if deadline <= Instant::now() {
-                return;
-            }
-            sleep_until(deadline).await;
         }
     }
 }

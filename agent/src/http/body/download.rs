@@ -3,13 +3,8 @@
 use super::UploadProgress;
 use crate::{
     audit::RequestOutcome,
-    http::{
-        forward::RequestPermit,
-        framing::ExchangeGuard,
-        pending_record::PendingRecord,
-        stall::{ActivityClock, ExpectedFlow},
-    },
-    upstream::{BodyError, UpstreamBody},
+    http::{forward::RequestPermit, framing::ExchangeGuard, pending_record::PendingRecord},
+    upstream::{ActivityClock, BodyError, ExpectedFlow, UpstreamBody},
 };
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};

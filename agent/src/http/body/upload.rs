@@ -3,8 +3,7 @@
 use super::{VendorBody, vendor::broke_off};
 use crate::{
     audit::RequestOutcome,
-    http::stall::{ActivityClock, ExpectedFlow},
-    upstream::{BodyError, UpstreamBody},
+    upstream::{ActivityClock, BodyError, ExpectedFlow, UpstreamBody},
 };
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};

@@ -7,9 +7,8 @@ use crate::{
         error_body,
         forward::HttpForward,
         problem::{HttpProblem, ProblemKind},
-        stall::StallReason,
     },
-    upstream::{Delivery, FailedStep, SendError, UpstreamBody},
+    upstream::{Delivery, FailedStep, SendError, StallReason, UpstreamBody},
     vendor_text::VendorText,
 };
 use bytes::Bytes;

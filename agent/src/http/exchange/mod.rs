@@ -21,13 +21,12 @@ use super::{
     pending_record::PendingRecord,
     replay::ReplayableRequest,
     request_id::RequestIds,
-    stall::ActivityClock,
     trailers,
 };
 use crate::{
     audit::{AuditRecord, RedactedTarget, RequestOutcome},
     auth::AuthVerdict,
-    upstream::{Delivery, RawTarget, UpstreamBody},
+    upstream::{ActivityClock, Delivery, RawTarget, UpstreamBody},
 };
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
 use hyper::body::{Body, Incoming};

@@ -18,12 +18,12 @@ pub(super) use head::is_token;
 pub(super) use read_ahead::SharedFraming;
 pub(super) use streams::{StreamTracker, UnservedRequests};
 
-use super::{
-    HttpLimits,
-    problem::ProblemKind,
-    stall::{ActivityClock, ExpectedFlow},
+use super::{HttpLimits, problem::ProblemKind};
+use crate::{
+    audit::RedactedTarget,
+    upstream::{ActivityClock, ExpectedFlow},
+    vendor_text::VendorText,
 };
-use crate::{audit::RedactedTarget, vendor_text::VendorText};
 use bytes::{Buf, BytesMut};
 use chunks::ChunkScanner;
 pub(super) use head::inspect;

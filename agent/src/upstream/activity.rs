@@ -1,10 +1,10 @@
-//! Whether a body still moves, and fast enough.
+//! Whether bytes still move, and fast enough: the one clock behind the stall limits of uploads, answers, channels and
+//! `tcp://` connections.
 //!
 //! A body that moves has no deadline. One that stands still meets the stall limit, which one lazily re-armed timer checks
 //! instead of one that is reset with each frame. One that drips meets the minimum rate, counted over the time in which the
 //! vendor was the one to act, so that a slow Jira breaks no transfer.
 
-use super::HttpLimits;
 use std::sync::{
     OnceLock,
     atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// When something last moved, what is expected to move, and how many bytes the vendor moved while it was awaited.
 #[derive(Default)]
-pub(super) struct ActivityClock {
+pub struct ActivityClock {
     origin: OnceLock<Instant>,
     /// Milliseconds since `origin`.
     moved: AtomicU64,
@@ -31,7 +31,7 @@ pub(super) struct ActivityClock {
 /// Something that is expected to move.
 #[derive(Clone, Copy)]
 #[repr(u8)]
-pub(super) enum ExpectedFlow {
+pub enum ExpectedFlow {
     /// The vendor's body, of which Jira's side would take more.
     Upload = 1,
     /// An answer on its way to the vendor.
@@ -40,28 +40,31 @@ pub(super) enum ExpectedFlow {
     Write = 4,
     /// A part of an answer that an HTTP/2 stream's window has not let through.
     Window = 8,
+    /// Jira is to take more of a request, or to answer it.
+    Jira = 16,
+    /// A `tcp://` connection: bytes in either direction.
+    Tunnel = 32,
 }
 
 /// How long a body may stand still, and how slow it may be on average.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct StallLimits {
-    stall: Duration,
-    /// Bytes per second.
-    rate: u64,
+pub struct StallLimits {
+    /// How long nothing may move.
+    pub stall: Duration,
+    /// Least bytes per second, on average over five stall limits in which the vendor was awaited; 0 is no limit.
+    pub rate: u64,
 }
 
-impl From<&HttpLimits> for StallLimits {
-    fn from(limits: &HttpLimits) -> Self {
-        Self {
-            stall: limits.stall_timeout,
-            rate: limits.min_body_rate,
-        }
+impl StallLimits {
+    /// Only a stall limit: bytes may move as slowly as they like.
+    pub fn without_rate(stall: Duration) -> Self {
+        Self { stall, rate: 0 }
     }
 }
 
 /// Why a body is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StallReason {
+pub enum StallReason {
     /// Nothing moved for the stall limit.
     Stalled,
     /// The vendor moved fewer bytes than the minimum rate requires.
@@ -70,17 +73,18 @@ pub(super) enum StallReason {
 
 impl ActivityClock {
     /// Expects `flow` to move from now on.
-    pub(super) fn begin(&self, flow: ExpectedFlow) {
+    pub fn begin(&self, flow: ExpectedFlow) {
         let now = self.now();
         self.moved.store(now, Ordering::Relaxed);
-        let before = self.waiting.fetch_or(flow as u8, Ordering::Relaxed);
+        // Whoever sees the flow expected sees the time above.
+        let before = self.waiting.fetch_or(flow as u8, Ordering::Release);
         if before & VENDOR_FLOWS == 0 && flow as u8 & VENDOR_FLOWS != 0 {
             self.vendor_since.store(now, Ordering::Relaxed);
         }
     }
 
     /// Expects nothing of `flow` any more.
-    pub(super) fn end(&self, flow: ExpectedFlow) {
+    pub fn end(&self, flow: ExpectedFlow) {
         let before = self.waiting.fetch_and(!(flow as u8), Ordering::Relaxed);
         if before & VENDOR_FLOWS != 0 && before & !(flow as u8) & VENDOR_FLOWS == 0 {
             let since = self.vendor_since.load(Ordering::Relaxed);
@@ -90,29 +94,29 @@ impl ActivityClock {
     }
 
     /// Something has moved just now.
-    pub(super) fn moved(&self) {
+    pub fn moved(&self) {
         self.moved.store(self.now(), Ordering::Relaxed);
     }
 
     /// The vendor has sent or taken this many bytes.
-    pub(super) fn vendor_moved(&self, bytes: usize) {
+    pub fn vendor_moved(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Whether [`ActivityClock::too_slow`] has completed.
-    pub(super) fn has_stalled(&self) -> bool {
+    pub fn has_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
     }
 
     /// Completes when something is expected to move and nothing has for the stall limit, or when the vendor has moved fewer
     /// bytes than the minimum rate requires while it was awaited.
-    pub(super) async fn too_slow(&self, limits: StallLimits) -> StallReason {
+    pub async fn too_slow(&self, limits: StallLimits) -> StallReason {
         let limit = limits.stall;
         let mut checked = (0, 0);
         loop {
+            let waiting = self.waiting.load(Ordering::Acquire) != 0;
             let moved = self.moved.load(Ordering::Relaxed);
             let still = Duration::from_millis(self.now().saturating_sub(moved));
-            let waiting = self.waiting.load(Ordering::Relaxed) != 0;
             let verdict = if waiting && still >= limit {
                 Some(StallReason::Stalled)
             } else {
