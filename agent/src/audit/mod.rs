@@ -2,21 +2,20 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `record`, `target`, `text` | what a line says of a request, and that it is short and printable |
+//! | `record`, `target` | what a line says about a request, bounded and printable |
 //! | `refusals` | one line for many refused requests |
 //! | `writer` | the thread that turns records into numbered lines, and keeps what cannot be written yet |
 //! | `sink` | a file that survives rotation, the journal, standard error; which of them by default |
 //! | `condition` | whether records can be written, what was lost, what to do about it |
 //!
-//! Nothing in here decides on a request, but where `required` is set a request [reserves](AuditHandle::reserve) the place of
-//! its record before it may go on, and gets none where no record could be written.
+//! Nothing here decides on a request, except that with `required` a request [reserves](AuditHandle::reserve) a place for its
+//! record before it is sent, and gets none where no record can be written.
 
 mod condition;
 mod record;
 mod refusals;
 mod sink;
 mod target;
-mod text;
 mod writer;
 
 pub use condition::{AuditCondition, RECENT_LOSS};
@@ -49,10 +48,10 @@ pub struct Settings {
 /// Where audit records go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkSetting {
-    /// The journal where it is known to keep every line, else a file; standard error where there is no journal. See
+    /// The journal if it provably keeps every line, else a file; standard error if there is no journal. See
     /// [`SinkChoice`].
     Auto {
-        /// The file where systemd has made no folder for logs.
+        /// The file to use where systemd has created no folder for logs.
         fallback: PathBuf,
     },
     /// JSON lines appended to this file (0640); reopened within a second of rotation, by its inode.
@@ -63,7 +62,7 @@ pub enum SinkSetting {
     Off,
 }
 
-/// The way into the audit queue. Cheap to clone; never waits.
+/// Submits audit records. Cheap to clone; never waits.
 #[derive(Clone)]
 pub struct AuditHandle {
     queue: Option<RecordQueue>,
@@ -72,7 +71,7 @@ pub struct AuditHandle {
 
 #[derive(Clone)]
 struct RecordQueue {
-    /// Bounded by `places`, of which each record holds one until it is written.
+    /// Bounded by `permits`, of which each record holds one until it is written.
     messages: mpsc::Sender<WriterMessage>,
     permits: Arc<Semaphore>,
 }
@@ -80,7 +79,7 @@ struct RecordQueue {
 /// The place of one record in the queue, held from before its request is sent to Jira until its line is written.
 pub struct RecordPermit(Option<OwnedSemaphorePermit>);
 
-/// Why no record can be written now. For the customer's eyes: names the sink.
+/// Why no record can be written now. For the customer only: it names the sink.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct AuditUnavailable {
@@ -89,8 +88,8 @@ pub struct AuditUnavailable {
 }
 
 impl AuditHandle {
-    /// Starts the writer on a thread of its own, so that a slow disk delays nothing but itself.
-    /// The task is kept to flush what is queued when the agent ends.
+    /// Starts the writer on its own thread, so that a slow disk delays nothing else. Keep the task: it flushes what is
+    /// queued when the agent ends.
     pub fn spawn(settings: Settings) -> (Self, AuditTask) {
         let choice = SinkChoice::resolve(&settings.sink, &ServiceEnvironment::of_process());
         let shared = Arc::new(AuditState::new(&settings, &choice));
@@ -106,7 +105,7 @@ impl AuditHandle {
         (Self::with(Some(queue), shared), task)
     }
 
-    /// An audit that keeps nothing.
+    /// An audit that writes no records.
     pub fn off() -> Self {
         Self::with(None, Arc::default())
     }
@@ -115,7 +114,7 @@ impl AuditHandle {
         Self { queue, shared }
     }
 
-    /// Takes the place of a record before its request goes on. Where a record is not `required` it always succeeds.
+    /// Takes a place for a record before its request is sent. Always succeeds without `required`.
     ///
     /// # Errors
     /// Records cannot be written now: the sink has failed or does not answer, its disk is too full, or as many records
@@ -128,36 +127,33 @@ impl AuditHandle {
             return Err(AuditUnavailable { cause });
         }
         match Arc::clone(&queue.permits).try_acquire_owned() {
-            Ok(place) => Ok(RecordPermit(Some(place))),
+            Ok(permit) => Ok(RecordPermit(Some(permit))),
             Err(_) => Err(AuditUnavailable {
-                cause: String::from(
-                    "as many audit records as audit.queue holds wait to be written",
-                ),
+                cause: String::from("audit.queue is full of records that wait to be written"),
             }),
         }
     }
 
-    /// Queues one record, in its place where it has one; else it is counted as dropped where the queue is full.
-    pub fn submit(&self, record: Box<AuditRecord>, place: Option<RecordPermit>) {
+    /// Queues one record, with its permit where it has one; without, a full queue drops and counts it.
+    pub fn submit(&self, record: Box<AuditRecord>, permit: Option<RecordPermit>) {
         let Some(queue) = &self.queue else {
             return;
         };
-        let place = place.and_then(|place| place.0);
-        let place = place.or_else(|| Arc::clone(&queue.permits).try_acquire_owned().ok());
-        let sent = place.map(|place| queue.messages.send(WriterMessage::Record(record, place)));
+        let permit = permit.and_then(|permit| permit.0);
+        let permit = permit.or_else(|| Arc::clone(&queue.permits).try_acquire_owned().ok());
+        let sent = permit.map(|permit| queue.messages.send(WriterMessage::Record(record, permit)));
         if !matches!(sent, Some(Ok(()))) {
             self.shared.dropped(1);
         }
     }
 
-    /// Counts requests that the agent has answered itself, instead of a record for each: one line says of all of
-    /// them how many there were of which kind.
+    /// Counts requests that the agent has answered itself instead of recording each: one line summarizes them by error.
     pub fn count_refusal(&self, forward: &Arc<str>, error: &'static str, count: u64) {
         let Some(queue) = &self.queue else {
             return;
         };
         if self.shared.refusals.add(forward, error, count) {
-            // Fails only where the writer has ended, which has counted what it left behind.
+            // Fails only where the writer has ended, which has written the counts.
             let _ = queue.messages.send(WriterMessage::Summarize);
         }
     }
@@ -200,7 +196,7 @@ impl AuditHandle {
 
 #[cfg(test)]
 impl CapturedAudit {
-    /// The next record as its line says it; a test that waits for one that never comes fails by its deadline.
+    /// The next record as its line has it. Waits for it without a deadline of its own.
     pub(crate) async fn next(&mut self) -> serde_json::Value {
         loop {
             match self.records.try_recv() {
@@ -233,7 +229,7 @@ impl CapturedAudit {
     }
 }
 
-/// What goes through the queue.
+/// A message to the writer's thread.
 enum WriterMessage {
     Record(Box<AuditRecord>, OwnedSemaphorePermit),
     /// The first of many refused requests was counted.

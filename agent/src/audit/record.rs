@@ -1,7 +1,7 @@
-//! What one audit line says.
+//! One audit record and its line.
 
-use super::{RedactedTarget, text::printable};
-use crate::upstream::Delivery;
+use super::RedactedTarget;
+use crate::{printable::printable_within, upstream::Delivery};
 use http::{HeaderValue, Method, StatusCode};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 use std::{
@@ -9,35 +9,35 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// One request and what became of it. Serialized, it is one audit line (`docs/audit.md`).
+/// One request and how it ended. Serialized, it is one audit line (`docs/audit.md`).
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
     /// When the request head was complete.
     pub time: SystemTime,
     /// `X-Request-Id` of the answer: the vendor's own where it sent one.
     pub request_id: HeaderValue,
-    /// The agent's own id, never the same for two requests.
+    /// The agent's own id, unique for each request.
     pub agent_request_id: HeaderValue,
     /// Name of the forward.
     pub forward: Arc<str>,
     /// Index of the SSH connection, from 0.
     pub connection: usize,
-    /// The vendor's side as the gateway tells it.
+    /// Address of the vendor's client, as the gateway reports it.
     pub originator: Arc<str>,
-    /// Method; none where the head could not be read.
+    /// Method; `None` where the head could not be read.
     pub method: Option<Method>,
-    /// Path and names of the query.
+    /// Path and parameter names of the query.
     pub target: RedactedTarget,
-    /// Whether policy let it pass.
+    /// Whether the policy allowed it.
     pub allowed: bool,
-    /// The rule that decided, where one did.
+    /// The rule that decided; `None` where none did.
     pub rule: Option<Arc<str>>,
-    /// The agent's reason, a code of `docs/errors.md`; none where Jira's answer went through.
+    /// Code of the agent's own answer (`docs/errors.md`); `None` where Jira's answer passed.
     pub error: Option<&'static str>,
-    /// What was wrong with Jira or the login, where that is why; it may name files, addresses and accounts, and no vendor
-    /// reads it.
+    /// What was wrong with Jira or the credential, if that is why. It may name files, addresses and accounts; the vendor
+    /// never gets it.
     pub cause: Option<Box<str>>,
-    /// Status the vendor got; none where it got none.
+    /// Status sent to the vendor; `None` if it had disconnected before.
     pub status: Option<StatusCode>,
     /// Body bytes read from the vendor.
     pub request_bytes: u64,
@@ -63,13 +63,13 @@ pub enum RequestOutcome {
     Complete,
     /// The agent refused it.
     Refused,
-    /// Jira gave no answer; the agent said so.
+    /// Jira gave no answer; the agent answered instead.
     Failed,
     /// The channel ended first.
     VendorGone,
-    /// Jira broke off in the middle of its answer; the channel was broken off too.
+    /// Jira's answer broke in the middle; the channel was closed.
     JiraBroke,
-    /// The answer did not move for the stall limit; the channel was broken off.
+    /// The answer did not move for the stall limit; the channel was closed.
     Stalled,
 }
 
@@ -81,20 +81,23 @@ impl Serialize for AuditRecord {
         line.serialize_field("request_id", &text(&self.request_id))?;
         line.serialize_field("forward", &*self.forward)?;
         line.serialize_field("connection", &self.connection)?;
-        line.serialize_field("originator", &printable(&self.originator, MAX_TEXT))?;
+        line.serialize_field("originator", &printable_within(&self.originator, MAX_TEXT))?;
         line.serialize_field(
             "method",
-            &method.map(|method| printable(method, MAX_METHOD)),
+            &method.map(|method| printable_within(method, MAX_METHOD)),
         )?;
         line.serialize_field("target", &self.target)?;
         line.serialize_field("decision", if self.allowed { "allowed" } else { "refused" })?;
-        let rule = self.rule.as_deref().map(|rule| printable(rule, MAX_RULE));
+        let rule = self
+            .rule
+            .as_deref()
+            .map(|rule| printable_within(rule, MAX_RULE));
         line.serialize_field("rule", &rule)?;
         line.serialize_field("error", &self.error)?;
         let cause = self
             .cause
             .as_deref()
-            .map(|cause| printable(cause, MAX_CAUSE));
+            .map(|cause| printable_within(cause, MAX_CAUSE));
         line.serialize_field("cause", &cause)?;
         line.serialize_field("status", &self.status.map(|status| status.as_u16()))?;
         line.serialize_field("request_bytes", &self.request_bytes)?;
@@ -129,12 +132,12 @@ fn text(value: &HeaderValue) -> String {
     let bytes = value.as_bytes();
     // A replaced byte takes three.
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT + 1)]);
-    printable(&text, MAX_TEXT)
+    printable_within(&text, MAX_TEXT)
 }
 
-/// Longest cause kept, in bytes: two long sentences.
+/// Longest cause in bytes: two long sentences.
 const MAX_CAUSE: usize = 512;
-/// Longest user name, id or address kept, in bytes.
+/// Longest user name, id or address in bytes.
 const MAX_TEXT: usize = 128;
 /// Longer than any registered method. HTTP/1.1 requests with a longer one are refused, HTTP/2 knows no such limit.
 const MAX_METHOD: usize = 32;
@@ -142,6 +145,6 @@ const MAX_METHOD: usize = 32;
 const MAX_RULE: usize = 512;
 /// The end of the year 9999, past which RFC 3339 has no form.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
-/// What no line is longer than: a target at its bound of which each byte is escaped, the other texts at theirs, and
-/// names, numbers and times. Times the places of the queue, it is what a queue can put onto a disk.
+/// Bytes of the longest possible line: a target at its bound with each byte escaped, the other texts at theirs, and
+/// names, numbers and times. Times the places of the queue, it is what a full queue writes to the disk.
 pub(super) const MAX_LINE: usize = 6 << 10;

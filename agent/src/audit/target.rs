@@ -1,8 +1,8 @@
 //! A request target fit for a log: the path and the names of the query, never a value.
 
-use super::text::is_hidden;
+use crate::printable::is_printable;
 
-/// A redacted request target. The only way to make one takes the values out.
+/// A redacted request target. Its only constructor removes the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedactedTarget {
     text: String,
@@ -18,7 +18,7 @@ impl serde::Serialize for RedactedTarget {
 impl RedactedTarget {
     /// Keeps the path and `?name=*&other=*`. A parameter without `=` may itself be a value and
     /// becomes `*`, as do values of path parameters (`;jsessionid=…`) and all after `#`.
-    /// What is no path (`http://user:password@host/`) is not kept at all.
+    /// A target that is no path (`http://user:password@host/`) is dropped.
     pub fn redact(raw: &str) -> Self {
         if !raw.starts_with('/') {
             return Self {
@@ -65,8 +65,8 @@ impl RedactedTarget {
         }
     }
 
-    /// Bytes of the path that the line does not show: what followed an equals sign, and what was past its length.
-    /// Two requests that look alike in the audit, and of which this is not 0, may have been for different things.
+    /// Bytes of the path that the line does not show: those after an equals sign, and those past its length. Where this
+    /// is not 0, two requests that look alike in the audit may have had different targets.
     pub fn hidden_bytes(&self) -> usize {
         self.hidden_bytes
     }
@@ -93,7 +93,7 @@ fn split_query(raw: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// How many bytes it has left out.
+/// Returns how many bytes it left out.
 fn push_path(kept: &mut String, path: &str) -> usize {
     if !path.contains([';', '=', '%']) {
         push_printable(kept, path);
@@ -118,7 +118,7 @@ fn push_path(kept: &mut String, path: &str) -> usize {
     hidden
 }
 
-/// Hardly a path of Jira has an equals sign: what follows one is taken for a value in disguise. How many bytes that were.
+/// Hardly any path of Jira has an equals sign: what follows one is treated as a value. Returns how many bytes it left out.
 fn push_segment(kept: &mut String, segment: &str) -> usize {
     let encoded = segment
         .as_bytes()
@@ -158,7 +158,7 @@ fn push_printable(kept: &mut String, text: &str) {
         kept.push_str(text);
     } else {
         kept.extend(text.chars().map(|c| match c {
-            c if is_hidden(c) || c == ' ' => char::REPLACEMENT_CHARACTER,
+            c if !is_printable(c) || c == ' ' => char::REPLACEMENT_CHARACTER,
             c => c,
         }));
     }
@@ -177,7 +177,7 @@ fn bound(kept: &mut String) {
 
 /// Jira's paths are far below this; a line stays well inside one journal datagram.
 const MAX_LENGTH: usize = 1024;
-/// A longer "name" is somebody's data.
+/// Characters of a parameter's name; a longer one is probably data.
 const MAX_NAME: usize = 64;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! also have the fields separately (`F_*`).
 
 use super::lines::LogFields;
+use crate::printable::is_printable;
 use std::fmt::{self, Display};
 
 /// The values of one event, each already printable and bounded.
@@ -68,7 +69,7 @@ impl Display for LogSentence {
     }
 }
 
-/// One bounded line, with control characters and bidirectional controls escaped: part of it may come from a peer.
+/// One bounded line, with all characters escaped that are not printable: part of it may come from a peer.
 pub(super) fn printable(value: &str) -> String {
     let mut printed = String::with_capacity(value.len().min(MAX_VALUE));
     for character in value.chars() {
@@ -83,16 +84,11 @@ pub(super) fn printable(value: &str) -> String {
                     printed.push(' ');
                 }
             }
-            c if c.is_control() || turns_direction(c) => printed.extend(c.escape_unicode()),
+            c if !is_printable(c) => printed.extend(c.escape_unicode()),
             c => printed.push(c),
         }
     }
     printed
-}
-
-/// Unicode's bidirectional controls and line separators.
-fn turns_direction(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Bytes of one value. The agent's own causes and remedies are below 1 KiB; a datagram with all values of an event is far

@@ -21,6 +21,19 @@ pub fn printable_bytes(bytes: &[u8], most: usize) -> String {
     printable(&String::from_utf8_lossy(enough.unwrap_or(bytes)), most)
 }
 
+/// At most `most` bytes, untrimmed. Where something was cut off, `…` follows them.
+pub fn printable_within(text: &str, most: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(most));
+    for c in text.chars().map(replaced) {
+        if shown.len() + c.len_utf8() > most {
+            shown.push('…');
+            break;
+        }
+        shown.push(c);
+    }
+    shown
+}
+
 /// Lines, none of them cut; tabs stay.
 pub fn printable_lines(text: &str) -> String {
     let shown = |c| match c {
@@ -131,6 +144,12 @@ mod tests {
     }
 
     #[test]
+    fn a_text_within_bytes_keeps_its_spaces() {
+        assert_eq!(printable_within(" a\u{202e}b\n", 99), " a\u{fffd}b\u{fffd}");
+        assert_eq!(printable_within("éé", 3), "é\u{2026}");
+    }
+
+    #[test]
     fn lines_keep_their_ends() {
         assert_eq!(
             printable_lines("a\n\tb\x1b\u{202e}"),
@@ -145,6 +164,13 @@ mod tests {
             prop_assert!(!shown.chars().any(is_hidden), "{shown:?}");
             prop_assert!(shown.chars().count() <= most + 1);
             prop_assert_eq!(printable(&shown, usize::MAX), shown.trim());
+        }
+
+        #[test]
+        fn no_text_has_more_bytes_than_its_bound(text in any::<String>(), most in 0_usize..50) {
+            let shown = printable_within(&text, most);
+            prop_assert!(shown.len() <= most + '…'.len_utf8());
+            prop_assert!(!shown.chars().any(is_hidden), "{shown:?}");
         }
 
         #[test]
