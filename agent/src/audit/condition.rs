@@ -9,20 +9,20 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// What status and metrics say of the audit.
+/// The state of the audit, for status and metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AuditCondition {
     /// Lines of requests handed to the sink.
     pub written: u64,
     /// Records that were lost: the queue was full, or the agent stopped before they could be written.
     pub dropped: u64,
-    /// Times that the sink refused to take lines.
+    /// How often writing to the sink failed.
     pub write_errors: u64,
     /// Requests that have no line of their own, but are counted in one.
     pub summed: u64,
     /// Name of this run of the agent in each of its lines.
     pub run: String,
-    /// Where lines go, in words.
+    /// Where lines go, as text.
     pub sink: String,
     /// Why records go to this sink.
     pub sink_reason: String,
@@ -43,7 +43,7 @@ impl AuditCondition {
     }
 }
 
-/// Between those who submit records, the writer and status.
+/// Shared by the request path, the writer and status.
 pub(super) struct AuditState {
     pub(super) required: bool,
     pub(super) run: String,
@@ -52,8 +52,8 @@ pub(super) struct AuditState {
     pub(super) stopping: AtomicBool,
     sink: String,
     sink_reason: String,
-    /// No line there is sure to be kept, and each is required.
-    is_unsure: bool,
+    /// The sink may lose lines silently although each is required.
+    may_lose_silently: bool,
     started: Instant,
     written: AtomicU64,
     dropped: AtomicU64,
@@ -62,7 +62,7 @@ pub(super) struct AuditState {
     last_dropped: AtomicU64,
     /// Milliseconds from `started` to the begin of the write that has not returned, and 1; 0 where there is none.
     writing_since: AtomicU64,
-    /// Whether `fault` holds something: looked at by each request.
+    /// Whether `fault` is set; read by each request.
     has_fault: AtomicBool,
     fault: Mutex<Option<String>>,
 }
@@ -76,7 +76,7 @@ impl Default for AuditState {
             stopping: AtomicBool::new(false),
             sink: String::from("off"),
             sink_reason: String::new(),
-            is_unsure: false,
+            may_lose_silently: false,
             started: Instant::now(),
             written: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -95,7 +95,7 @@ impl AuditState {
             required: settings.required,
             sink: choice.to_string(),
             sink_reason: choice.reason.clone(),
-            is_unsure: settings.required && choice.may_lose_silently(),
+            may_lose_silently: settings.required && choice.may_lose_silently(),
             ..Self::default()
         }
     }
@@ -119,32 +119,32 @@ impl AuditState {
         self.dropped.load(Relaxed)
     }
 
-    /// Marks the time during which the sink has a write in its hands.
+    /// Marks the time during which a write to the sink has not returned.
     pub(super) fn writing(&self, is: bool) {
         let since = if is { self.now() + 1 } else { 0 };
         self.writing_since.store(since, Relaxed);
     }
 
-    /// What is wrong with the sink now; nothing, where that is `None`.
+    /// Why the sink takes no lines now; `None` if it does.
     pub(super) fn set_fault(&self, cause: Option<String>) {
         let mut fault = self.lock();
         self.has_fault.store(cause.is_some(), Relaxed);
         *fault = cause;
     }
 
-    /// Why no record could be written now, where that is so.
+    /// Why no record can be written now; `None` if one can.
     pub(super) fn cannot_write(&self) -> Option<String> {
-        if self.is_unsure {
-            return Some(String::from(UNSURE));
+        if self.may_lose_silently {
+            return Some(String::from(SILENT_LOSS));
         }
-        let hangs = match self.writing_since.load(Relaxed) {
+        let hanging = match self.writing_since.load(Relaxed) {
             0 => Duration::ZERO,
             since => Duration::from_millis(self.now().saturating_sub(since - 1)),
         };
-        if hangs >= HANGS_AFTER {
-            let seconds = hangs.as_secs();
+        if hanging >= HANGS_AFTER {
+            let seconds = hanging.as_secs();
             return Some(format!(
-                "{} has not taken a line for {seconds} s",
+                "a write to {} has not returned for {seconds} s",
                 self.sink
             ));
         }
@@ -192,10 +192,10 @@ fn run_id() -> String {
     )
 }
 
-/// For so long after the last lost record the status is not proven: longer than a person is at lunch, and than any
-/// monitoring takes to ask. A restart ends it, too.
+/// How long the audit counts as degraded after a lost record: longer than a lunch break and than any interval of
+/// monitoring. A restart ends it, too.
 pub const RECENT_LOSS: Duration = Duration::from_secs(3600);
 /// A local disk takes a batch within milliseconds, journald within a second.
 const HANGS_AFTER: Duration = Duration::from_secs(5);
-const UNSURE: &str = "journald may drop lines of this service without a word, and audit.required is set: name a file in \
-                      audit.file, leave audit.sink out, or lift journald's limit in the unit";
+const SILENT_LOSS: &str = "journald may silently drop lines of this service, and audit.required is set: set audit.file, remove \
+                      audit.sink, or lift journald's rate limit in the unit";

@@ -1,5 +1,5 @@
-//! Requests that the agent answers itself, more of them than may have a line each: counted by forward and kind until
-//! the writer says of all of them in one line.
+//! Requests that the agent answers itself, past the number that get a line each: counted by forward and error until the
+//! writer summarizes them in one line.
 
 use super::record::rfc3339;
 use std::{
@@ -11,14 +11,14 @@ use std::{
     time::SystemTime,
 };
 
-/// What waits to be said. As many entries as there are forwards, each with as many kinds as there are errors.
+/// Counts that wait for their line: at most one entry per forward, each with at most one count per error code.
 #[derive(Default)]
 pub(super) struct RefusalCounts {
-    waiting: Mutex<BTreeMap<Arc<str>, RefusalSummary>>,
+    pending: Mutex<BTreeMap<Arc<str>, RefusalSummary>>,
     total: AtomicU64,
 }
 
-/// Of one forward, since the last line.
+/// Refusals of one forward since the last line.
 #[derive(Clone, Debug)]
 pub(super) struct RefusalSummary {
     first: SystemTime,
@@ -28,13 +28,13 @@ pub(super) struct RefusalSummary {
 }
 
 impl RefusalCounts {
-    /// So many more. Whether they are the first that wait, of any forward.
+    /// Counts `count` more. True if no other counts were pending, of any forward.
     pub(super) fn add(&self, forward: &Arc<str>, error: &'static str, count: u64) -> bool {
         let now = SystemTime::now();
         self.total.fetch_add(count, Ordering::Relaxed);
-        let mut waiting = self.lock();
-        let first = waiting.is_empty();
-        let summary = waiting
+        let mut pending = self.lock();
+        let is_first = pending.is_empty();
+        let summary = pending
             .entry(Arc::clone(forward))
             .or_insert_with(|| RefusalSummary {
                 first: now,
@@ -45,27 +45,27 @@ impl RefusalCounts {
         summary.last = now;
         summary.count += count;
         *summary.errors.entry(error).or_default() += count;
-        first
+        is_first
     }
 
-    /// Since the start.
+    /// Refusals counted since the start.
     pub(super) fn total(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// All that waits.
+    /// Removes all pending counts.
     pub(super) fn take(&self) -> BTreeMap<Arc<str>, RefusalSummary> {
         std::mem::take(&mut *self.lock())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, RefusalSummary>> {
         // A panic while this lock is held leaves whole counts behind.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl RefusalSummary {
-    /// Its line, without run and number.
+    /// The summary's line, without run and sequence number.
     pub(super) fn line(&self, forward: &str) -> serde_json::Value {
         serde_json::json!({
             "time": rfc3339(self.last),

@@ -1,7 +1,7 @@
 //! The thread that turns queued records into numbered lines.
 //!
-//! Lines that the sink does not take are kept and tried again each second: they are lost only where the agent stops
-//! first. Meanwhile the queue fills, and what does not fit into it is counted as dropped.
+//! Lines that the sink does not take are retried each second: they are lost only if the agent stops first. Meanwhile the
+//! queue fills, and records that do not fit into it are counted as dropped.
 
 use super::{
     AuditRecord, WriterMessage,
@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// The writer's thread, as the one that ends it sees it.
+/// Ends the writer's thread.
 pub struct AuditTask {
     running: Option<RunningWriter>,
 }
@@ -63,14 +63,14 @@ impl AuditTask {
                 end,
             }),
             Err(error) => {
-                // The queue's receiving end is gone: every record counts as dropped.
+                // The queue has no receiver: every record counts as dropped.
                 tracing::error!(
                     %error,
                     remedy = "raise the limit of tasks of the unit (TasksMax)",
-                    "there is no audit: the system gives no thread"
+                    "no audit is written: cannot start a thread"
                 );
                 shared.set_fault(Some(format!(
-                    "the system gives no thread to write: {error}"
+                    "cannot start the thread that writes: {error}"
                 )));
                 None
             }
@@ -82,8 +82,8 @@ impl AuditTask {
         Self { running: None }
     }
 
-    /// Writes what is queued, then ends. Returns false where `limit` passed first (a hung disk):
-    /// the thread is then left to itself.
+    /// Writes what is queued, then ends. Returns false if `limit` passed first (a hung disk); the thread then keeps
+    /// running.
     pub async fn shutdown(self, limit: Duration) -> bool {
         let Some(running) = self.running else {
             return true;
@@ -100,12 +100,12 @@ struct AuditWriter {
     sink: Box<dyn LineSink>,
     shared: Arc<AuditState>,
     batch: LineBatch,
-    /// Of the last line.
+    /// Sequence number of the last line.
     seq: u64,
-    /// Dropped records that a line has told of.
+    /// Dropped records that a line has reported.
     reported: u64,
     failing: bool,
-    /// When counted refusals get their line.
+    /// When the counted refusals get their line.
     summary_due_at: Option<Instant>,
 }
 
@@ -113,21 +113,21 @@ struct AuditWriter {
 #[derive(Default)]
 struct LineBatch {
     lines: Vec<u8>,
-    /// Bytes that the sink has.
+    /// Bytes that the sink has taken.
     taken: usize,
     records: u64,
-    /// Given back when they are written.
+    /// Released when the lines are written.
     permits: Vec<OwnedSemaphorePermit>,
 }
 
-/// What was taken out of the queue.
+/// How much was taken out of the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum GatherResult {
-    /// All that was in it.
+    /// Everything that was queued.
     All,
-    /// A batch, and there may be more.
+    /// One batch; there may be more.
     Batch,
-    /// All that will ever be in it.
+    /// Everything, and no more will follow.
     Stopped,
 }
 
@@ -150,7 +150,7 @@ impl AuditWriter {
             if self.failing || self.shared.required {
                 self.probe_sink();
             }
-            // Letting records gather spares the traffic a wake-up of this thread for each of them.
+            // Letting records gather saves a wake-up of this thread for each of them.
             if gathered == GatherResult::All {
                 thread::park_timeout(GATHER.saturating_sub(begun.elapsed()));
             }
@@ -200,7 +200,7 @@ impl AuditWriter {
         self.number();
     }
 
-    /// Ends the object just written with the run and its number in it.
+    /// Adds run and sequence number to the object just written, and ends its line.
     fn number(&mut self) {
         self.seq += 1;
         let lines = &mut self.batch.lines;
@@ -219,7 +219,7 @@ impl AuditWriter {
         }
     }
 
-    /// Each lost record keeps its number, so that the gap is as large as the loss.
+    /// Each lost record takes a number, so that the gap is as large as the loss.
     fn report_dropped(&mut self) {
         let dropped = self.shared.dropped_total();
         if dropped > self.reported {
@@ -234,7 +234,7 @@ impl AuditWriter {
         }
     }
 
-    /// Returns when the sink has the batch, or the agent stops.
+    /// Returns when the sink has taken the batch, or the agent stops.
     fn write_out(&mut self) {
         while !self.batch.lines.is_empty() {
             let last = self.shared.stopping.load(Ordering::Acquire);
@@ -265,7 +265,7 @@ impl AuditWriter {
         }
     }
 
-    /// The agent ends, and the sink takes nothing.
+    /// The agent stops, and the sink takes nothing.
     fn give_up(&mut self) {
         let records = self.batch.records;
         self.shared.dropped(records);
@@ -273,11 +273,11 @@ impl AuditWriter {
         tracing::error!(
             sink = self.sink.name(),
             records,
-            "audit records are lost: the agent stops, and they could not be written"
+            "audit records lost: they could not be written before the agent stopped"
         );
     }
 
-    /// Whether lines could be written now, asked of the sink.
+    /// Asks the sink whether lines can be written now.
     fn probe_sink(&mut self) {
         self.shared.writing(true);
         let probed = self.sink.probe();
@@ -286,7 +286,7 @@ impl AuditWriter {
             Ok(()) => {
                 self.shared.set_fault(None);
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!(sink = self.sink.name(), "audit is written again");
+                    tracing::info!(sink = self.sink.name(), "the audit is written again");
                 }
             }
             Err(error) => self.failed(&error),
@@ -296,11 +296,11 @@ impl AuditWriter {
     fn failed(&mut self, error: &std::io::Error) {
         let sink = self.sink.name();
         self.shared
-            .set_fault(Some(format!("{sink} takes no lines: {error}")));
+            .set_fault(Some(format!("cannot write to {sink}: {error}")));
         if !std::mem::replace(&mut self.failing, true) {
             let requests = match self.shared.required {
-                true => "requests are answered 503 meanwhile",
-                false => "records are kept until audit.queue is full, then lost",
+                true => "requests get 503 until it can",
+                false => "records wait until audit.queue is full, then they are lost",
             };
             tracing::error!(
                 sink,
@@ -332,12 +332,12 @@ impl LineBatch {
 
 /// Bytes of one write.
 const BATCH: usize = 64 << 10;
-/// Under load one wake-up per 10 ms instead of one per record; at 20,000 requests a second that is
-/// 200 records, far below the queue.
+/// Under load one wake-up per 10 ms instead of one per record; at 20,000 requests a second that is 200 records, far below
+/// the queue.
 const GATHER: Duration = Duration::from_millis(10);
-/// Between two tries of a sink that has failed, and between two looks at one that is required.
+/// Between two attempts at a sink that has failed, and between two probes of one that is required.
 const RETRY: Duration = Duration::from_secs(1);
-/// One line for all refused requests of this time.
+/// Interval of the lines that summarize refused requests.
 const SUM_UP_EVERY: Duration = Duration::from_secs(10);
-/// Until something comes.
+/// Stands for no limit.
 const FOREVER: Duration = Duration::from_secs(86_400);

@@ -265,7 +265,7 @@ fn classify_status_page(answer: &ControlAnswer) -> Result<String, StatusPageFaul
                 Some(location) => format!("Jira redirects to {location}"),
                 None => format!("Jira redirects elsewhere ({status})"),
             },
-            "if that is Jira's own address, write it into upstream (often https instead of http)",
+            "if that is Jira's own address, set upstream to it (often https instead of http)",
         ),
         status if status.is_server_error() => odd(
             format!("Jira, or a proxy before it, answers {status}"),

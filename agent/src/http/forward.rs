@@ -303,7 +303,7 @@ impl HttpForward {
                 "Jira, or a proxy before it, answers HTTP {}",
                 status.as_str()
             );
-            let remedy = "Look at Jira's log, and at a proxy before it.";
+            let remedy = "Check Jira's log, and that of a proxy before it.";
             if !self.defers_to_probe() {
                 self.report_failure(ProofState::Degraded, &cause, remedy);
             }

@@ -15,7 +15,7 @@ pub(super) fn check(head: &request::Parts) -> Result<(), HttpProblem> {
     }
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         // TRACE would show the vendor the agent's own credential.
-        let detail = "CONNECT and TRACE are refused whatever the policy says";
+        let detail = "CONNECT and TRACE are always refused";
         return Err(HttpProblem::not_sent(ProblemKind::MethodRefused, detail));
     }
     if !head.uri.path().starts_with('/') {
@@ -23,7 +23,7 @@ pub(super) fn check(head: &request::Parts) -> Result<(), HttpProblem> {
         return Err(HttpProblem::not_sent(ProblemKind::AmbiguousTarget, detail));
     }
     if head.headers.contains_key(header::UPGRADE) && !offers_only_h2c(&head.headers) {
-        let detail = "this way to Jira carries HTTP requests only";
+        let detail = "this tunnel carries HTTP requests only";
         return Err(HttpProblem::not_sent(ProblemKind::UpgradeRefused, detail));
     }
     for name in FRAMING_TWINS {

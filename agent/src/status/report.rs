@@ -441,7 +441,7 @@ mod tests {
             ..on.clone()
         };
         let failing = |required| AuditCondition {
-            fault: Some("the file /x takes no lines: No space left on device".into()),
+            fault: Some("cannot write to the file /x: No space left on device".into()),
             required,
             ..on.clone()
         };

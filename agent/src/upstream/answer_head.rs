@@ -1,7 +1,7 @@
-//! Which header of an answer hyper refused it for. hyper does not say, and keeps no bytes of it; below hyper they pass by.
+//! The header for which hyper refused an answer. hyper does not name it, and keeps no bytes of it; they pass below hyper.
 //!
-//! RFC 9110 §5.5 forbids a NUL and a CR that no LF follows in a value: two readers can take such a head apart
-//! differently, so the whole answer is refused. A header with another control character is dropped alone.
+//! RFC 9110 §5.5 forbids a NUL and a CR without LF in a value: two parsers can read such a head differently, so the whole
+//! answer is refused. Of a header with another control character only that header is dropped.
 
 use crate::printable::printable;
 use std::sync::{
@@ -26,7 +26,7 @@ impl AnswerHead {
         self.0.is_awaited.store(true, Ordering::Release);
     }
 
-    /// These have come. Beyond the head they are not looked at.
+    /// Takes bytes that were read; those after the head are ignored.
     pub(super) fn read(&self, bytes: &[u8]) {
         if !self.0.is_awaited.load(Ordering::Acquire) {
             return;
@@ -84,11 +84,11 @@ fn end_of_head(head: &[u8], searched: usize) -> Option<usize> {
     ends(b"\r\n\r\n").or_else(|| ends(b"\n\n"))
 }
 
-/// Of the status code in `HTTP/1.1 200 OK`.
+/// Position of the status code in `HTTP/1.1 200 OK`.
 const STATUS: usize = 9;
-/// Longer ones are looked at as far as this.
+/// Bytes of a head that are searched.
 const MAX_HEAD: usize = 16 << 10;
-/// Characters.
+/// Characters of a header's name that an error shows.
 const MAX_NAME: usize = 64;
 
 #[cfg(test)]

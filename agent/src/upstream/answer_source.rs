@@ -1,5 +1,5 @@
-//! Who gave an answer: Jira, or something that stands before it. The one judgment that traffic, health
-//! probes and `agent check` share, so that they name the same cause.
+//! Who gave an answer: Jira, or something before it. Traffic, health probes and `agent check` share this decision, so that
+//! they name the same cause.
 //!
 //! Jira marks each answer of its own (`X-AREQUESTID`, `X-AUSERNAME`, `X-ANODEID`; Cloud `ATL-TraceId`).
 //! Single sign-on, firewalls and proxies do not, and what they answer proves nothing about Jira.
@@ -15,11 +15,11 @@ pub enum AnswerSource {
     LikeJira,
     /// Something before Jira, or in its place.
     Intermediary(Intermediary),
-    /// Any of them; also what a cache kept, which says nothing about now.
+    /// Any of them; also an answer from a cache, which shows nothing about now.
     Unclear,
 }
 
-/// What stands before Jira, or in its place, by how it answers.
+/// What answers before Jira, or instead of it, by the form of its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intermediary {
     /// 401 with a challenge that is not Jira's: Negotiate, NTLM, or Basic of a proxy.
@@ -45,11 +45,11 @@ pub enum Intermediary {
         /// Where it leads, without query.
         location: String,
     },
-    /// 511: a network that wants a login of its own (RFC 6585 §6).
+    /// 511: a network that requires a login (RFC 6585 §6).
     NetworkLoginDemanded,
     /// A redirect to the same thing at another address.
     Moved {
-        /// Without query.
+        /// Where it leads, without query.
         location: String,
     },
     /// A web page where Jira's REST interface was asked.
@@ -58,7 +58,7 @@ pub enum Intermediary {
     Firewall(StatusCode),
     /// 429 (Too Many Requests) from something before Jira.
     RateLimit {
-        /// Seconds, where it says.
+        /// Seconds to wait, if the answer names them.
         retry_after: Option<u64>,
     },
 }
@@ -72,7 +72,7 @@ pub struct Diagnosis {
     pub remedy: &'static str,
 }
 
-/// What was asked: the path as sent, and the host as in `Host`.
+/// The address of a request: the path as sent, and the host as in `Host`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestedUri<'a> {
     /// With the context path, without a query.
@@ -88,7 +88,7 @@ impl RequestedUri<'_> {
 }
 
 impl AnswerSource {
-    /// Reads it from an answer's head.
+    /// Reads the source from an answer's head.
     pub fn read(asked: RequestedUri<'_>, status: StatusCode, headers: &HeaderMap) -> Self {
         if Self::is_from_a_cache(headers) {
             return Self::Unclear;
@@ -99,7 +99,7 @@ impl AnswerSource {
         if let Some(intermediary) = Intermediary::read(asked, status, headers) {
             return Self::Intermediary(intermediary);
         }
-        // What an API gateway says in JSON, too.
+        // API gateways answer these in JSON, too.
         let refuses = matches!(
             status,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
@@ -110,24 +110,24 @@ impl AnswerSource {
         Self::Unclear
     }
 
-    /// Whether a cache answered: only caches set `Age` (RFC 9111 §5.1), and those that set none, like nginx, mostly say
-    /// so in a header of their own.
+    /// Whether a cache answered: only caches set `Age` (RFC 9111 §5.1), and those that do not, like nginx, mostly have
+    /// another header for it.
     pub(crate) fn is_from_a_cache(headers: &HeaderMap) -> bool {
         let age = headers.get(header::AGE).and_then(|age| age.to_str().ok());
         let aged = age.is_some_and(|age| !age.trim().trim_start_matches('0').is_empty());
         aged || CACHES.iter().any(|name| {
             let mut values = headers.get_all(*name).iter();
-            values.any(|value| says_hit(value.as_bytes()))
+            values.any(|value| reports_hit(value.as_bytes()))
         })
     }
 
-    /// Reads it once and keeps it with the head.
+    /// Reads the source and stores it in the head's extensions.
     pub(crate) fn note(asked: RequestedUri<'_>, head: &mut response::Parts) {
         let source = Self::read(asked, head.status, &head.headers);
         head.extensions.insert(source);
     }
 
-    /// As noted when the answer came; of one that was not, what its head alone shows.
+    /// The source stored by [`note`](Self::note); else what the head alone shows.
     pub fn noted(head: &response::Parts) -> Self {
         match head.extensions.get::<Self>() {
             Some(noted) => noted.clone(),
@@ -135,7 +135,7 @@ impl AnswerSource {
         }
     }
 
-    /// What stands before Jira, if that is what answered.
+    /// What answered before Jira, if it was not Jira.
     pub fn intermediary(&self) -> Option<&Intermediary> {
         match self {
             Self::Intermediary(intermediary) => Some(intermediary),
@@ -168,7 +168,7 @@ impl Intermediary {
         }
     }
 
-    /// Whether it answers in the place of a login, so that its answer is no answer to the request.
+    /// Whether it requires a login, so that its answer is no answer to the request.
     pub(crate) fn wants_login(&self) -> bool {
         match self {
             Self::LoginDemanded { .. }
@@ -184,41 +184,41 @@ impl Intermediary {
         }
     }
 
-    /// Words for an administrator.
+    /// Cause and remedy for an administrator.
     pub fn diagnosis(&self) -> Diagnosis {
         let (cause, remedy) = match self {
             Self::LoginDemanded { challenges } => (
                 format!(
-                    "a proxy before Jira demands a login of its own (401, WWW-Authenticate: {challenges}); no header of Jira's is in the answer"
+                    "a proxy before Jira requires its own login (401, WWW-Authenticate: {challenges}); the answer has no header of Jira's"
                 ),
-                "let requests from this host pass that proxy without its login, at least below /rest, or write Jira's own address behind it into upstream; Jira has not judged the agent's credential",
+                "exempt requests from this host from that login, at least below /rest, or set upstream to Jira's own address behind the proxy; Jira has not seen the agent's credential",
             ),
             Self::ProxyLoginDemanded => (
-                "a proxy before Jira demands a login of its own (407)".to_owned(),
-                "let requests from this host pass that proxy without a login, or write Jira's own address behind it into upstream",
+                "a proxy before Jira requires its own login (407)".to_owned(),
+                "exempt requests from this host from that login, or set upstream to Jira's own address behind the proxy",
             ),
             Self::LoginPage { location } => (
                 format!("a redirect to a login page came instead of an answer ({location})"),
-                "let requests below /rest pass without a login page: look at login filters of the proxy before Jira, and whether this Jira takes this kind of credential for this path",
+                "exempt requests below /rest from the login page: check the login filters of the proxy before Jira, and whether this Jira accepts this kind of credential for this path",
             ),
             Self::SingleSignOn { location } => (
-                format!("single sign-on stands before Jira: it redirects to another host, {location}"),
-                "exempt /rest and /status from single sign-on for requests from this host, or write Jira's own address behind it into upstream; never write the other host there, it would get the credential",
+                format!("single sign-on before Jira redirects to another host, {location}"),
+                "exempt /rest and /status from single sign-on for requests from this host, or set upstream to Jira's own address behind it; never to the other host, which would get the credential",
             ),
             Self::NetworkLoginDemanded => (
-                "the network between this host and Jira demands a login of its own (511)".to_owned(),
-                "let whoever runs this network, or the web proxy on the way to Jira, exempt this host from its login page",
+                "the network between this host and Jira requires a login (511)".to_owned(),
+                "ask the administrator of this network, or of the web proxy before Jira, to exempt this host from the login page",
             ),
             Self::Detour { location } => (
                 format!("something before Jira redirects the request to {location}, as Jira does not"),
-                "look who answers (curl -i from this host): a login, a waiting page or a check of browsers; let requests from this host to /rest and /status pass without it",
+                "find out what answers (curl -i from this host): a login, a waiting page or a browser check; exempt requests from this host to /rest and /status from it",
             ),
             Self::Moved { location } => (
                 format!("Jira redirects to {location}"),
-                "if that is Jira's own address, write it into upstream (often https instead of http)",
+                "if that is Jira's own address, set upstream to it (often https instead of http)",
             ),
             Self::WebPage => (
-                "a web page came instead of Jira's answer (text/html, no header of Jira's): single sign-on, a portal or another server answers in Jira's place".to_owned(),
+                "a web page came instead of Jira's answer (text/html, no header of Jira's): single sign-on, a portal or another server answers".to_owned(),
                 "look at the page (curl -i from this host); exempt /rest from single sign-on, or check host, port and path in upstream",
             ),
             Self::Firewall(status) => (
@@ -226,11 +226,11 @@ impl Intermediary {
                     "a firewall or proxy before Jira refuses the request ({}, text/html, no header of Jira's)",
                     status.as_u16()
                 ),
-                "let whoever runs the web application firewall allow requests from this host to Jira's /rest; its page or log names the rule",
+                "ask the administrator of the web application firewall to allow requests from this host to Jira's /rest; its page or log names the rule",
             ),
             Self::RateLimit { retry_after } => (
                 match retry_after {
-                    Some(seconds) => format!("the rate limit is reached (429, to be tried again in {seconds} s)"),
+                    Some(seconds) => format!("the rate limit is reached (429, retry in {seconds} s)"),
                     None => "the rate limit is reached (429)".to_owned(),
                 },
                 "wait, or raise the limit for the agent's user (Jira: Administration, System, Rate limiting; or at the proxy before it)",
@@ -240,7 +240,7 @@ impl Intermediary {
     }
 }
 
-/// Where a redirect without a mark of Jira's leads.
+/// What a redirect without a header of Jira's is.
 fn redirect(asked: RequestedUri<'_>, headers: &HeaderMap) -> Option<Intermediary> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     let shown = printable_location(location);
@@ -273,7 +273,7 @@ fn redirect(asked: RequestedUri<'_>, headers: &HeaderMap) -> Option<Intermediary
     })
 }
 
-/// Whether a path looks like one that leads to a login.
+/// Whether a path looks like that of a login page.
 pub(crate) fn is_login_path(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     LOGINS.iter().any(|part| path.contains(part))
@@ -287,7 +287,7 @@ fn host_of(authority: &str) -> &str {
     }
 }
 
-/// Without query, user and whatever a terminal would obey.
+/// The location without query and user, printable.
 fn printable_location(location: &str) -> String {
     let location = location.split(['?', '#', ';']).next().unwrap_or_default();
     match location.contains('@') {
@@ -296,9 +296,9 @@ fn printable_location(location: &str) -> String {
     }
 }
 
-/// As in `HIT`, `TCP_MEM_HIT from proxy`, `STALE`, and `edge; hit` (RFC 9211). What is said to be revalidated or expired has
-/// just come from Jira.
-fn says_hit(value: &[u8]) -> bool {
+/// As in `HIT`, `TCP_MEM_HIT from proxy`, `STALE`, and `edge; hit` (RFC 9211). An answer marked as revalidated or expired
+/// has just come from Jira.
+fn reports_hit(value: &[u8]) -> bool {
     let words = value.split(|b| !b.is_ascii_alphanumeric());
     let mut words = words.map(|word| word.to_ascii_lowercase());
     words.any(|word| matches!(&word[..], b"hit" | b"stale" | b"updating"))
@@ -344,7 +344,7 @@ fn is_html(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Without its parameters.
+/// The media type without its parameters.
 fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
     let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
     kind.split(|byte| *byte == b';')
@@ -360,7 +360,7 @@ fn printable_text(text: &str) -> String {
         .collect()
 }
 
-/// By which caches say whether they kept an answer.
+/// Headers in which caches report a hit.
 const CACHES: [&str; 7] = [
     "cache-status",
     "cf-cache-status",
@@ -528,7 +528,7 @@ mod tests {
             ),
             (ATTACHMENT, 303, &absolute, "login page"),
             (REST, 200, &[HTML], "web page came instead"),
-            (REST, 511, &[HTML], "demands a login of its own (511)"),
+            (REST, 511, &[HTML], "requires a login (511)"),
             (
                 REST,
                 302,

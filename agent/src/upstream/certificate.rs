@@ -12,7 +12,7 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, X509Name},
 };
 
-/// Readable names: the common name, else the organisation.
+/// Readable names: the common name, else the organization.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CertificateNames {
     pub(super) issuer: String,
@@ -51,10 +51,10 @@ fn instant(time: ASN1Time) -> Option<SystemTime> {
 
 fn printable_name(name: &X509Name<'_>) -> Option<String> {
     let mut common = name.iter_common_name();
-    let mut organisation = name.iter_organization();
+    let mut organization = name.iter_organization();
     common
         .next()
-        .or_else(|| organisation.next())
+        .or_else(|| organization.next())
         .map(printable_value)
 }
 
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn the_common_name_is_read_and_the_organisation_stands_in_for_it() {
+    fn the_common_name_is_read_or_else_the_organization() {
         let both = certificate(&[
             (DnType::OrganizationName, "Corp"),
             (DnType::CommonName, "Corp Root CA ä"),
         ]);
         assert_eq!(names(&both).unwrap().issuer, "Corp Root CA ä");
-        let organisation = certificate(&[(DnType::OrganizationName, "Corp")]);
-        assert_eq!(names(&organisation).unwrap().subject, "Corp");
+        let organization = certificate(&[(DnType::OrganizationName, "Corp")]);
+        assert_eq!(names(&organization).unwrap().subject, "Corp");
     }
 
     #[test]

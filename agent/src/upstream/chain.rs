@@ -1,5 +1,4 @@
-//! The certificates that a server presented, as an error carries them: for whoever has to find out which one
-//! is wrong.
+//! The certificates that a server presented, as an error carries them: they show which one is wrong.
 
 use super::{certificate, verifier};
 use rustls::{
@@ -17,15 +16,15 @@ use std::{
 )]
 #[schemars(rename = "Presented")]
 pub struct PresentedCertificate {
-    /// Its common name, else its organisation; empty where it cannot be read.
+    /// Its common name, else its organization; empty where it cannot be read.
     pub subject: String,
-    /// The same of who issued it.
+    /// Common name of its issuer, else the organization; empty where it cannot be read.
     pub issuer: String,
     /// First day of its validity, `2026-01-31`.
     pub from: Option<String>,
-    /// Last day of its validity.
+    /// Last day of its validity, `2027-01-31`.
     pub until: Option<String>,
-    /// What is wrong with this one.
+    /// What is wrong with this certificate; `None` if nothing is.
     pub problem: Option<String>,
 }
 
@@ -36,7 +35,7 @@ impl PresentedCertificate {
         problem.is_some_and(|problem| [EXPIRED, NOT_YET].contains(&problem))
     }
 
-    /// Whether nothing that is trusted here vouches for it.
+    /// Whether no trusted certificate has signed it.
     pub fn is_untrusted(&self) -> bool {
         let problem = self.problem.as_deref();
         problem.is_some_and(|problem| UNTRUSTED.contains(&problem))
@@ -113,5 +112,5 @@ fn day(time: SystemTime) -> String {
     text.split('T').next().unwrap_or_default().to_owned()
 }
 
-/// Certificates of a chain that are told of; a hostile server could send many.
+/// Certificates of a chain that are shown; a hostile server could send many.
 const MAX_CHAIN: usize = 8;

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// What tells a Cloud site from a Jira of one's own.
+/// How a site of Jira Cloud is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloudRoute {
     /// Called on its own URL.
@@ -32,14 +32,14 @@ pub enum CloudRoute {
     },
 }
 
-/// The way through the gateway to one site.
+/// Cloud's API gateway before one site.
 pub(super) struct CloudGateway {
     /// URL of the API gateway.
     pub(super) api: HttpTarget,
     site: ControlClient,
     site_url: String,
     prefix: OnceCell<String>,
-    /// When and why the site last told no id.
+    /// When and why asking the site for its id last failed.
     last_failure: Mutex<Option<(Instant, String)>>,
 }
 
@@ -67,20 +67,23 @@ impl CloudGateway {
         }))
     }
 
-    /// What stands before the path: like `/ex/jira/11223344-…`. One request asks for it; those that come
-    /// meanwhile, and for a moment after, share its answer, and none waits longer than [`LONGEST_ASK`].
+    /// The prefix of each path, like `/ex/jira/11223344-…`. One request asks for it; requests that arrive meanwhile, and for
+    /// a moment after, share its answer, and none waits longer than [`LONGEST_ASK`].
     pub(super) async fn prefix(&self) -> Result<&str, String> {
         let found = self.prefix.get_or_try_init(|| async {
             if let Some(why) = self.recent_failure() {
                 return Err(why);
             }
-            let told = self.fetch_cloud_id().await;
-            *self.last_failure() = told.as_ref().err().map(|why| (Instant::now(), why.clone()));
-            let id = told?;
+            let fetched = self.fetch_cloud_id().await;
+            *self.last_failure() = fetched
+                .as_ref()
+                .err()
+                .map(|why| (Instant::now(), why.clone()));
+            let id = fetched?;
             tracing::info!(
                 site = self.site_url,
                 cloud_id = id,
-                "the cloud id of the site is known"
+                "got the cloud id of the site"
             );
             Ok::<_, String>(prefix(&self.api, &id))
         });
@@ -91,8 +94,8 @@ impl CloudGateway {
     }
 
     fn recent_failure(&self) -> Option<String> {
-        let untold = self.last_failure();
-        let (at, why) = untold.as_ref()?;
+        let failure = self.last_failure();
+        let (at, why) = failure.as_ref()?;
         (at.elapsed() < ASK_AGAIN).then(|| why.clone())
     }
 
@@ -105,7 +108,7 @@ impl CloudGateway {
 
     fn unknown(&self, why: &str) -> String {
         format!(
-            "the cloud id of {} is not known: {why}; check upstream, or write cloud_id into [forward.auth]",
+            "the cloud id of {} is not known: {why}; check upstream, or set cloud_id in [forward.auth]",
             self.site_url
         )
     }
@@ -129,12 +132,14 @@ impl CloudGateway {
     }
 
     async fn fetch_cloud_id(&self) -> Result<String, String> {
-        // Boxed: the site is asked by the same kind of client, which goes through no gateway.
+        // Boxed: the site's client is of the same type, without a gateway.
         let answer = Box::pin(self.site.send(self.site.head(TENANT_INFO), Bytes::new()));
         let answer = answer.await.map_err(|error| self.unknown(&error.detail))?;
-        let told: Option<TenantInfo> = serde_json::from_slice(&answer.body).ok();
-        match (answer.head.status, told) {
-            (StatusCode::OK, Some(told)) if CloudRoute::is_id(&told.cloud_id) => Ok(told.cloud_id),
+        let tenant: Option<TenantInfo> = serde_json::from_slice(&answer.body).ok();
+        match (answer.head.status, tenant) {
+            (StatusCode::OK, Some(tenant)) if CloudRoute::is_id(&tenant.cloud_id) => {
+                Ok(tenant.cloud_id)
+            }
             (status, _) => Err(self.unknown(&format!(
                 "{TENANT_INFO} answers {} without one",
                 status.as_u16()
@@ -161,11 +166,11 @@ struct TenantInfo {
     cloud_id: String,
 }
 
-/// Open to everyone.
+/// Needs no login.
 const TENANT_INFO: &str = "/_edge/tenant_info";
-/// Longer than one question may take.
+/// Longer than one request of the control client may take.
 const LONGEST_ASK: Duration = Duration::from_secs(30);
-/// Requests that come in a crowd are answered by one question.
+/// For so long a failure answers further requests, so that a crowd of them asks once.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// A UUID has 36.
 const MAX_ID: usize = 64;

@@ -1,5 +1,5 @@
-//! The HTTP client of control traffic (probes, token endpoints): reaches a site the way the path does,
-//! by the same trust roots, client certificate and address, one bounded answer at a time.
+//! The HTTP client of control traffic (probes, token endpoints): reaches a site as the data path does, with the same trust
+//! roots, client certificate and address, one bounded answer at a time.
 
 use super::{
     AnswerSource, HttpTarget, RequestedUri, Settings, TlsConfigError, cloud::CloudGateway, explain,
@@ -15,14 +15,14 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::net::lookup_host;
 use zeroize::Zeroizing;
 
-/// Talks to one site.
+/// An HTTP client for one site.
 pub struct ControlClient {
     http: reqwest::Client,
-    /// `https://name:port` as reqwest needs it: the name that TLS asks for, the port that is dialled.
+    /// `https://name:port` as reqwest needs it: the name that TLS asks for, the port that is dialed.
     origin: String,
     host: HeaderValue,
     context_path: String,
-    /// With Cloud's API gateway before the site.
+    /// Cloud's API gateway, where requests go through it.
     gateway: Option<Box<CloudGateway>>,
     /// Adds cookies to each request without a credential.
     cookies: Option<AddCookies>,
@@ -35,7 +35,7 @@ pub type AddCookies = Box<dyn Fn(&mut request::Parts) + Send + Sync>;
 pub struct ControlAnswer {
     /// Status and headers of the answer.
     pub head: response::Parts,
-    /// What came of the body.
+    /// The body, cut at 64 KiB.
     pub body: Zeroizing<Vec<u8>>,
 }
 
@@ -45,9 +45,9 @@ pub struct ControlAnswer {
 pub struct ControlFailure {
     /// What failed, in one sentence without a URL.
     pub detail: String,
-    /// Not one byte of the request can have arrived.
+    /// Whether no byte of the request can have arrived.
     pub not_sent: bool,
-    /// The certificate of the other side was refused.
+    /// Whether the certificate of the other side was refused.
     pub is_certificate: bool,
 }
 
@@ -108,7 +108,7 @@ impl ControlClient {
         })
     }
 
-    /// How long one request takes at most.
+    /// The longest time that one request takes.
     pub fn longest(settings: &Settings) -> Duration {
         settings.connect_timeout + ANSWER_TIMEOUT
     }
@@ -148,7 +148,7 @@ impl ControlClient {
         head
     }
 
-    /// Sends it and reads the answer, whose extensions hold its [`AnswerSource`].
+    /// Sends a request and reads the answer, whose extensions hold its [`AnswerSource`].
     pub async fn send(
         &self,
         mut head: request::Parts,
@@ -224,8 +224,8 @@ fn explained(error: reqwest::Error) -> String {
     }
 }
 
-/// Resolves every name to the one place this client talks to: the name in the URL is the one TLS asks
-/// for, which need not be the one that is dialled.
+/// Resolves every name to the address of this client's site: the name in the URL is the one for TLS, which may differ
+/// from the one that is dialed.
 struct FixedResolver {
     host: String,
     port: u16,
@@ -258,7 +258,7 @@ impl Resolve for FixedResolver {
     }
 }
 
-/// Stands in the URL where TLS asks for no name; it is neither resolved nor sent.
+/// Host of the URL where TLS asks for no name; it is neither resolved nor sent.
 const PLACEHOLDER: &str = "jira.invalid";
 /// Not a browser's: Jira's XSRF check refuses those.
 const USER_AGENT: &str = concat!("jira-tunnel-agent/", env!("CARGO_PKG_VERSION"));

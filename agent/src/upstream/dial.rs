@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// How one upstream is reached.
+/// Connects to one upstream.
 pub(super) struct UpstreamDialer {
     host: String,
     port: u16,
@@ -21,12 +21,12 @@ pub(super) struct UpstreamDialer {
     tls: Option<DialerTls>,
 }
 
-/// Why TLS with Jira did not come to stand.
+/// Why the TLS handshake with Jira failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandshakeFailure {
     /// What failed, in one sentence.
     pub detail: String,
-    /// What Jira presented, where that was refused; its own certificate first.
+    /// The chain that Jira presented, if that was refused; its own certificate first.
     pub chain: Vec<PresentedCertificate>,
 }
 
@@ -71,7 +71,7 @@ impl UpstreamDialer {
         }
     }
 
-    /// The TLS handshake alone; `None` where the target wants none.
+    /// Only the TLS handshake; `None` for a target without TLS.
     pub(super) async fn handshake(
         &self,
         tcp: TcpStream,
@@ -104,7 +104,7 @@ impl UpstreamDialer {
         }
     }
 
-    /// A plain TCP connection, without TLS whatever the target says.
+    /// A plain TCP connection, also where the target wants TLS.
     pub(super) async fn tcp(&self, deadline: Instant) -> Result<TcpStream, SendError> {
         let addresses = self.resolve(deadline).await?;
         self.connect(addresses, deadline).await
@@ -124,7 +124,7 @@ impl UpstreamDialer {
             let share = deadline.saturating_duration_since(now) / (count - index) as u32;
             match timeout_at(now + share, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
-                    // Fails only on a socket that is already dead; the first write tells.
+                    // Fails only on a dead socket, which the first write will notice.
                     let _ = stream.set_nodelay(true);
                     return Ok(stream);
                 }
@@ -132,7 +132,7 @@ impl UpstreamDialer {
                 Err(_) => failures.push(format!("{address} did not answer")),
             }
         }
-        failures.truncate(MAX_FAILURES_TOLD);
+        failures.truncate(MAX_LISTED_FAILURES);
         Err(not_sent(
             FailedStep::Connect,
             format!("{}: {}", self.describe_address(None), failures.join(", ")),
@@ -186,4 +186,4 @@ fn not_sent(kind: FailedStep, detail: String) -> SendError {
 /// Addresses tried of one name; more would leave each too little time.
 const MAX_ADDRESSES: usize = 8;
 /// Failed addresses named in one message.
-const MAX_FAILURES_TOLD: usize = 3;
+const MAX_LISTED_FAILURES: usize = 3;

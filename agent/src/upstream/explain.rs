@@ -1,4 +1,4 @@
-//! What a failure of TCP, TLS or HTTP means to the person who has to mend it.
+//! What a failure of TCP, TLS or HTTP means, for the administrator who has to fix it.
 
 use super::{
     FailedStep,
@@ -8,7 +8,7 @@ use crate::printable::printable;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, pki_types::ServerName};
 use std::{error::Error as StdError, io};
 
-/// Whose TLS it is: what the messages call it, and which keys belong to it.
+/// The other side of TLS: its name in messages, and its configuration keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TlsPeer {
     /// The upstream of a forward.
@@ -25,7 +25,7 @@ impl TlsPeer {
         }
     }
 
-    /// The key that names certificate authorities.
+    /// The configuration key of trusted CAs.
     pub(super) fn ca_key(self) -> &'static str {
         match self {
             Self::Jira => "ca_file",
@@ -33,7 +33,7 @@ impl TlsPeer {
         }
     }
 
-    /// How another name is asked for.
+    /// How to ask for another name.
     fn rename(self) -> &'static str {
         match self {
             Self::Jira => "use a name it covers in upstream, or set server_name",
@@ -67,9 +67,9 @@ fn is_connect(error: &io::Error) -> bool {
 }
 
 /// A failed TLS handshake.
-pub(crate) fn handshake(error: &io::Error, party: TlsPeer) -> String {
+pub(crate) fn handshake(error: &io::Error, peer: TlsPeer) -> String {
     match in_chain::<TlsError>(error) {
-        Some(error) => tls(error, party),
+        Some(error) => tls(error, peer),
         None if matches!(
             error.kind(),
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
@@ -87,7 +87,7 @@ pub(crate) fn is_unknown_issuer(error: &io::Error) -> bool {
         .is_some_and(|refused| matches!(refused.reason, CertificateRefusalReason::UnknownIssuer(_)))
 }
 
-/// A failed exchange on a connection that stood: the step, and one sentence.
+/// A failed exchange on an open connection: the step, and one sentence.
 pub(super) fn exchange(error: &(dyn StdError + 'static)) -> (FailedStep, String) {
     if let Some(tls_error) = in_chain::<TlsError>(error) {
         return (FailedStep::Tls, tls(tls_error, TlsPeer::Jira));
@@ -108,7 +108,7 @@ pub(super) fn exchange(error: &(dyn StdError + 'static)) -> (FailedStep, String)
     (FailedStep::Exchange, detail)
 }
 
-/// A failed request of the control traffic, whose client nests errors its own way.
+/// A failed request of the control traffic, whose client nests errors differently.
 pub(crate) fn control(error: &(dyn StdError + 'static)) -> String {
     if let Some(error) = in_chain::<TlsError>(error) {
         return tls(error, TlsPeer::Jira);
@@ -119,8 +119,8 @@ pub(crate) fn control(error: &(dyn StdError + 'static)) -> String {
     }
 }
 
-/// Whether the server refused us for want of a client certificate. TLS 1.3 has this alert for the
-/// handshake alone (RFC 8446 §6.2), so no request on that connection was taken.
+/// Whether the server refused us because it wants a client certificate. TLS 1.3 has this alert for the handshake alone
+/// (RFC 8446 §6.2), so no request on that connection was accepted.
 pub(super) fn wants_client_certificate(error: &(dyn StdError + 'static)) -> bool {
     matches!(
         in_chain::<TlsError>(error),
@@ -130,7 +130,7 @@ pub(super) fn wants_client_certificate(error: &(dyn StdError + 'static)) -> bool
     )
 }
 
-/// Whether it was the other side's certificate that was not taken.
+/// Whether the other side's certificate was refused.
 pub(super) fn is_refused_certificate(error: &(dyn StdError + 'static)) -> bool {
     matches!(
         in_chain::<TlsError>(error),
@@ -138,11 +138,11 @@ pub(super) fn is_refused_certificate(error: &(dyn StdError + 'static)) -> bool {
     )
 }
 
-fn tls(error: &TlsError, party: TlsPeer) -> String {
+fn tls(error: &TlsError, peer: TlsPeer) -> String {
     match error {
-        TlsError::InvalidCertificate(problem) => certificate(problem, party),
-        TlsError::AlertReceived(alert) => alerted(*alert, party),
-        TlsError::InvalidMessage(_) => match party {
+        TlsError::InvalidCertificate(problem) => certificate(problem, peer),
+        TlsError::AlertReceived(alert) => alerted(*alert, peer),
+        TlsError::InvalidMessage(_) => match peer {
             TlsPeer::Jira => "the answer is not TLS; is this a plain http port?".to_owned(),
             TlsPeer::Gateway => "the answer is not TLS".to_owned(),
         },
@@ -153,17 +153,17 @@ fn tls(error: &TlsError, party: TlsPeer) -> String {
     }
 }
 
-fn certificate(problem: &CertificateError, party: TlsPeer) -> String {
+fn certificate(problem: &CertificateError, peer: TlsPeer) -> String {
     match verifier::refusal_of(problem).map(|refused| &refused.reason) {
         Some(CertificateRefusalReason::UnknownIssuer(unknown)) => return unknown.to_string(),
-        Some(CertificateRefusalReason::Other(other)) => return certificate(other, party),
+        Some(CertificateRefusalReason::Other(other)) => return certificate(other, peer),
         Some(short @ CertificateRefusalReason::ShortKey(_)) => return short.to_string(),
         None => {}
     }
-    let (name, ca_key, rename) = (party.name(), party.ca_key(), party.rename());
+    let (name, ca_key, rename) = (peer.name(), peer.ca_key(), peer.rename());
     match problem {
         CertificateError::NotValidForNameContext { expected, presented } if presented.is_empty() => format!(
-            "its certificate covers no name at all: it has no subject alternative name, and a common name does not count (keytool makes such a one without -ext san=dns:NAME); issue it with the subject alternative name {:?}",
+            "its certificate covers no name: it has no subject alternative name, and the common name does not count (keytool omits it without -ext san=dns:NAME); reissue it with the subject alternative name {:?}",
             expected.to_str()
         ),
         CertificateError::NotValidForNameContext {
@@ -210,11 +210,11 @@ fn certificate(problem: &CertificateError, party: TlsPeer) -> String {
             ..
         } => match OUTDATED.iter().find(|(oid, _)| contains(id, oid)) {
             Some((_, hash)) => format!(
-                "its certificate, or one of its chain, is signed with {hash}, which is not trusted any more; issue it again with SHA-256"
+                "its certificate, or one of its chain, is signed with {hash}, which is no longer trusted; reissue it with SHA-256"
             ),
-            None => "its certificate, or one of its chain, is signed by an algorithm that is not supported; issue it again with RSA or ECDSA and SHA-256".to_owned(),
+            None => "its certificate, or one of its chain, is signed by an unsupported algorithm; reissue it with RSA or ECDSA and SHA-256".to_owned(),
         },
-        // webpki's own words.
+        // webpki's own text.
         CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => format!(
             "its certificate is a CA certificate used as the server's own; issue a server certificate by that CA and put the CA into {ca_key}"
         ),
@@ -236,20 +236,19 @@ fn is_among_dns_names(address: &str, presented: &[String]) -> bool {
     dns.any(|name| printable_name(name) == address)
 }
 
-/// The first words of a library's own text.
+/// A library's own text, cut.
 fn short(text: &str) -> String {
-    let printable = text.chars().filter(|c| !c.is_control());
-    printable.take(MAX_NAME).collect()
+    printable(text, MAX_NAME)
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-fn alerted(alert: AlertDescription, party: TlsPeer) -> String {
-    let name = party.name();
+fn alerted(alert: AlertDescription, peer: TlsPeer) -> String {
+    let name = peer.name();
     match alert {
-        AlertDescription::CertificateRequired if party == TlsPeer::Gateway => {
+        AlertDescription::CertificateRequired if peer == TlsPeer::Gateway => {
             "the gateway requires a client certificate, which the agent does not have for gateways; ask the vendor to switch that off".to_owned()
         }
         AlertDescription::CertificateRequired => {
@@ -264,14 +263,14 @@ fn alerted(alert: AlertDescription, party: TlsPeer) -> String {
         | AlertDescription::AccessDenied => format!(
             "{name}'s side refused our client certificate ({alert:?}); check which CA it expects"
         ),
-        AlertDescription::HandshakeFailure if party == TlsPeer::Gateway => {
+        AlertDescription::HandshakeFailure if peer == TlsPeer::Gateway => {
             "the gateway's side refused the handshake; it must speak TLS 1.2 with ECDHE or TLS 1.3".to_owned()
         }
         AlertDescription::HandshakeFailure => {
             "Jira's side refused the handshake: it may require a client certificate (client_certificate_file, client_key_file) or older ciphers than TLS 1.2 with ECDHE".to_owned()
         }
         AlertDescription::UnrecognisedName => {
-            format!("{name}'s side does not know the name we asked for; {}", party.rename())
+            format!("{name}'s side does not know the name we asked for; {}", peer.rename())
         }
         AlertDescription::ProtocolVersion => {
             format!("{name}'s side speaks neither TLS 1.2 nor 1.3")
@@ -284,17 +283,17 @@ fn alerted(alert: AlertDescription, party: TlsPeer) -> String {
 fn list(names: &[String]) -> String {
     let shown: Vec<String> = names
         .iter()
-        .take(MAX_NAMES_TOLD)
+        .take(MAX_LISTED_NAMES)
         .map(|name| printable_name(name))
         .collect();
-    match (names.len(), names.len().saturating_sub(MAX_NAMES_TOLD)) {
+    match (names.len(), names.len().saturating_sub(MAX_LISTED_NAMES)) {
         (0, _) => "no name at all (no subject alternative name)".to_owned(),
         (_, 0) => shown.join(", "),
         (_, more) => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
-/// webpki writes `DnsName("a.example")`; only the name is of interest.
+/// The name alone: webpki writes `DnsName("a.example")`.
 fn printable_name(presented: &str) -> String {
     let inner = presented
         .split_once("(\"")
@@ -311,8 +310,8 @@ fn span(seconds: u64) -> String {
     }
 }
 
-/// Finds an error type among an error and its sources. An [`io::Error`] hides what it wraps from
-/// `source()`, so it is opened by hand.
+/// Finds an error type among an error and its sources. An [`io::Error`] hides from `source()` what it wraps, so that is
+/// read by `get_ref`.
 pub(super) fn in_chain<'a, E: StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a E> {
@@ -333,7 +332,7 @@ pub(super) fn in_chain<'a, E: StdError + 'static>(
     None
 }
 
-/// Errors are nested four or five deep at most; a cycle must not hang us.
+/// Errors are nested at most four or five deep; a cycle must not hang the agent.
 const MAX_DEPTH: usize = 16;
 /// Object identifiers (DER, without tag and length) of signatures by broken hashes.
 const OUTDATED: [(&[u8], &str); 4] = [
@@ -352,5 +351,5 @@ const OUTDATED: [(&[u8], &str); 4] = [
         "MD5",
     ),
 ];
-const MAX_NAMES_TOLD: usize = 4;
+const MAX_LISTED_NAMES: usize = 4;
 const MAX_NAME: usize = 120;

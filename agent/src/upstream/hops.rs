@@ -1,5 +1,5 @@
-//! The way to a Jira one hop at a time, for a check that names the one that fails. The path itself takes
-//! the same steps through the same dialer.
+//! The connection to a Jira, one hop at a time, for a check that names the hop that fails. The data path takes the same
+//! steps with the same dialer.
 
 use super::{
     SendError, Settings, TlsConfigError, certificate,
@@ -9,25 +9,25 @@ use rustls::ClientConnection;
 use std::{net::SocketAddr, time::SystemTime};
 use tokio::{net::TcpStream, time::Instant};
 
-/// The way to one Jira.
+/// The hops from this host to one Jira.
 pub struct UpstreamHops {
     dialer: UpstreamDialer,
     settings: Settings,
 }
 
-/// What the TLS handshake showed.
+/// What a TLS handshake showed of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsHandshakeInfo {
     /// Negotiated TLS version, such as `TLSv1.3`.
     pub version: String,
-    /// Who issued the server's certificate; empty where it cannot be read.
+    /// Issuer of the server's certificate; empty where it cannot be read.
     pub issuer: String,
     /// When the server's certificate expires.
     pub ends: Option<SystemTime>,
 }
 
 impl TlsHandshakeInfo {
-    /// What a finished handshake showed.
+    /// Reads a finished handshake.
     pub(crate) fn of(session: &ClientConnection) -> Self {
         let leaf = session.peer_certificates().and_then(<[_]>::first);
         let version = session.protocol_version();
@@ -60,12 +60,12 @@ impl UpstreamHops {
         self.dialer.resolve(self.deadline()).await
     }
 
-    /// The first of them that takes a connection.
+    /// Connects to the first address that accepts.
     pub async fn connect(&self, addresses: Vec<SocketAddr>) -> Result<TcpStream, SendError> {
         self.dialer.connect(addresses, self.deadline()).await
     }
 
-    /// `None` where the upstream is plain.
+    /// The TLS handshake on a connection; `None` for an upstream without TLS.
     pub async fn handshake(
         &self,
         tcp: TcpStream,

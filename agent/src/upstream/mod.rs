@@ -45,7 +45,7 @@ use http::{HeaderValue, Request, Response};
 use pool::{ConnectionLease, ConnectionPool, PooledConnection};
 use std::{sync::Arc, time::Duration};
 
-/// Errors of a body on its way, whichever side broke.
+/// Error of a body that streams, whichever side broke.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// A body that streams; never collected.
 pub type UpstreamBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyError>;
@@ -56,7 +56,7 @@ pub type UpstreamBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BodyEr
 pub enum Delivery {
     /// Not one byte of the request head reached Jira: safe to send again.
     NotSent,
-    /// Some of it may have reached Jira: look before sending again.
+    /// Some of it may have reached Jira: check before sending again.
     MaybeSent,
     /// Jira answered the request.
     Answered,
@@ -107,19 +107,19 @@ impl std::fmt::Display for FailedStep {
     }
 }
 
-/// Settings no upstream can be made of.
+/// Why settings make no upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamSettingsError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
-    /// The client that asks a Cloud site for its id.
+    /// The client that asks a Cloud site for its id cannot be made.
     #[error(transparent)]
     Control(#[from] ControlError),
     /// `tcp://` speaks no HTTP; see [`tcp::pump`].
     #[error("a tcp:// upstream carries bytes, not HTTP requests")]
     NotHttp,
-    /// The authority cannot stand in a `Host` header.
+    /// The authority is no valid `Host` header.
     #[error("{0:?} cannot be sent as Host")]
     Authority(String),
 }
@@ -129,7 +129,7 @@ pub struct Upstream {
     dialer: UpstreamDialer,
     pool: Arc<ConnectionPool>,
     host: HeaderValue,
-    /// With Cloud's API gateway before the site.
+    /// Cloud's API gateway, where requests go through it.
     gateway: Option<CloudGateway>,
     response_timeout: Duration,
 }
@@ -161,15 +161,14 @@ impl Upstream {
         })
     }
 
-    /// Sends one request and gives the head of the answer as soon as it is there, even while the
-    /// request's body still runs; the answer's body streams.
+    /// Sends one request and returns the head of the answer as soon as it is there, even while the request's body still
+    /// streams; the answer's body streams.
     ///
     /// The answer's extensions hold its [`AnswerSource`].
     ///
-    /// Path and query go on the wire exactly as they stand in the URI, or in a [`RawTarget`], behind Cloud's API gateway after
-    /// the prefix of the site; `Host` is set here. Hop-by-hop
-    /// headers are the caller's to remove. A request whose kept-alive connection turned out to be
-    /// closed before a byte was written is sent once more on a fresh one; nothing else is repeated.
+    /// Path and query go on the wire exactly as the URI has them, or a [`RawTarget`]; through Cloud's API gateway after the
+    /// prefix of the site. `Host` is set here. The caller removes hop-by-hop headers. A request whose kept-alive connection
+    /// turned out to be closed before a byte was written is sent once more on a new one; nothing else is repeated.
     /// Dropping the future or the answer's body closes that connection.
     pub async fn send(
         &self,
@@ -191,7 +190,7 @@ impl Upstream {
         let mut lease = ConnectionLease::new(self.pool.clone(), permit, connection);
         loop {
             match exchange::run(lease, request, self.response_timeout).await {
-                Ok(response) => return Ok(self.noted(&path, response)),
+                Ok(response) => return Ok(self.with_source(&path, response)),
                 Err(ExchangeFailure::Lost(error)) => return Err(error),
                 Err(ExchangeFailure::Unsent(unsent)) if reused => {
                     reused = false;
@@ -204,8 +203,8 @@ impl Upstream {
         }
     }
 
-    /// With who gave it in its extensions.
-    fn noted(&self, path: &str, response: Response<UpstreamBody>) -> Response<UpstreamBody> {
+    /// Notes who gave the answer in its extensions.
+    fn with_source(&self, path: &str, response: Response<UpstreamBody>) -> Response<UpstreamBody> {
         let (mut head, body) = response.into_parts();
         let authority = self.host.to_str().unwrap_or_default();
         AnswerSource::note(RequestedUri { path, authority }, &mut head);

@@ -55,8 +55,8 @@ pub(super) struct PooledConnection {
     answer_head: AnswerHead,
 }
 
-/// A connection in use by one request. Dropped before [`ConnectionLease::give_back`] it takes the connection
-/// down with it: nobody knows where in a message that connection stands.
+/// A connection in use by one request. Dropping it before [`ConnectionLease::give_back`] closes the connection, which may
+/// be in the middle of a message.
 pub(super) struct ConnectionLease {
     connection: Option<PooledConnection>,
     pool: Arc<ConnectionPool>,
@@ -92,14 +92,14 @@ impl ConnectionPool {
         }
     }
 
-    /// The connection that was used last and still stands, if there is one.
+    /// The connection that was used last and is still open, if there is one.
     pub(super) fn take_idle(&self) -> Option<PooledConnection> {
         let now = Instant::now();
         let mut idle = self.lock();
-        while let Some(idle_connection) = idle.stack.pop_back() {
-            let fresh = now.saturating_duration_since(idle_connection.since) < self.idle_timeout;
-            if fresh && idle_connection.connection.is_usable() {
-                return Some(idle_connection.connection);
+        while let Some(parked) = idle.stack.pop_back() {
+            let fresh = now.saturating_duration_since(parked.since) < self.idle_timeout;
+            if fresh && parked.connection.is_usable() {
+                return Some(parked.connection);
             }
         }
         None
@@ -127,18 +127,17 @@ impl ConnectionPool {
         }
     }
 
-    /// Closes what has been idle too long; says when to look again, or `None` when nothing is left.
+    /// Closes connections that have been idle for too long. Returns when to call it next; `None` when none is left.
     fn reap(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut idle = self.lock();
-        idle.stack.retain(|idle_connection| {
-            now < idle_connection.since + self.idle_timeout
-                && !idle_connection.connection.sender.is_closed()
+        idle.stack.retain(|parked| {
+            now < parked.since + self.idle_timeout && !parked.connection.sender.is_closed()
         });
         let next = idle
             .stack
             .front()
-            .map(|idle_connection| idle_connection.since + self.idle_timeout);
+            .map(|parked| parked.since + self.idle_timeout);
         idle.reaper = next.is_some();
         next
     }
@@ -156,8 +155,8 @@ impl ConnectionPool {
     /// Lets the idle connections die at their task's next turn, unnoticed until then.
     #[cfg(test)]
     pub(super) fn doom_idle(&self) {
-        for idle_connection in &self.lock().stack {
-            idle_connection.connection.task.abort();
+        for parked in &self.lock().stack {
+            parked.connection.task.abort();
         }
     }
 
@@ -174,8 +173,8 @@ impl PooledConnection {
         let request_line = stream.request_line();
         let answer_head = stream.answer_head();
         let (sender, connection) = http1::Builder::new()
-            // Firewalls before Jira write such lines. A control character's line is dropped, a space before the colon
-            // and a fold are taken out (RFC 9110 §5.5, RFC 9112 §5.1 and §5.2).
+            // Firewalls before Jira write such lines. hyper drops a line with a control character, and removes a space
+            // before the colon and a fold (RFC 9110 §5.5, RFC 9112 §5.1 and §5.2).
             .ignore_invalid_headers_in_responses(true)
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
@@ -249,7 +248,7 @@ impl ConnectionLease {
         if connection.sender.is_closed() {
             return;
         }
-        // hyper is about to notice that the message is over; until then the permit is kept.
+        // hyper is about to notice that the message is over; until then the permit is held.
         tokio::spawn(async move {
             if let Ok(Ok(())) = timeout(SETTLE, connection.sender.ready()).await {
                 self.pool.add_idle(connection);
@@ -268,6 +267,5 @@ impl Drop for ConnectionLease {
     }
 }
 
-/// How long a connection may take from the end of an exchange to readiness for the next one: it is
-/// a matter of one turn of its task.
+/// How long a connection may take from the end of an exchange to readiness for the next: its task needs one poll.
 const SETTLE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What the way to one Jira needs to know.
+//! Settings of the connections to one Jira.
 
 use super::{CloudRoute, HttpTarget, UpstreamTarget, certificate};
 use crate::expiry::{CredentialExpiry, CredentialKind, ExpiryTime};
@@ -12,7 +12,7 @@ pub struct Settings {
     pub target: UpstreamTarget,
     /// How its TLS certificate is judged and how we present ours.
     pub tls: TlsSettings,
-    /// Where the target is a site of Jira Cloud.
+    /// How the target is called if it is a site of Jira Cloud.
     pub cloud: Option<CloudRoute>,
     /// Connect to this address instead of resolving the host.
     pub address: Option<SocketAddr>,
@@ -24,15 +24,15 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Resolving, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// How long Jira may take for the head of its answer, counted from the last byte of the request
-    /// it took. An upload that moves pushes the deadline on.
+    /// How long Jira may take for the head of its answer, counted from the last byte of the request that it took. An upload
+    /// that moves extends the deadline.
     pub response_timeout: Duration,
     /// `tcp://` only: the connection ends when neither side has moved a byte for this long.
     pub tcp_idle_timeout: Duration,
 }
 
 impl Settings {
-    /// The defaults, for one target.
+    /// The default settings for one target.
     pub fn new(target: UpstreamTarget) -> Self {
         Self {
             target,

@@ -25,8 +25,8 @@ pub(super) struct EarlyAnswerStream {
     write_failed: bool,
     request_line: RequestLineSwap,
     answer_head: AnswerHead,
-    /// A request line that hyper takes for written.
-    owed: BytesMut,
+    /// A request line that hyper takes for written, and that is still to be written.
+    unwritten: BytesMut,
 }
 
 enum MaybeTlsStream {
@@ -35,13 +35,13 @@ enum MaybeTlsStream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A second handle on a stream's socket, to look at it while hyper owns the stream.
+/// A second handle on a stream's socket, to check it while hyper owns the stream.
 pub(super) struct SocketProbe(Option<Socket>);
 
 impl SocketProbe {
-    /// Whether the kernel has nothing to read: on a connection without a request under way, bytes,
-    /// an end or an error mean that Jira's side has closed it or is about to. hyper learns of these
-    /// only on the runtime's next turn, when a request may already be written.
+    /// Whether the kernel has nothing to read: on a connection without a request in flight, bytes, an end or an error mean
+    /// that Jira's side has closed it or is about to. hyper notices only when it is polled next, and a request may already
+    /// be written by then.
     pub(super) fn is_quiet(&self) -> bool {
         let Some(socket) = &self.0 else {
             return true;
@@ -66,21 +66,21 @@ impl EarlyAnswerStream {
             write_failed: false,
             request_line: RequestLineSwap::default(),
             answer_head: AnswerHead::default(),
-            owed: BytesMut::new(),
+            unwritten: BytesMut::new(),
         }
     }
 
-    /// Where a request line is exchanged.
+    /// The swap of request lines on this stream.
     pub(super) fn request_line(&self) -> RequestLineSwap {
         self.request_line.clone()
     }
 
-    /// Where the head of an answer is looked at.
+    /// The head of the answer that this stream reads.
     pub(super) fn answer_head(&self) -> AnswerHead {
         self.answer_head.clone()
     }
 
-    /// Costs one more file descriptor; where there is none to be had, hyper's own view must do.
+    /// Costs one more file descriptor; where none is free, hyper's own view must do.
     pub(super) fn probe(&self) -> SocketProbe {
         let socket = match &self.inner {
             MaybeTlsStream::Plain(stream) => stream,
@@ -91,26 +91,26 @@ impl EarlyAnswerStream {
 
     /// Takes hyper's request line for written where another one is to be written in its place.
     fn swap_request_line(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let exchanged = self.request_line.swap(bytes)?;
-        Ok(exchanged.map(|exchanged| {
-            self.owed.extend_from_slice(&exchanged.line);
-            exchanged.taken
+        let swapped = self.request_line.swap(bytes)?;
+        Ok(swapped.map(|swapped| {
+            self.unwritten.extend_from_slice(&swapped.line);
+            swapped.taken
         }))
     }
 
-    /// Ready when nothing is owed any more.
-    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.owed.is_empty() {
+    /// Ready when the swapped request line is written.
+    fn poll_unwritten(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.unwritten.is_empty() {
             let result = ready!(match &mut self.inner {
-                MaybeTlsStream::Plain(stream) => Pin::new(stream).poll_write(cx, &self.owed),
-                MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_write(cx, &self.owed),
+                MaybeTlsStream::Plain(stream) => Pin::new(stream).poll_write(cx, &self.unwritten),
+                MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_write(cx, &self.unwritten),
             });
             let result = result.and_then(|written| match written {
                 0 => Err(io::ErrorKind::WriteZero.into()),
                 written => Ok(written),
             });
             match ready!(self.check(result)) {
-                Ok(written) => self.owed.advance(written),
+                Ok(written) => self.unwritten.advance(written),
                 // Never: a failure stays pending.
                 Err(_) => return Poll::Pending,
             }
@@ -155,7 +155,7 @@ impl AsyncWrite for EarlyAnswerStream {
         if self.write_failed {
             return Poll::Pending;
         }
-        ready!(self.poll_owed(cx));
+        ready!(self.poll_unwritten(cx));
         if let Some(taken) = self.swap_request_line(buf)? {
             return Poll::Ready(Ok(taken));
         }
@@ -174,7 +174,7 @@ impl AsyncWrite for EarlyAnswerStream {
         if self.write_failed {
             return Poll::Pending;
         }
-        ready!(self.poll_owed(cx));
+        ready!(self.poll_unwritten(cx));
         let first = bufs.iter().find(|buf| !buf.is_empty());
         if let Some(taken) = self.swap_request_line(first.map_or(&[], |buf| buf))? {
             return Poll::Ready(Ok(taken));
@@ -197,7 +197,7 @@ impl AsyncWrite for EarlyAnswerStream {
         if self.write_failed {
             return Poll::Pending;
         }
-        ready!(self.poll_owed(cx));
+        ready!(self.poll_unwritten(cx));
         let result = ready!(match &mut self.inner {
             MaybeTlsStream::Plain(stream) => Pin::new(stream).poll_flush(cx),
             MaybeTlsStream::Tls(stream) => Pin::new(stream).poll_flush(cx),

@@ -18,7 +18,7 @@ pub enum UpstreamTarget {
     },
 }
 
-/// A Jira's own URL, taken apart.
+/// The parsed URL of a Jira.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
     /// Whether the URL's scheme is `https`.
@@ -77,7 +77,7 @@ impl FromStr for UpstreamTarget {
         };
         if authority.contains('@') {
             return refuse(
-                "the URL may hold no user name or password; put the login into [forward.auth]",
+                "the URL may contain no user name or password; put the credential into [forward.auth]",
             );
         }
         if authority.is_empty() {

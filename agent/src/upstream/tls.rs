@@ -1,4 +1,4 @@
-//! The TLS side of the way to Jira: which roots, which client certificate, which protocol versions.
+//! TLS toward Jira: trust roots, client certificate, protocol versions.
 
 use super::{Settings, TlsPeer, TlsSettings, TrustRoots, UpstreamTarget, verifier};
 use rustls::{ClientConfig, RootCertStore, pki_types::CertificateDer, pki_types::ServerName};
@@ -36,9 +36,9 @@ pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsConfigEr
     build(settings, None, TlsPeer::Jira)
 }
 
-/// The same for gateways inside TLS, where SSH goes and no ALPN has a name for it. With certificates of
-/// `gateway_ca_file` these alone are trusted: the vendor's CA is known then, and an inspecting proxy's,
-/// which many companies put into the system's store, is told apart.
+/// The same for gateways inside TLS, without ALPN, which has no name for SSH. With certificates of `gateway_ca_file` only
+/// these are trusted: the vendor's CA is known then, and the CA of an inspecting proxy, which many companies put into the
+/// system's store, is not accepted in its place.
 pub(crate) fn gateway_config(
     ca_file: Option<Vec<CertificateDer<'static>>>,
 ) -> Result<ClientConfig, TlsConfigError> {
@@ -55,9 +55,9 @@ pub(crate) fn gateway_config(
     Ok(config)
 }
 
-/// The same for a client of control traffic, which takes the name it asks for from a URL: verifies
-/// the upstream's own name in any case, and says which DNS name to put into the URL. `None`: TLS asks
-/// for no name (the upstream is named by its address), so any will do.
+/// The same for a client of control traffic, which takes the name for TLS from a URL: always verifies the upstream's own
+/// name, and returns the DNS name to put into the URL. `None`: TLS asks for no name (the upstream is named by its address),
+/// so any name works.
 pub fn probe_tls(settings: &Settings) -> Result<(ClientConfig, Option<String>), TlsConfigError> {
     let name = server_name(settings)?;
     let mut config = build(&settings.tls, Some(name.clone()), TlsPeer::Jira)?;
@@ -70,7 +70,7 @@ pub fn probe_tls(settings: &Settings) -> Result<(ClientConfig, Option<String>), 
     }
 }
 
-/// For a client that speaks no TLS. Trusts nobody: left to itself, it would read the system's certificate store.
+/// For a client without TLS. Trusts no certificate: by default it would read the system's certificate store.
 pub(super) fn no_tls() -> Result<ClientConfig, TlsConfigError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -84,20 +84,19 @@ pub(super) fn no_tls() -> Result<ClientConfig, TlsConfigError> {
 fn build(
     settings: &TlsSettings,
     name: Option<ServerName<'static>>,
-    party: TlsPeer,
+    peer: TlsPeer,
 ) -> Result<ClientConfig, TlsConfigError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = root_store(settings)?;
     let mut verifier =
-        verifier::ExplainingVerifier::new(roots, provider.clone(), settings.roots, party)?;
+        verifier::ExplainingVerifier::new(roots, provider.clone(), settings.roots, peer)?;
     if let Some(name) = name {
         verifier = verifier.with_name(name);
     }
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| TlsConfigError::Provider(e.to_string()))?
-        // "Dangerous" is rustls' word for any verifier but its own; ours asks rustls' own and only
-        // words the refusal.
+        // "Dangerous" is rustls' word for any verifier but its own; ours calls rustls' own and only explains the refusal.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &settings.client_certificate {

@@ -17,17 +17,17 @@ use rustls::{
 };
 use std::{io, sync::Arc};
 
-/// Judges nothing itself: when rustls refuses, it names the missing issuer and keeps what was presented.
+/// Decides nothing itself: when rustls refuses, it names the missing issuer and keeps what was presented.
 #[derive(Debug)]
 pub(super) struct ExplainingVerifier {
     inner: Arc<WebPkiServerVerifier>,
     kind: TrustRoots,
-    party: TlsPeer,
+    peer: TlsPeer,
     /// Verified instead of the name the connection was made for.
     name: Option<ServerName<'static>>,
 }
 
-/// A refusal with the certificates that it is about.
+/// A refusal with the certificates that were presented.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub(super) struct CertificateRefusal {
@@ -41,12 +41,12 @@ pub(super) struct CertificateRefusal {
 pub(super) enum CertificateRefusalReason {
     #[error(transparent)]
     UnknownIssuer(UnknownIssuer),
-    /// No signature by such a key is taken.
+    /// Bits of an RSA key that is too short for any signature to be accepted.
     #[error(
         "its certificate, or that of its CA, has an RSA key of {0} bits, which is too short to be trusted; issue it with a new key of 2048 bits or more"
     )]
     ShortKey(usize),
-    /// Whatever else rustls found.
+    /// Any other reason of rustls'.
     #[error("{0}")]
     Other(CertificateError),
 }
@@ -77,11 +77,11 @@ pub(super) struct UnknownIssuer {
 }
 
 impl UnknownIssuer {
-    fn new(origin: String, kind: TrustRoots, party: TlsPeer) -> Self {
-        let key = party.ca_key();
+    fn new(origin: String, kind: TrustRoots, peer: TlsPeer) -> Self {
+        let key = peer.ca_key();
         Self {
             origin,
-            trusted: match (kind, party) {
+            trusted: match (kind, peer) {
                 (TrustRoots::System, TlsPeer::Gateway) => {
                     "trusted is the system's store".to_owned()
                 }
@@ -89,11 +89,11 @@ impl UnknownIssuer {
                 (TrustRoots::Webpki, _) => format!("trusted are Mozilla's list and {key}"),
                 (TrustRoots::None, _) => format!("trusted is {key} alone"),
             },
-            remedy: match party {
+            remedy: match peer {
                 TlsPeer::Jira => {
                     "; if that is right, put the CA's certificate (PEM) into ca_file of this forward"
                 }
-                // The error of the gateway's TLS has a remedy of its own.
+                // The error of the gateway's TLS has its own remedy.
                 TlsPeer::Gateway => "",
             },
         }
@@ -105,7 +105,7 @@ impl ExplainingVerifier {
         roots: Arc<RootCertStore>,
         provider: Arc<CryptoProvider>,
         kind: TrustRoots,
-        party: TlsPeer,
+        peer: TlsPeer,
     ) -> Result<Self, TlsConfigError> {
         let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
             .build()
@@ -113,7 +113,7 @@ impl ExplainingVerifier {
         Ok(Self {
             inner,
             kind,
-            party,
+            peer,
             name: None,
         })
     }
@@ -150,7 +150,7 @@ impl ServerCertVerifier for ExplainingVerifier {
                     CertificateError::UnknownIssuer => {
                         let origin = origin(end_entity, intermediates);
                         CertificateRefusalReason::UnknownIssuer(UnknownIssuer::new(
-                            origin, self.kind, self.party,
+                            origin, self.kind, self.peer,
                         ))
                     }
                     CertificateError::BadSignature => short_key(end_entity, intermediates).map_or(
@@ -191,7 +191,7 @@ impl ServerCertVerifier for ExplainingVerifier {
     }
 }
 
-/// A signature that fails because no signature by so short a key is taken.
+/// A signature that fails because the key is too short for any to be accepted.
 fn of_short_key(error: Error, cert: &CertificateDer<'_>) -> Error {
     match (&error, short_key(cert, &[])) {
         (Error::InvalidCertificate(CertificateError::BadSignature), Some(bits)) => {

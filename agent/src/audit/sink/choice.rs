@@ -1,10 +1,9 @@
-//! Which sink is in force, and why.
+//! Which sink is used, and why.
 //!
-//! journald drops what a service logs past `RateLimitBurst`, and tells it nothing. `LogRateLimitBurst=` in the unit lifts
-//! that limit, but systemd before 240 does not know that line, a unit of somebody else's may lack it, and no
-//! program can ask. So the packaged unit says by a variable that it has the line, and systemd 240 and later set
-//! `LOGS_DIRECTORY`, which came with the same version: both together are the proof. Without it the default is a file,
-//! which counts what it loses.
+//! journald silently drops what a service logs past `RateLimitBurst`. `LogRateLimitBurst=` in the unit lifts that limit,
+//! but systemd before 240 ignores that line, another unit may lack it, and no program can ask. So the packaged unit sets a
+//! variable beside the line, and systemd 240 and later set `LOGS_DIRECTORY`, which came with the same version: both
+//! together are the proof. Without it the default is a file, which counts what it loses.
 
 use super::{LineSink, StderrSink, file::RotatedFileSink, journal::JournalSink};
 use crate::{
@@ -18,14 +17,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the service was given by whoever started it.
+/// The part of the environment that decides on the sink.
 #[derive(Clone, Debug)]
 pub struct ServiceEnvironment {
-    /// The unit says that journald does not limit the rate of this service.
+    /// The unit lifts journald's rate limit for this service.
     pub unlimited_journal: bool,
-    /// The folder for logs that systemd has made.
+    /// The folder for logs that systemd has created.
     pub logs_directory: Option<PathBuf>,
-    /// The folder for logs of the package, where systemd says nothing of it.
+    /// The package's folder for logs, for when systemd sets none.
     pub packaged_logs: PathBuf,
     /// Path of journald's native socket.
     pub journal_socket: PathBuf,
@@ -45,21 +44,22 @@ impl ServiceEnvironment {
     }
 
     fn has_journal(&self) -> bool {
-        let there = UnixDatagram::unbound().and_then(|s| s.connect(&self.journal_socket));
-        there.is_ok()
+        UnixDatagram::unbound()
+            .and_then(|socket| socket.connect(&self.journal_socket))
+            .is_ok()
     }
 
-    /// Whether no line is lost to a limit of rate.
+    /// Whether no line is lost to a rate limit.
     fn journal_is_proven(&self) -> bool {
         self.unlimited_journal && self.logs_directory.is_some()
     }
 }
 
-/// A sink that was chosen, not opened.
+/// A sink that was chosen, and is not opened yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkChoice {
     destination: SinkDestination,
-    /// Why this one, in a sentence without its end.
+    /// Why this one was chosen: a sentence without a full stop.
     pub reason: String,
 }
 
@@ -72,7 +72,7 @@ enum SinkDestination {
 }
 
 impl SinkChoice {
-    /// What this setting means for a service with this environment. Looks at the disk.
+    /// Applies the setting to a service with this environment. Reads the disk.
     pub fn resolve(sink: &SinkSetting, environment: &ServiceEnvironment) -> Self {
         let journal = || SinkDestination::Journal(environment.journal_socket.clone());
         let (destination, reason) = match sink {
@@ -83,17 +83,16 @@ impl SinkChoice {
             }
             SinkSetting::Journal if environment.journal_is_proven() => (
                 journal(),
-                "audit.sink is \"journal\"; the unit lets journald drop nothing of this service",
+                "audit.sink is \"journal\"; the unit lifts journald's rate limit",
             ),
             SinkSetting::Journal => (journal(), UNPROVEN),
-            SinkSetting::Auto { .. } if environment.journal_is_proven() => (
-                journal(),
-                "the unit lets journald drop nothing of this service",
-            ),
+            SinkSetting::Auto { .. } if environment.journal_is_proven() => {
+                (journal(), "the unit lifts journald's rate limit")
+            }
             SinkSetting::Auto { fallback } => (
                 SinkDestination::File(default_file(environment, fallback)),
-                "journald may drop lines of this service without a word: nothing shows that the unit lifts its limit of rate, \
-                 which systemd 240 and later can",
+                "journald may silently drop lines of this service: nothing shows that the unit lifts its rate limit, which \
+                 systemd 240 and later can",
             ),
         };
         Self {
@@ -102,7 +101,7 @@ impl SinkChoice {
         }
     }
 
-    /// The file, where it is one.
+    /// The path, if the sink is a file.
     pub fn file(&self) -> Option<&Path> {
         match &self.destination {
             SinkDestination::File(path) => Some(path),
@@ -110,17 +109,17 @@ impl SinkChoice {
         }
     }
 
-    /// Whether lines go nowhere.
+    /// Whether lines are not written at all.
     pub fn is_off(&self) -> bool {
         self.destination == SinkDestination::Off
     }
 
-    /// Whether lines may be lost there that nobody counts.
+    /// Whether the sink may lose lines without counting them.
     pub fn may_lose_silently(&self) -> bool {
         self.reason == UNPROVEN
     }
 
-    /// None where records go nowhere. `queue` lines may be promised while `floor` bytes stay free.
+    /// `None` where records are not written. As many lines as `queue` are promised while `floor` stays free.
     pub(in crate::audit) fn open(
         &self,
         floor: FreeSpaceFloor,
@@ -142,7 +141,7 @@ impl SinkChoice {
             SinkDestination::Journal(path) => match JournalSink::new(path) {
                 Ok(journal) => Box::new(journal),
                 Err(error) => {
-                    tracing::warn!(%error, "the journal is gone again: audit lines go to standard error");
+                    tracing::warn!(%error, "the journal is no longer reachable; writing audit lines to standard error");
                     Box::new(StderrSink)
                 }
             },
@@ -163,7 +162,7 @@ impl fmt::Display for SinkChoice {
     }
 }
 
-/// Where logs of this service are rotated, if there is such a folder that it may write to.
+/// In the folder whose logs are rotated, if there is one and it is writable.
 fn default_file(environment: &ServiceEnvironment, fallback: &Path) -> PathBuf {
     let packaged = &environment.packaged_logs;
     match &environment.logs_directory {
@@ -175,20 +174,20 @@ fn default_file(environment: &ServiceEnvironment, fallback: &Path) -> PathBuf {
     }
 }
 
-/// Where the default may have put the file of an agent whose environment is not known.
+/// Where the default sink may have put the file of an agent whose environment is not known.
 pub fn default_audit_files(state_dir: &Path) -> [PathBuf; 2] {
     [Path::new(PACKAGED_LOGS), state_dir].map(|folder| folder.join(FILE_NAME))
 }
 
-/// The folder for logs of the package.
+/// The package's folder for logs.
 const PACKAGED_LOGS: &str = "/var/log/jira-tunnel-agent";
-/// What the packaged unit sets beside `LogRateLimitBurst=`.
+/// The packaged unit sets it beside `LogRateLimitBurst=`.
 const UNLIMITED: &str = "JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL";
-/// As the packaged logrotate configuration expects it.
+/// The packaged logrotate configuration has the same name.
 const FILE_NAME: &str = "audit.log";
 const UNPROVEN: &str = "audit.sink is \"journal\", although journald may drop lines of this service, which only gaps in \
-                        seq would show: nothing shows that the unit lifts its limit of rate, which systemd 240 and later can";
-/// See `open`.
+                        seq would show: nothing shows that the unit lifts its rate limit, which systemd 240 and later can";
+/// Free part of the disk, as in `1/12`, above which lines are promised; see `open`.
 const PROMISED_PARTS: u64 = 12;
 
 #[cfg(test)]

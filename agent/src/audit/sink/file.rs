@@ -1,4 +1,4 @@
-//! A file opened for appending, opened anew when logrotate has moved or removed it.
+//! A file opened for appending, and opened again when logrotate has moved or removed it.
 
 use super::{BatchProgress, LineSink, write_from};
 use crate::disk::FreeSpaceFloor;
@@ -12,13 +12,13 @@ use std::{
 
 pub(super) struct RotatedFileSink {
     path: PathBuf,
-    /// What writes leave free.
+    /// Free space that writes leave.
     floor: FreeSpaceFloor,
-    /// What is free where it can still be promised that a line will be written.
+    /// Free space down to which a line can still be promised to be written.
     promise_floor: FreeSpaceFloor,
     open: Option<OpenAuditFile>,
     checked_at: Instant,
-    /// In which file the last write broke off, perhaps within a line.
+    /// The file in which the last write failed, perhaps within a line.
     torn: Option<FileIdentity>,
 }
 
@@ -45,10 +45,10 @@ impl RotatedFileSink {
     fn open(&mut self) -> io::Result<&mut OpenAuditFile> {
         if self.checked_at.elapsed() >= CHECK_INTERVAL {
             self.checked_at = Instant::now();
-            let there = std::fs::metadata(&self.path)
+            let present = std::fs::metadata(&self.path)
                 .map(|m| (m.dev(), m.ino()))
                 .ok();
-            if self.open.as_ref().map(|open| open.identity) != there {
+            if self.open.as_ref().map(|open| open.identity) != present {
                 self.open = None;
             }
         }
@@ -82,7 +82,7 @@ impl LineSink for RotatedFileSink {
             }
         };
         let identity = open.identity;
-        // Half a line goes on where it broke off; in another file it begins once more.
+        // Half a line is completed; in another file it is written again from its start.
         let from = match torn == Some(identity) {
             true => from,
             false => line_start(batch, from),
@@ -115,7 +115,7 @@ fn line_start(batch: &[u8], at: usize) -> usize {
     before.map_or(0, |newline| newline + 1)
 }
 
-/// Readable by the group, as logs are on Debian (`adm`), and by nobody else.
+/// Readable by owner and group only, as logs are on Debian (`adm`).
 const FILE_MODE: u32 = 0o640;
 /// One `stat` a second at most finds a rotated file soon enough.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-/// Addressed anew each time, so that a journal that was restarted is found again. systemd keeps the socket and what
-/// waits in it while journald restarts.
+/// Addressed with each line, so that it finds a journal that was restarted. systemd keeps the socket and its contents
+/// while journald restarts.
 pub(super) struct JournalSink {
     socket: UnixDatagram,
     path: PathBuf,
@@ -46,7 +46,7 @@ impl LineSink for JournalSink {
             datagram.extend_from_slice(line);
             match self.socket.send_to(&datagram, &self.path) {
                 Ok(_) => {}
-                // To send it once more would change nothing. Lines are far shorter than any socket's buffer.
+                // Sending it again would not help. Lines are far shorter than any socket's buffer.
                 Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
                     progress.lost += 1;
                 }

@@ -1,4 +1,4 @@
-//! Where lines go: a file that survives rotation, the journal, or standard error.
+//! Destinations of audit lines: a file that survives rotation, the journal, or standard error.
 
 mod choice;
 mod file;
@@ -8,26 +8,25 @@ pub use choice::{ServiceEnvironment, SinkChoice, default_audit_files};
 
 use std::io::{self, Write};
 
-/// Takes whole lines. Called from the writer's thread alone; it may block.
+/// Takes whole lines. Called only from the writer's thread; it may block.
 pub(super) trait LineSink: Send {
-    /// Writes `batch`, lines that each end in a newline, from the byte `from` on: what an earlier call has taken comes
-    /// before it.
+    /// Writes `batch`, lines that each end in a newline, from the byte `from` on: earlier calls have taken the bytes before.
     fn write(&mut self, batch: &[u8], from: usize) -> BatchProgress;
 
-    /// Whether lines could be written now. Writes nothing.
+    /// Checks that lines can be written now. Writes nothing.
     fn probe(&mut self) -> io::Result<()>;
 
-    /// Named in messages.
+    /// The sink as messages name it.
     fn name(&self) -> String;
 }
 
 /// How far a batch got.
 pub(super) struct BatchProgress {
-    /// Bytes of the batch that are taken, those before `from` included.
+    /// Bytes of the batch that are taken, including those before `from`.
     pub(super) taken: usize,
-    /// Lines that can never be taken, and count as taken.
+    /// Lines that the sink can never take; they count as taken.
     pub(super) lost: u64,
-    /// Why it stopped there.
+    /// Why writing stopped there; `None` at the end of the batch.
     pub(super) error: Option<io::Error>,
 }
 

@@ -63,7 +63,7 @@ pub(super) fn refuse_while_paused(forward: &HttpForward) -> Result<(), RejectedR
 
 /// The reason is the customer's own business: it stays in status and log.
 fn audit_unavailable() -> RejectedRequest {
-    let detail = "the customer's agent sends nothing that it cannot record, and cannot record now; nothing was sent to Jira";
+    let detail = "the customer's agent cannot write its audit now, without which it sends nothing; nothing was sent to Jira";
     HttpProblem::not_sent(ProblemKind::AuditUnavailable, detail).into()
 }
 

@@ -46,12 +46,12 @@ pub(super) fn refused(refusal: AuthRefusal) -> RejectedRequest {
 pub(super) fn login_failed(refreshed: bool, cause: &str, remedy: &str) -> HttpProblem {
     let (detail, vendors) = match refreshed {
         false => (
-            "Jira did not take the agent's login for this request; its answer is withheld",
+            "Jira rejected the agent's credential for this request; its answer is withheld",
             None,
         ),
         true => (
-            "Jira did not take the agent's login for this request; it has been renewed since",
-            Some("Look whether it was carried out, then send it again.".into()),
+            "Jira rejected the agent's credential for this request; the credential has been refreshed since",
+            Some("Check whether it was carried out, then send it again.".into()),
         ),
     };
     HttpProblem {

@@ -128,13 +128,13 @@ fn failure_detail(step: FailedStep) -> &'static str {
             "all connections of the customer's agent to Jira stayed busy; nothing was sent to it"
         }
         FailedStep::ResponseTimeout => {
-            "Jira did not take the whole request, or did not begin to answer, in the time it has"
+            "Jira did not take the whole request, or did not begin to answer, in time"
         }
         FailedStep::Exchange | FailedStep::AnswerHead => {
-            "the connection to Jira broke before an answer, or what came was no HTTP"
+            "the connection to Jira broke before an answer, or the answer was no HTTP"
         }
-        FailedStep::RequestBody => "the request's own body broke off on its way",
+        FailedStep::RequestBody => "the request body was incomplete",
     }
 }
 
-const FIND_ODD_HEADER: &str = "Find out who sends that header (curl -sv from this machine, | cat -v) and correct it: an app in Jira, or a proxy before it.";
+const FIND_ODD_HEADER: &str = "Find out what sends that header (curl -sv from this machine, | cat -v) and correct it: an app in Jira, or a proxy before it.";

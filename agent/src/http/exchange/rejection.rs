@@ -38,7 +38,7 @@ impl RejectedRequest {
 
     /// The agent stops, and the time for requests in flight is over.
     pub(super) fn aborted(delivery: Delivery) -> Self {
-        let detail = "the agent stops, and this request has had its time";
+        let detail = "the agent is stopping, and this request did not finish in time";
         let problem = HttpProblem {
             delivery,
             ..HttpProblem::not_sent(ProblemKind::Stopping, detail)

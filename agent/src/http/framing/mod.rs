@@ -173,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
             if self.overrun {
                 self.refuse(FramingFault::unread(
                     ProblemKind::Overloaded,
-                    "too much was sent behind a request that was not answered yet; none of it was looked at",
+                    "too much was sent behind a request that was not answered yet; none of it was read",
                 ));
                 return Poll::Ready(Ok(false));
             }
@@ -185,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
                 if self.empty_lines > MAX_EMPTY_LINES {
                     self.refuse(FramingFault::unread(
                         ProblemKind::MalformedRequest,
-                        "empty lines in the place of a request",
+                        "empty lines instead of a request",
                     ));
                     return Poll::Ready(Ok(false));
                 }
@@ -230,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
                     ready!(self.poll_timer(cx, self.head_timeout));
                     self.refuse(FramingFault::unread(
                         ProblemKind::HeadTimeout,
-                        "the request head did not come to its end in time",
+                        "the request head was not complete in time",
                     ));
                     return Poll::Ready(Ok(false));
                 }

@@ -164,14 +164,14 @@ impl ProblemKind {
             Self::JiraTls => {
                 "Check the certificate Jira shows (openssl s_client -connect HOST:PORT -showcerts), `ca_file` and the host in `upstream`."
             }
-            Self::JiraBroke => "Look at Jira's log, and at a proxy before it, at this time.",
+            Self::JiraBroke => "Check Jira's log, and that of a proxy before it, at this time.",
             Self::JiraBusy => {
                 "Look why Jira answers slowly, or raise max_connections of the forward."
             }
             Self::JiraTimeout => {
                 "Look why Jira answers slowly, or raise response_timeout of the forward."
             }
-            _ => "See `agent status`; the audit line with this request_id says more.",
+            _ => "See `agent status` and the audit line with this request_id.",
         }
     }
 
@@ -223,7 +223,7 @@ impl ProblemKind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "The request can be read in more than one way",
-                remedy: "Send the request as RFC 9112 asks for; look at the client, and at a proxy before the gateway.",
+                remedy: "Send the request as RFC 9112 requires; check the client, and a proxy before the gateway.",
             },
             Self::AmbiguousTarget => ProblemSpec {
                 code: "ambiguous-target",
@@ -241,7 +241,7 @@ impl ProblemKind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "A header asks for another method than the request line",
-                remedy: "Send the method and the path that are meant on the request line, and leave that header out.",
+                remedy: "Send the intended method and path on the request line, and leave that header out.",
             },
             Self::UploadBroken => ProblemSpec {
                 code: "upload-broken",
@@ -276,7 +276,7 @@ impl ProblemKind {
                 deliveries: NOT_SENT,
                 proxy_error: "http_request_error",
                 retry_after: Some(1),
-                title: "The request head did not come in time",
+                title: "The request head was not complete in time",
                 remedy: "Send it again, the head at once. If it recurs, tell the customer and quote request_id.",
             },
             Self::UploadStalled => ProblemSpec {
@@ -286,7 +286,7 @@ impl ProblemKind {
                 proxy_error: "http_request_error",
                 retry_after: Some(1),
                 title: "The request body stopped moving",
-                remedy: "Look whether it was carried out, then send it again without pauses. If it recurs, tell the customer and quote request_id.",
+                remedy: "Check whether it was carried out, then send it again without pauses. If it recurs, tell the customer and quote request_id.",
             },
             Self::FormBody => ProblemSpec {
                 code: "form-body",
@@ -294,7 +294,7 @@ impl ProblemKind {
                 deliveries: NOT_SENT,
                 proxy_error: "http_request_denied",
                 retry_after: None,
-                title: "A form-encoded body could choose another identity and cannot be looked through",
+                title: "A form-encoded body could choose another identity and cannot be checked",
                 remedy: "Send JSON or multipart, or a form of at most 64 KiB, uncompressed and in UTF-8, that names no identity.",
             },
             Self::TooManyRefusals => ProblemSpec {
@@ -304,7 +304,7 @@ impl ProblemKind {
                 proxy_error: "http_request_denied",
                 retry_after: Some(60),
                 title: "The agent refuses too many requests on this forward",
-                remedy: "Stop sending what is refused; the detail says what is wrong with this one. Requests that the customer allows pass meanwhile.",
+                remedy: "Stop sending requests that are refused; the detail explains this one. Allowed requests still pass.",
             },
             Self::HeadTooLarge => ProblemSpec {
                 code: "head-too-large",
@@ -313,7 +313,7 @@ impl ProblemKind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "Request line and headers are too large",
-                remedy: "Send less; long JQL fits into the body of POST /rest/api/2/search. If Jira needs such requests, ask the customer to take them and quote request_id.",
+                remedy: "Send less; long JQL fits into the body of POST /rest/api/2/search. If Jira needs such requests, ask the customer to accept them and quote request_id.",
             },
             Self::MethodRefused => ProblemSpec {
                 code: "method-refused",
@@ -322,7 +322,7 @@ impl ProblemKind {
                 proxy_error: "http_request_denied",
                 retry_after: None,
                 title: "CONNECT and TRACE are not served",
-                remedy: "Use another method; no setting of the customer's allows these.",
+                remedy: "Use another method; the customer cannot allow these.",
             },
             Self::UpgradeRefused => ProblemSpec {
                 code: "upgrade-refused",
@@ -340,7 +340,7 @@ impl ProblemKind {
                 proxy_error: "http_request_error",
                 retry_after: None,
                 title: "Only HTTP/1.0, HTTP/1.1 and HTTP/2 are served",
-                remedy: "Let the client or health check speak HTTP/1.1.",
+                remedy: "Make the client or health check use HTTP/1.1.",
             },
             Self::LoginFailed => ProblemSpec {
                 code: "login-failed",
@@ -348,8 +348,8 @@ impl ProblemKind {
                 deliveries: "answered",
                 proxy_error: "proxy_configuration_error",
                 retry_after: None,
-                title: "Jira did not take the agent's login",
-                remedy: "Tell the customer that the login of their agent fails, and quote request_id.",
+                title: "Jira rejected the agent's credential",
+                remedy: "Tell the customer that their agent's login to Jira fails, and quote request_id.",
             },
             Self::JiraUnresolved => ProblemSpec {
                 code: "jira-unresolved",
@@ -358,7 +358,7 @@ impl ProblemKind {
                 proxy_error: "dns_error",
                 retry_after: Some(10),
                 title: "Jira's name does not resolve",
-                remedy: "Send it again after Retry-After. If it lasts, tell the customer and quote request_id.",
+                remedy: "Send it again after Retry-After. If it persists, tell the customer and quote request_id.",
             },
             Self::JiraUnreachable => ProblemSpec {
                 code: "jira-unreachable",
@@ -367,7 +367,7 @@ impl ProblemKind {
                 proxy_error: "destination_unavailable",
                 retry_after: Some(5),
                 title: "Jira cannot be reached",
-                remedy: "Send it again after Retry-After. If it lasts, tell the customer and quote request_id.",
+                remedy: "Send it again after Retry-After. If it persists, tell the customer and quote request_id.",
             },
             Self::JiraTls => ProblemSpec {
                 code: "jira-tls",
@@ -384,8 +384,8 @@ impl ProblemKind {
                 deliveries: EITHER,
                 proxy_error: "http_response_incomplete",
                 retry_after: Some(1),
-                title: "Jira broke off before it answered",
-                remedy: "Where delivery is maybe_sent, look whether it was carried out before you send it again. If it recurs, tell the customer and quote request_id.",
+                title: "The connection to Jira broke before it answered",
+                remedy: "If delivery is maybe_sent, check whether it was carried out before you send it again. If it recurs, tell the customer and quote request_id.",
             },
             Self::Overloaded => ProblemSpec {
                 code: "overloaded",
@@ -394,7 +394,7 @@ impl ProblemKind {
                 proxy_error: "connection_limit_reached",
                 retry_after: Some(1),
                 title: "Too many requests at once",
-                remedy: "Send it again after Retry-After, and fewer at once. If that is too few, ask the customer for more.",
+                remedy: "Send it again after Retry-After, and fewer at once. If you need more at once, ask the customer.",
             },
             Self::JiraBusy => ProblemSpec {
                 code: "jira-busy",
@@ -411,8 +411,8 @@ impl ProblemKind {
                 deliveries: NOT_SENT,
                 proxy_error: "proxy_configuration_error",
                 retry_after: Some(30),
-                title: "The agent has no login for Jira right now",
-                remedy: "Send it again after Retry-After. If it lasts, tell the customer that their agent has no login for Jira, and quote request_id.",
+                title: "The agent has no credential for Jira right now",
+                remedy: "Send it again after Retry-After. If it persists, tell the customer that their agent has no credential for Jira, and quote request_id.",
             },
             Self::AuditUnavailable => ProblemSpec {
                 code: "audit-unavailable",
@@ -420,8 +420,8 @@ impl ProblemKind {
                 deliveries: NOT_SENT,
                 proxy_error: "proxy_internal_error",
                 retry_after: Some(10),
-                title: "The agent cannot record what it would do",
-                remedy: "Send it again after Retry-After. If it lasts, tell the customer that their agent cannot write its audit, and quote request_id.",
+                title: "The agent cannot write its audit",
+                remedy: "Send it again after Retry-After. If it persists, tell the customer that their agent cannot write its audit, and quote request_id.",
             },
             Self::Paused => ProblemSpec {
                 code: "paused",
@@ -439,7 +439,7 @@ impl ProblemKind {
                 proxy_error: "connection_terminated",
                 retry_after: Some(30),
                 title: "The agent stopped before Jira had answered",
-                remedy: "Send it again after Retry-After; where delivery is maybe_sent, look first whether it was carried out.",
+                remedy: "Send it again after Retry-After; if delivery is maybe_sent, check first whether it was carried out.",
             },
             Self::JiraTimeout => ProblemSpec {
                 code: "jira-timeout",
@@ -448,7 +448,7 @@ impl ProblemKind {
                 proxy_error: "http_response_timeout",
                 retry_after: Some(5),
                 title: "Jira did not take the request, or did not begin to answer, in time",
-                remedy: "Where delivery is maybe_sent, look whether it was carried out before you send it again. If it recurs, tell the customer and quote request_id.",
+                remedy: "If delivery is maybe_sent, check whether it was carried out before you send it again. If it recurs, tell the customer and quote request_id.",
             },
         }
     }

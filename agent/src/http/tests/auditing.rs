@@ -21,7 +21,7 @@ async fn what_cannot_be_recorded_does_not_reach_jira_where_that_is_required() {
         ..Options::default()
     };
     let mut agent = Agent::new(&nothing.await, options);
-    agent.records.set_fault(Some("/var/log/x takes no lines"));
+    agent.records.set_fault(Some("cannot write to /var/log/x"));
     let mut vendor = agent.channel();
     let reply = vendor.get("/x").await;
     let problem = reply.assert_problem("audit-unavailable", "not_sent");

@@ -105,7 +105,7 @@ async fn a_header_that_breaks_the_answer_is_named_and_its_value_is_not() {
             &error,
             FailedStep::AnswerHead,
             Delivery::MaybeSent,
-            "its header x-odd holds",
+            "its header x-odd contains",
         );
         assert!(!error.detail.contains("secret"), "{}", error.detail);
     }
