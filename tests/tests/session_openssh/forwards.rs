@@ -1,0 +1,172 @@
+//! Remote forwards of a session.
+
+use crate::{open, open_with};
+use agent::tunnel::{BindAddress, RemoteForward, session::ForwardError};
+use e2e::{
+    sshd::{Sshd, certify, free_addr, keygen},
+    tunnel::{EchoForwards, PATIENCE, echo, echo_at, settings},
+};
+use std::{fs, sync::Arc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixStream},
+};
+
+#[tokio::test]
+async fn a_tcp_forward_carries_bytes_both_ways_over_the_best_algorithms() {
+    let sshd = Sshd::start().unwrap();
+    let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
+    let forward = settings.forwards[0].clone();
+    let accept = Arc::new(EchoForwards::default());
+    let session = open_with(settings, accept.clone()).await.unwrap();
+    let facts = session.negotiated().unwrap().clone();
+    assert_eq!(facts.host_key, sshd.fingerprint().unwrap());
+    assert_eq!(facts.cipher, "aes128-gcm@openssh.com");
+    assert!(
+        ["mlkem768x25519-sha256", "curve25519-sha256"].contains(&facts.key_exchange.as_str()),
+        "{facts:?}"
+    );
+    assert!(facts.strict, "strict key exchange");
+    let bound = session.forward(&forward).await.unwrap();
+    let BindAddress::Tcp { port, .. } = bound.0 else {
+        panic!("{bound:?}")
+    };
+    assert_ne!(port, 0, "the port that was given");
+    echo_at(&bound.to_string(), "hello").await.unwrap();
+    let (name, connection, originator) = accept.seen().remove(0);
+    assert_eq!((name.as_str(), connection), ("f0", 0));
+    assert!(originator.starts_with("127.0.0.1:"), "{originator}");
+    session.probe(PATIENCE).await.unwrap();
+
+    session.cancel_forward(&forward.name).await.unwrap();
+    assert!(TcpStream::connect(bound.to_string()).await.is_err());
+    session.disconnect().await;
+    assert_eq!(
+        session.ended().await,
+        agent::tunnel::session::SessionEnd::ByUs,
+        "{}",
+        sshd.log()
+    );
+}
+
+#[tokio::test]
+async fn a_named_port_and_a_socket_are_bound_side_by_side() {
+    let sshd = Sshd::start().unwrap();
+    let tcp = free_addr().unwrap().to_string();
+    let socket = sshd.folder().join("forward.sock");
+    let socket = socket.to_str().unwrap();
+    let settings = settings(&sshd, &[&tcp, socket]).unwrap();
+    let forwards = settings.forwards.clone();
+    let accept = Arc::new(EchoForwards::default());
+    let session = open_with(settings, accept.clone()).await.unwrap();
+    assert_eq!(
+        session.forward(&forwards[0]).await.unwrap().to_string(),
+        tcp
+    );
+    assert_eq!(
+        session.forward(&forwards[1]).await.unwrap().to_string(),
+        socket
+    );
+    echo_at(&tcp, "by port").await.unwrap();
+    echo(UnixStream::connect(socket).await.unwrap(), "by socket")
+        .await
+        .unwrap();
+    let by: Vec<String> = accept.seen().into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(by, ["f0", "f1"]);
+    assert_eq!(accept.seen()[1].2, "unix");
+}
+
+#[tokio::test]
+async fn a_forward_that_is_not_permitted_is_refused_and_the_session_stays() {
+    let allowed = free_addr().unwrap().to_string();
+    let permit = format!("PermitListen {allowed}");
+    let sshd = Sshd::with(&[&permit]).unwrap();
+    let settings = settings(&sshd, &["127.0.0.1:0", &allowed]).unwrap();
+    let forwards = settings.forwards.clone();
+    let session = open(settings).await.unwrap();
+    let error = session.forward(&forwards[0]).await.unwrap_err();
+    assert!(matches!(error, ForwardError::Refused(_)), "{error}");
+    assert!(
+        error.remedy().contains("permitlisten"),
+        "{}",
+        error.remedy()
+    );
+    session.probe(PATIENCE).await.unwrap();
+    session.forward(&forwards[1]).await.unwrap();
+    echo_at(&allowed, "permitted").await.unwrap();
+}
+
+#[tokio::test]
+async fn more_channels_than_allowed_are_refused_and_those_open_go_on() {
+    let sshd = Sshd::start().unwrap();
+    let mut settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
+    settings.max_channels = 2;
+    let forward = settings.forwards[0].clone();
+    let session = open(settings).await.unwrap();
+    let bound = session.forward(&forward).await.unwrap().to_string();
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&bound).await.unwrap();
+        stream.write_all(b"x").await.unwrap();
+        let mut byte = [0];
+        stream.read_exact(&mut byte).await.unwrap();
+        held.push(stream);
+    }
+    assert!(echo_at(&bound, "one too many").await.is_err());
+    assert_eq!(session.refused_channels(), 1);
+    echo(held.remove(0), "still there").await.unwrap();
+}
+
+#[tokio::test]
+async fn forwards_with_equal_names_are_not_mixed_up_after_a_refusal() {
+    // First our listener takes the port, and the forward is refused; then it is bound on the same session.
+    let sshd = Sshd::start().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let forward = RemoteForward {
+        name: "f0".into(),
+        bind: address.parse().unwrap(),
+    };
+    let session = open(settings(&sshd, &[]).unwrap()).await.unwrap();
+    assert!(matches!(
+        session.forward(&forward).await,
+        Err(ForwardError::Refused(_))
+    ));
+    drop(taken);
+    session.forward(&forward).await.unwrap();
+    echo_at(&address, "now").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_permits_no_forward_is_named_as_the_reason() {
+    let sshd = Sshd::prepare(
+        |dir| {
+            keygen(&dir.join("ca"), &["-t", "ed25519"], "")?;
+            let user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+            certify(
+                &dir.join("ca"),
+                &dir.join("id.pub"),
+                &["-n", &user, "-O", "clear"],
+            )?;
+            fs::write(dir.join("authorized_keys"), "")?;
+            Ok(())
+        },
+        &["TrustedUserCAKeys {dir}/ca.pub"],
+    )
+    .unwrap();
+    let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
+    let forward = settings.forwards[0].clone();
+    let session = open(settings).await.unwrap();
+    let error = session.forward(&forward).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("does not permit port forwarding"),
+        "{error}"
+    );
+    assert!(
+        error.remedy().contains("permit-port-forwarding"),
+        "{}",
+        error.remedy()
+    );
+}
