@@ -186,8 +186,8 @@ impl AgentProcess {
     /// Waits until the login layer has failed; returns cause and remedy.
     pub async fn login_failure(&self) -> Result<(String, String)> {
         let login = self.until_login(LayerState::Failed).await?.layers.login;
-        let told = login.cause.zip(login.remedy);
-        told.context("a failed login without cause or remedy")
+        let failure = login.cause.zip(login.remedy);
+        failure.context("a failed login without cause or remedy")
     }
 
     /// Runs another command of the same binary on the same folder.

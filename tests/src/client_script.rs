@@ -33,14 +33,14 @@ pub async fn run(mut command: Command, input: &[u8]) -> Result<String> {
     stdin.write_all(input).await?;
     drop(stdin);
     let done = child.wait_with_output().await?;
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
     ensure!(
         done.status.success(),
-        "{command:?} ended with {}:\n{said}{}",
+        "{command:?} ended with {}:\n{printed}{}",
         done.status,
         String::from_utf8_lossy(&done.stderr)
     );
-    Ok(said)
+    Ok(printed)
 }
 
 /// Without the environment's proxies, which would intercept calls to 127.0.0.1.

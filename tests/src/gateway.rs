@@ -69,8 +69,8 @@ impl InstalledGateway {
             keygen(&key, &["-t", "ed25519"], "")?;
         }
         let public = key.with_extension("pub");
-        let said = self.customer(&["add", name, &public.display().to_string()])?;
-        Ok((key, said))
+        let text = self.customer(&["add", name, &public.display().to_string()])?;
+        Ok((key, text))
     }
 
     /// Runs `jira-gateway-customer`; an error holds its output.
@@ -137,8 +137,8 @@ impl InstalledGateway {
 
     fn install(&mut self) -> Result<()> {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/gateway-openssh");
-        let said = run(self.in_namespace(shipped.join("install")).arg(DOMAIN))?;
-        let print = said
+        let text = run(self.in_namespace(shipped.join("install")).arg(DOMAIN))?;
+        let print = text
             .split_whitespace()
             .find(|word| word.starts_with("SHA256:"));
         print.context("no host key")?.clone_into(&mut self.host_key);
@@ -227,10 +227,10 @@ fn run(command: &mut Command) -> Result<String> {
 
 fn printed(command: &mut Command) -> Result<String> {
     let done = command.output()?;
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    let complained = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "{command:?}: {said}{complained}");
-    Ok(said)
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{command:?}: {text}{errors}");
+    Ok(text)
 }
 
 /// Changes to these folders end with the namespaces.

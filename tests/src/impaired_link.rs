@@ -145,8 +145,8 @@ fn tc(line: &str) -> Result<()> {
 fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let done = Command::new(program).args(arguments).output();
     let done = done.with_context(|| format!("{program} (iproute2)"))?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(done.status.success(), "{program} {arguments:?}: {said}");
+    let printed = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.success(), "{program} {arguments:?}: {printed}");
     Ok(())
 }
 

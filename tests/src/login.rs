@@ -182,11 +182,11 @@ impl LoginProcess {
                     return Ok(text.to_owned());
                 }
                 if read == 0 {
-                    let mut said = String::new();
+                    let mut complaint = String::new();
                     if let Some(mut errors) = self.child.stderr.take() {
-                        errors.read_to_string(&mut said).await?;
+                        errors.read_to_string(&mut complaint).await?;
                     }
-                    anyhow::bail!("no address in: {}{said}", self.printed);
+                    anyhow::bail!("no address in: {}{complaint}", self.printed);
                 }
             }
         };

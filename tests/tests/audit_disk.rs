@@ -247,8 +247,11 @@ async fn a_full_state_folder_is_degraded_with_a_remedy() {
     );
     let paused = disk.site.agent.run(&["pause"]).unwrap();
     assert!(!paused.status.success());
-    let said = String::from_utf8_lossy(&paused.stderr).into_owned();
-    assert!(said.contains("a restart would lose the pause"), "{said}");
+    let printed = String::from_utf8_lossy(&paused.stderr).into_owned();
+    assert!(
+        printed.contains("a restart would lose the pause"),
+        "{printed}"
+    );
 
     fs::remove_file(&more).unwrap();
     disk.make_room();

@@ -9,7 +9,7 @@ use std::{fs, process::Command, time::Duration};
 
 /// Which settings of the packaged unit apply.
 #[derive(Clone, Copy, PartialEq)]
-enum Unit {
+enum UnitSettings {
     /// All of them, as by systemd 240 and later.
     Packaged,
     /// As by systemd before 240, which ignores the limit and passes the variable on.
@@ -19,14 +19,14 @@ enum Unit {
 }
 
 /// Starts an agent whose journal accepts some hundred lines in 30 s.
-async fn site(unit: Unit, sink: &str) -> TestEnv {
+async fn site(unit: UnitSettings, sink: &str) -> TestEnv {
     let mut site = prepared(unit, &format!("sink = \"{sink}\"")).await;
     site.until_proven().await.unwrap();
     site
 }
 
 /// `audit`: the lines of `[audit]`.
-async fn prepared(unit: Unit, audit: &str) -> TestEnv {
+async fn prepared(unit: UnitSettings, audit: &str) -> TestEnv {
     let plan = TestEnv::builder().pat(BOT_TOKEN);
     let plan = plan.line("forward.http", "refusals_per_minute = 1000000");
     let mut site = plan.start().await.unwrap();
@@ -36,8 +36,8 @@ async fn prepared(unit: Unit, audit: &str) -> TestEnv {
         format!("{before}[audit]\n{audit}\n\n{after}")
     };
     site.agent.edit_config(with_audit).unwrap();
-    let unlimited = unit == Unit::Packaged;
-    if unit != Unit::Foreign {
+    let unlimited = unit == UnitSettings::Packaged;
+    if unit != UnitSettings::Foreign {
         assert_eq!(
             in_unit("Environment"),
             "JIRA_TUNNEL_AGENT_UNLIMITED_JOURNAL=1"
@@ -60,8 +60,8 @@ async fn prepared(unit: Unit, audit: &str) -> TestEnv {
 async fn flood(site: &TestEnv) {
     let refused = format!("{}/nope", site.vendor_url());
     for _ in 0..30 {
-        let asked = (0..50).map(|_| vendor().get(&refused).send());
-        for answer in join_all(asked).await {
+        let journalctl = (0..50).map(|_| vendor().get(&refused).send());
+        for answer in join_all(journalctl).await {
             assert_eq!(answer.unwrap().status(), 403);
         }
     }
@@ -80,13 +80,13 @@ async fn flood(site: &TestEnv) {
 fn journal(site: &mut TestEnv) -> Vec<Value> {
     let id = fs::read_to_string("/etc/machine-id").unwrap();
     let folder = site.agent.path("/run/log/journal").join(id.trim());
-    let mut asked = Command::new("journalctl");
-    asked
+    let mut journalctl = Command::new("journalctl");
+    journalctl
         .arg("-D")
         .arg(folder)
         .args(["-o", "cat", "-t", "jira-tunnel-agent-audit"]);
-    let said = asked.output().expect("journalctl").stdout;
-    let lines = String::from_utf8(said).unwrap();
+    let output = journalctl.output().expect("journalctl").stdout;
+    let lines = String::from_utf8(output).unwrap();
     lines
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -116,7 +116,7 @@ async fn written(site: &TestEnv, lines: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_packaged_unit_loses_no_audit_line_in_a_flood() {
-    let mut site = site(Unit::Packaged, "auto").await;
+    let mut site = site(UnitSettings::Packaged, "auto").await;
     let audit = site.agent.status().await.unwrap().audit;
     assert_eq!(audit.sink, "the journal");
     // The effective sink of "auto" is in no file.
@@ -135,7 +135,7 @@ async fn the_packaged_unit_loses_no_audit_line_in_a_flood() {
 /// This is the premise of the other tests, and what the numbers are for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limited_journal_loses_lines_visibly() {
-    let mut site = site(Unit::Foreign, "journal").await;
+    let mut site = site(UnitSettings::Foreign, "journal").await;
     let audit = site.agent.status().await.unwrap().audit;
     assert_eq!(audit.sink, "the journal");
     assert!(
@@ -153,7 +153,7 @@ async fn a_rate_limited_journal_loses_lines_visibly() {
 /// A required audit must not depend on what journald may drop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_required_audit_takes_no_journal_that_may_drop_lines() {
-    let mut site = prepared(Unit::Foreign, "sink = \"journal\"\nrequired = true").await;
+    let mut site = prepared(UnitSettings::Foreign, "sink = \"journal\"\nrequired = true").await;
     site.until_bound().await.unwrap();
     let (status, problem) = json_of(site.get(MYSELF).await.unwrap()).await;
     assert_eq!(status, 503);
@@ -167,7 +167,7 @@ async fn a_required_audit_takes_no_journal_that_may_drop_lines() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_default_sink_is_a_file_if_the_journal_may_drop() {
-    for unit in [Unit::OldSystemd, Unit::Foreign] {
+    for unit in [UnitSettings::OldSystemd, UnitSettings::Foreign] {
         let mut site = site(unit, "auto").await;
         let audit = site.agent.status().await.unwrap().audit;
         let file = site.agent.dir().join("state/audit.log");

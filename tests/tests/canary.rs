@@ -80,11 +80,11 @@ async fn no_secret_is_written_anywhere_while_the_login_fails() {
         // A start with open secrets is refused before a socket is opened.
         site.agent.process().kill();
         for arguments in [&["run"][..], &["config", "show"], &["check"]] {
-            let told = format!("{:?}", site.agent.run(arguments).unwrap());
-            assert!(told.contains("0644"), "{told}");
+            let text = format!("{:?}", site.agent.run(arguments).unwrap());
+            assert!(text.contains("0644"), "{text}");
             clean(
                 "what a start with open secrets tells",
-                &told,
+                &text,
                 &secrets(&site),
             );
         }
@@ -115,9 +115,9 @@ async fn neither_the_private_key_nor_its_passphrase_is_written_anywhere() {
 
     write_secret(&site.dir().join("secret"), &format!("not{OURS}")).unwrap();
     for arguments in [&["run"][..], &["check"], &["config", "show"]] {
-        let told = format!("{:?}", site.agent.run(arguments).unwrap());
-        assert!(told.contains("passphrase does not decrypt"), "{told}");
-        clean("what a wrong passphrase tells", &told, &secrets(&site));
+        let text = format!("{:?}", site.agent.run(arguments).unwrap());
+        assert!(text.contains("passphrase does not decrypt"), "{text}");
+        clean("what a wrong passphrase tells", &text, &secrets(&site));
     }
 }
 
@@ -173,10 +173,10 @@ async fn oauth2_secrets_are_only_in_the_store() {
         };
         let plan = plan.line("log", "level = \"trace\"");
         let mut site = plan.start_unproven().await.unwrap();
-        let mut told = String::new();
+        let mut printed = String::new();
         if grant == "authorization_code" {
             let done = login::log_in(site.agent.dir(), BOT, BOT_PASSWORD).await;
-            told = format!("{:?}", done.unwrap());
+            printed = format!("{:?}", done.unwrap());
         }
         site.until_proven().await.unwrap();
         let mut answers = requests(&site).await;
@@ -186,7 +186,7 @@ async fn oauth2_secrets_are_only_in_the_store() {
         let tokens = tokens(&site);
         assert!(tokens.len() >= 2, "{grant}: {tokens:?}");
         // The address that the person pastes must not be printed.
-        answers += &told;
+        answers += &printed;
         let mut secrets = secrets(&site);
         secrets.extend(tokens);
         search_for(&mut site, &answers, &secrets);

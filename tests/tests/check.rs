@@ -27,8 +27,8 @@ async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
     assert_eq!(detail("login"), "pat, user acme-bot");
     assert!(detail("http").contains("RUNNING"));
     assert!(detail("expiry").contains("no end"));
-    let told = tunnel(&report, "round-trip").detail.clone().unwrap();
-    assert!(told.contains("came back with Jira's 200"), "{told}");
+    let trip = tunnel(&report, "round-trip").detail.clone().unwrap();
+    assert!(trip.contains("came back with Jira's 200"), "{trip}");
 
     let table = text(&site);
     assert!(table.contains("login          ok"), "{table}");
@@ -41,8 +41,8 @@ async fn a_site_without_trouble_is_ok_in_every_step_and_in_this_order() {
     let (report, code) = check(&site, &["jira"]);
     assert_eq!(code, Some(0), "{report:#?}");
     assert_eq!(taken(&report), [HOST, ALONE, JIRA].concat());
-    let told = tunnel(&report, "round-trip").detail.clone().unwrap();
-    assert!(told.contains("came back with Jira's 200"), "{told}");
+    let trip = tunnel(&report, "round-trip").detail.clone().unwrap();
+    assert!(trip.contains("came back with Jira's 200"), "{trip}");
     let unknown = site.agent.run(&["check", "nope"]).unwrap();
     assert_eq!(unknown.status.code(), Some(64));
 }
@@ -81,9 +81,9 @@ async fn another_base_url_is_a_warning_only_for_oauth1() {
     let site = plan().start().await.unwrap();
     let (report, code) = check(&site, &[]);
     assert_eq!(code, Some(1));
-    let told = find(&report, "server-info");
-    assert_eq!(told.verdict, StepVerdict::Warn);
-    let cause = told.cause.clone().unwrap();
+    let step = find(&report, "server-info");
+    assert_eq!(step.verdict, StepVerdict::Warn);
+    let cause = step.cause.clone().unwrap();
     for part in [
         "signature_invalid",
         base,
@@ -194,8 +194,8 @@ async fn too_few_and_too_many_permissions_are_told() {
         let site = TestEnv::builder().pat(token).start().await.unwrap();
         let (report, code) = check(&site, &[]);
         assert_eq!(code, Some(1), "{report:#?}");
-        let told = find(&report, "permissions");
-        let cause = told.cause.clone().unwrap();
+        let step = find(&report, "permissions");
+        let cause = step.cause.clone().unwrap();
         assert!(cause.contains(part), "{cause}");
         if token == "reader-token" {
             // By their names in Jira's screens.
@@ -203,7 +203,7 @@ async fn too_few_and_too_many_permissions_are_told() {
                 assert!(cause.contains(lacking), "{cause}");
             }
             assert!(!cause.contains("Browse Projects"), "{cause}");
-            assert_eq!(told.detail.as_deref(), Some("has Browse Projects"));
+            assert_eq!(step.detail.as_deref(), Some("has Browse Projects"));
         }
     }
 }
@@ -221,10 +221,10 @@ async fn a_credential_that_ends_soon_is_warned_of_everywhere() {
             r.credentials.iter().any(|c| c.expires.is_some())
                 && others.iter().all(|l| l.state == LayerState::Proven)
         });
-        let told = report.await.unwrap();
-        assert_eq!(told.layers.login.state, layer);
+        let known = report.await.unwrap();
+        assert_eq!(known.layers.login.state, layer);
         let sentence = format!("the personal access token ends in {days} days");
-        assert!(told.credentials[0].summary.starts_with(&sentence));
+        assert!(known.credentials[0].summary.starts_with(&sentence));
         let (status, exit) = site.agent.status_output().unwrap();
         assert_eq!(exit, code);
         assert!(status.contains(&sentence));

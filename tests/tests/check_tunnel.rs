@@ -45,9 +45,9 @@ fn fails_at(report: &CheckReport, hop: Hop, cause: &[&str]) -> CheckStep {
     let failed: Vec<_> = steps.iter().filter(bad).collect();
     assert_eq!(failed.len(), 1, "{report:#?}");
     assert_eq!(failed[0].step, hop.name(), "{report:#?}");
-    let said = failed[0].cause.clone().unwrap();
+    let text = failed[0].cause.clone().unwrap();
     for part in cause {
-        assert!(said.contains(part), "{part:?} is missing in {said:?}");
+        assert!(text.contains(part), "{part:?} is missing in {text:?}");
     }
     assert!(failed[0].remedy.is_some());
     (**failed[0]).clone()
@@ -119,8 +119,8 @@ async fn the_round_trip_needs_one_permitopen_only() {
     let mut ssh = ssh_client(sshd.port(), &sshd.user(), &key);
     ssh.args(["-W", &other.to_string(), "127.0.0.1"]);
     let refused = ssh.output().unwrap();
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("administratively prohibited"), "{said}");
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(text.contains("administratively prohibited"), "{text}");
 }
 
 /// Requests of the check that have reached this Jira.
@@ -154,8 +154,9 @@ async fn an_unconfirmed_bind_is_reported_as_requested() {
         .unwrap();
     let views = report.connections.iter().flat_map(|c| &c.forwards);
     let mut causes = views.filter_map(|v| v.cause.as_deref());
-    let told = "another connection of this agent holds it; this one asks again when that one ends";
-    assert!(causes.any(|cause| cause == told), "{report:#?}");
+    let expected =
+        "another connection of this agent holds it; this one asks again when that one ends";
+    assert!(causes.any(|cause| cause == expected), "{report:#?}");
     let report = check(&agent);
     let mut steps = tunnel(&report).into_iter();
     let step = steps.find(|s| s.step == "forward").unwrap();
@@ -176,9 +177,9 @@ async fn a_round_trip_that_the_gateway_forbids_is_skipped() {
     let steps = tunnel(&report);
     let trip = steps.iter().find(|s| s.step == "round-trip").unwrap();
     assert_eq!(trip.verdict, StepVerdict::Skipped);
-    let said = trip.cause.clone().unwrap();
+    let text = trip.cause.clone().unwrap();
     let line = format!("curl -i http://{bound}/status");
-    assert!(said.contains(&line), "{said}");
+    assert!(text.contains(&line), "{text}");
     let fine = |s: &&CheckStep| s.verdict != StepVerdict::Fail && s.verdict != StepVerdict::Warn;
     assert!(steps.iter().copied().all(|s| fine(&s)), "{report:#?}");
 }

@@ -11,58 +11,58 @@ use e2e::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_library_jira_works_through_the_tunnel() {
-    works_through_the_tunnel(Client::Python("jira_everything.py")).await;
+    works_through_the_tunnel(ClientLibrary::Python("jira_everything.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_library_atlassian_python_api_works_through_the_tunnel() {
-    works_through_the_tunnel(Client::Python("atlassian_everything.py")).await;
+    works_through_the_tunnel(ClientLibrary::Python("atlassian_everything.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_library_jira_client_works_through_the_tunnel() {
-    works_through_the_tunnel(Client::Node("jira_client_everything.js")).await;
+    works_through_the_tunnel(ClientLibrary::Node("jira_client_everything.js")).await;
 }
 
 #[derive(Clone, Copy)]
-enum Client {
+enum ClientLibrary {
     Python(&'static str),
     Node(&'static str),
 }
 
 /// The credential that the library uses.
-enum Login {
+enum VendorCredential {
     Basic(&'static str, &'static str),
     Pat(&'static str),
 }
 
-async fn works_through_the_tunnel(client: Client) {
+async fn works_through_the_tunnel(client: ClientLibrary) {
     let agents_basic = || TestEnv::builder().basic(BOT, BOT_PASSWORD);
     let agents_pat = || TestEnv::builder().pat(BOT_TOKEN);
     let basic = |name: &str, password: &str| STANDARD.encode(format!("{name}:{password}"));
-    let combinations: [(&str, TestEnvPlan, Login, String); 4] = [
+    let combinations: [(&str, TestEnvPlan, VendorCredential, String); 4] = [
         (
             "Basic, passed through",
             TestEnv::builder(),
-            Login::Basic("admin", "admin-password"),
+            VendorCredential::Basic("admin", "admin-password"),
             format!("Basic {}", basic("admin", "admin-password")),
         ),
         (
             "PAT, passed through",
             TestEnv::builder(),
-            Login::Pat("admin-token"),
+            VendorCredential::Pat("admin-token"),
             "Bearer admin-token".into(),
         ),
         (
             "Basic, injected",
             agents_basic(),
-            Login::Basic("vendor", "vendors-secret"),
+            VendorCredential::Basic("vendor", "vendors-secret"),
             format!("Basic {}", basic(BOT, BOT_PASSWORD)),
         ),
         (
             "PAT, injected",
             agents_pat(),
-            Login::Pat("vendors-secret"),
+            VendorCredential::Pat("vendors-secret"),
             format!("Bearer {BOT_TOKEN}"),
         ),
     ];
@@ -73,8 +73,8 @@ async fn works_through_the_tunnel(client: Client) {
         } else {
             "admin"
         };
-        let tap = CapturingProxy::start(site.addr()).await.unwrap();
-        let base_url = format!("http://{}/jira", tap.addr);
+        let proxy = CapturingProxy::start(site.addr()).await.unwrap();
+        let base_url = format!("http://{}/jira", proxy.addr);
         client
             .run(&base_url, &login, user)
             .await
@@ -112,7 +112,7 @@ async fn works_through_the_tunnel(client: Client) {
                 (r.method, target, r.body_length, r.body_head)
             })
             .collect();
-        let mut sent: Vec<_> = tap
+        let mut sent: Vec<_> = proxy
             .requests()
             .into_iter()
             .map(|r| {
@@ -134,16 +134,16 @@ async fn works_through_the_tunnel(client: Client) {
     }
 }
 
-impl Client {
-    async fn run(self, base_url: &str, login: &Login, user: &str) -> anyhow::Result<()> {
+impl ClientLibrary {
+    async fn run(self, base_url: &str, login: &VendorCredential, user: &str) -> anyhow::Result<()> {
         let mut command = match self {
             Self::Python(name) => client_script::python(name),
             Self::Node(name) => client_script::node(name),
         };
         command.arg(base_url);
         match login {
-            Login::Basic(name, password) => command.args(["basic", name, password]),
-            Login::Pat(token) => command.args(["pat", token]),
+            VendorCredential::Basic(name, password) => command.args(["basic", name, password]),
+            VendorCredential::Pat(token) => command.args(["pat", token]),
         };
         match self {
             Self::Python(_) => command.args(["--expect-user", user]),

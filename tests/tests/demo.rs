@@ -21,9 +21,9 @@ fn demo(arguments: &[&str]) -> Command {
 #[tokio::test]
 async fn once_it_sends_one_of_everything_and_succeeds() {
     let output = demo(&["--once"]).output().await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{complaint}");
+    assert!(output.status.success(), "{printed}\n{complaint}");
     for wanted in [
         "Jira saw",
         "acme-bot (Pat)",
@@ -34,7 +34,7 @@ async fn once_it_sends_one_of_everything_and_succeeds() {
         "$ agent status",
         "All 13 steps succeeded.",
     ] {
-        assert!(said.contains(wanted), "{wanted}: {said}");
+        assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
 }
 
@@ -61,9 +61,9 @@ async fn an_agent_that_does_not_work_fails_the_demo() {
         ("/bin/false", "the agent ended with"),
     ] {
         let output = demo(&["--once", "--agent", agent]).output().await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success());
-        assert!(said.contains(complaint), "{said}");
+        assert!(printed.contains(complaint), "{printed}");
     }
 }
 
@@ -87,8 +87,8 @@ async fn left_running_it_stops_all_of_it_at_an_interrupt() {
     let folder = folder.unwrap();
     assert!(folder.join("run/agent.sock").exists());
     let id = demo.id().unwrap().to_string();
-    let told = Command::new("kill").args(["-INT", &id]).status().await;
-    assert!(told.unwrap().success());
+    let sent = Command::new("kill").args(["-INT", &id]).status().await;
+    assert!(sent.unwrap().success());
     assert!(soon(demo.wait()).await.unwrap().success());
     assert!(!folder.exists());
 }

@@ -19,7 +19,7 @@ async fn requests_in_flight_are_answered_on_stop() {
     let mut env = start().await;
     let pid = env.agent.process().pid();
     let stop = |_: &AgentProcess| signal(pid, "TERM").unwrap();
-    let vendor = vendor_meanwhile(&env, stop, Seen::Draining).await;
+    let vendor = vendor_meanwhile(&env, stop, Notified::Draining).await;
     vendor.gets_both_answers().await;
     let ended = env.agent.process().wait(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(0));
@@ -42,8 +42,8 @@ async fn a_silent_gateway_of_a_removed_forward_is_logged() {
     env.sshd.signal("STOP").unwrap();
     rename(&env.agent);
     signal(env.agent.process().pid(), "HUP").unwrap();
-    let told = "gateway did not confirm cancelling a removed forward within 5 s";
-    env.agent.logged(told).await.unwrap();
+    let line = "gateway did not confirm cancelling a removed forward within 5 s";
+    env.agent.logged(line).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +59,7 @@ async fn requests_in_flight_are_answered_on_removal() {
         agent.edit_config(without).unwrap();
         signal(pid, "HUP").unwrap();
     };
-    let vendor = vendor_meanwhile(&env, remove, Seen::Forwards(&["other"])).await;
+    let vendor = vendor_meanwhile(&env, remove, Notified::Forwards(&["other"])).await;
     vendor.gets_both_answers().await;
     env.agent
         .until_status("it to be over", |r| r.connections[0].channels == 0)
@@ -76,12 +76,12 @@ async fn requests_in_flight_are_answered_on_rename() {
         rename(agent);
         signal(pid, "HUP").unwrap();
     };
-    let vendor = vendor_meanwhile(&env, renamed, Seen::Forwards(&["other", "tickets"])).await;
+    let vendor = vendor_meanwhile(&env, renamed, Notified::Forwards(&["other", "tickets"])).await;
     vendor.gets_both_answers().await;
     env.agent.until_proven().await.unwrap();
     let mut new = TcpStream::connect(env.addr).await.unwrap();
     ask(&mut new, "DEMO-3").await;
-    is_told(&mut new, "DEMO-3").await;
+    receives(&mut new, "DEMO-3").await;
 }
 
 /// A tunnel with the forwards "jira" and "other".
@@ -103,11 +103,11 @@ async fn start() -> RecordedTunnel {
 async fn vendor_meanwhile(
     env: &RecordedTunnel,
     change: impl FnOnce(&AgentProcess),
-    notified: Seen,
+    notified: Notified,
 ) -> Vendor {
     let mut kept = TcpStream::connect(env.addr).await.unwrap();
     ask(&mut kept, "DEMO-0").await;
-    is_told(&mut kept, "DEMO-0").await;
+    receives(&mut kept, "DEMO-0").await;
     env.sshd.signal("STOP").unwrap();
     change(&env.agent);
     let seen = async || notified.is(&env.agent).await.then_some(());
@@ -127,19 +127,19 @@ struct Vendor {
 
 impl Vendor {
     async fn gets_both_answers(mut self) {
-        is_told(&mut self.kept, "DEMO-1").await;
-        is_told(&mut self.new, "DEMO-2").await;
+        receives(&mut self.kept, "DEMO-1").await;
+        receives(&mut self.new, "DEMO-2").await;
     }
 }
 
 /// What shows that the agent has notified the gateway.
-enum Seen {
+enum Notified {
     Draining,
     /// The connection has these forwards.
     Forwards(&'static [&'static str]),
 }
 
-impl Seen {
+impl Notified {
     async fn is(&self, agent: &AgentProcess) -> bool {
         match self {
             Self::Draining => agent.log().contains("draining (limit seconds"),
@@ -166,7 +166,7 @@ async fn ask(stream: &mut TcpStream, key: &str) {
 }
 
 /// Reads up to the document of this issue.
-async fn is_told(stream: &mut TcpStream, key: &str) {
+async fn receives(stream: &mut TcpStream, key: &str) {
     let document = issue(key);
     let mut read = Vec::new();
     let reading = async {

@@ -73,12 +73,12 @@ async fn fails(agent: &RunningAgent, hop: Hop, cause: &[&str], remedy: &str) {
     let line = format!("(hop {hop})");
     assert!(agent.log().contains(&line), "{line} is not in the log");
     let network = &report.connections[0].network;
-    let said = network.cause.clone().unwrap();
+    let text = network.cause.clone().unwrap();
     for part in cause {
-        assert!(said.contains(part), "{part:?} is missing in {said:?}");
+        assert!(text.contains(part), "{part:?} is missing in {text:?}");
     }
-    let said = network.remedy.clone().unwrap();
-    assert!(said.contains(remedy), "{remedy:?} is missing in {said:?}");
+    let text = network.remedy.clone().unwrap();
+    assert!(text.contains(remedy), "{remedy:?} is missing in {text:?}");
     assert!(!agent.log().contains(PASSWORD), "the password in the log");
 }
 

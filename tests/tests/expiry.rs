@@ -63,20 +63,20 @@ async fn expiring_certificates_are_warned_of_30_14_and_7_days_before() {
         let authority = site.jira().authority().unwrap();
         tls_certificate(authority, days, &certificate, &key);
         site.agent.restart().unwrap();
-        let told = site.agent.until_status("both certificates", |report| {
+        let report = site.agent.until_status("both certificates", |report| {
             let known = |kind| report.credentials.iter().any(|c| c.credential == kind);
             let both =
                 known(CredentialKind::SshCertificate) && known(CredentialKind::ClientCertificate);
             report.overall == overall && both
         });
-        let told = told.await.unwrap();
+        let report = report.await.unwrap();
         site.until_bound().await.unwrap();
         assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
         for (kind, forward) in [
             (CredentialKind::SshCertificate, None),
             (CredentialKind::ClientCertificate, Some("jira")),
         ] {
-            told_of(&site, &told, kind, forward, days, urgency);
+            reports_expiry(&site, &report, kind, forward, days, urgency);
             let sentence = format!("the {} ends in {days} days", kind.name());
             if urgency > ExpiryUrgency::None {
                 site.agent.logged(&sentence).await.unwrap();
@@ -90,9 +90,10 @@ async fn expiring_certificates_are_warned_of_30_14_and_7_days_before() {
             CredentialKind::ClientCertificate,
         ] {
             let sentence = format!("the {} ends in {days} days", kind.name());
-            let said = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains(&sentence));
+            let has_sentence =
+                |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains(&sentence));
             let mut steps = checked.steps.iter().filter(|step| step.step == "expiry");
-            let step = steps.find(|step| said(&step.cause) || said(&step.detail));
+            let step = steps.find(|step| has_sentence(&step.cause) || has_sentence(&step.detail));
             let verdict = match urgency {
                 ExpiryUrgency::None => check::StepVerdict::Ok,
                 _ => check::StepVerdict::Warn,
@@ -117,19 +118,22 @@ async fn a_running_agent_warns_of_a_token_whose_end_jira_tells() {
         token.unwrap().expires_in = Some(9 * 86_400 + 43_200);
     });
     let site = plan.start().await.unwrap();
-    let told = site.agent.until_status("the token's end", |report| {
-        report.credentials.iter().any(|told| told.expires.is_some())
+    let report = site.agent.until_status("the token's end", |report| {
+        report
+            .credentials
+            .iter()
+            .any(|report| report.expires.is_some())
     });
-    let told = told.await.unwrap();
+    let report = report.await.unwrap();
     let (kind, urgency) = (
         CredentialKind::PersonalAccessToken,
         ExpiryUrgency::Within14Days,
     );
-    told_of(&site, &told, kind, Some("jira"), 9, urgency);
+    reports_expiry(&site, &report, kind, Some("jira"), 9, urgency);
 }
 
 /// Checks `agent status`, `--json` and metrics.
-fn told_of(
+fn reports_expiry(
     site: &TestEnv,
     report: &StatusReport,
     kind: CredentialKind,
@@ -138,14 +142,16 @@ fn told_of(
     urgency: ExpiryUrgency,
 ) {
     let mut credentials = report.credentials.iter();
-    let told = credentials
-        .find(|told| told.credential == kind && told.forward.as_deref() == forward)
+    let credential = credentials
+        .find(|credential| {
+            credential.credential == kind && credential.forward.as_deref() == forward
+        })
         .unwrap_or_else(|| panic!("{kind:?}: {:?}", report.credentials));
-    assert_eq!(told.urgency, urgency, "{told:?}");
-    let left = told.days_left.unwrap();
-    assert!((left - days as f64 - 0.5).abs() < 0.2, "{told:?}");
+    assert_eq!(credential.urgency, urgency, "{credential:?}");
+    let left = credential.days_left.unwrap();
+    assert!((left - days as f64 - 0.5).abs() < 0.2, "{credential:?}");
     let pressing = urgency > ExpiryUrgency::None;
-    assert_eq!(told.remedy.is_some(), pressing, "{told:?}");
+    assert_eq!(credential.remedy.is_some(), pressing, "{credential:?}");
 
     let sentence = format!("the {} ends in {days} days", kind.name());
     let (shown, _) = site.agent.status_output().unwrap();
@@ -156,7 +162,11 @@ fn told_of(
     assert_eq!(line.contains("WARNING"), pressing, "{line}");
     let json = output_text(&site.agent.run(&["status", "--json"]).unwrap());
     let json: StatusReport = serde_json::from_str(&json).unwrap();
-    assert!(json.credentials.iter().any(|c| c.expires == told.expires));
+    assert!(
+        json.credentials
+            .iter()
+            .any(|c| c.expires == credential.expires)
+    );
 
     let page = site.agent.succeed(&["metrics"]).unwrap();
     let labels = format!(
@@ -164,7 +174,7 @@ fn told_of(
         kind.code(),
         forward.unwrap_or_default()
     );
-    let end = timestamps::jira(told.expires.as_ref().unwrap()).unwrap();
+    let end = timestamps::jira(credential.expires.as_ref().unwrap()).unwrap();
     let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let timestamp = format!(
         "credential_expiry_timestamp_seconds{{{labels}}} {}\n",

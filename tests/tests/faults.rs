@@ -63,9 +63,9 @@ async fn a_restarted_gateway_is_served_again_without_duplicates() {
         let report = env.agent.until_proven().await.unwrap();
         assert!(generation(&report) > round);
     }
-    let account = load.stop().await;
-    println!("{} answered, {} failed", account.answered, account.failed);
-    account.verify_against(&env.jira.comments()).unwrap();
+    let summary = load.stop().await;
+    println!("{} answered, {} failed", summary.answered, summary.failed);
+    summary.verify_against(&env.jira.comments()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,9 +101,9 @@ async fn a_silent_gateway_under_load_is_noticed_and_left() {
     load.until_answered(200).await.unwrap();
     let report = env.agent.until_proven().await.unwrap();
     assert!(generation(&report) > 1, "a new session");
-    let account = load.stop().await;
-    println!("{} answered, {} failed", account.answered, account.failed);
-    account.verify_against(&env.jira.comments()).unwrap();
+    let summary = load.stop().await;
+    println!("{} answered, {} failed", summary.answered, summary.failed);
+    summary.verify_against(&env.jira.comments()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -248,9 +248,9 @@ async fn an_agent_killed_and_started_again_has_its_port_back() {
         assert_eq!(report.forwards[0].bound, [addr.to_string()]);
         load.until_answered(100).await.unwrap();
     }
-    let account = load.stop().await;
-    println!("{} answered, {} failed", account.answered, account.failed);
-    account.verify_against(&env.jira.comments()).unwrap();
+    let summary = load.stop().await;
+    println!("{} answered, {} failed", summary.answered, summary.failed);
+    summary.verify_against(&env.jira.comments()).unwrap();
 }
 
 /// A stalled reader and an upload that Jira does not read delay no other request.

@@ -49,12 +49,12 @@ enum Ending {
 }
 
 /// The gateway at 127.0.0.2, and how often it was called.
-struct First {
+struct FirstAddress {
     calls: Arc<AtomicUsize>,
     _server: TcpServer,
 }
 
-impl First {
+impl FirstAddress {
     async fn start(port: u16, behavior: Behavior) -> Self {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
@@ -136,7 +136,7 @@ async fn an_address_that_fails_past_tcp_is_followed_by_the_next_one() {
         Behavior::Leads(stranger.address()),
     ] {
         let sshd = Sshd::start().unwrap();
-        let first = First::start(sshd.port(), behavior.clone()).await;
+        let first = FirstAddress::start(sshd.port(), behavior.clone()).await;
         let mut settings = named(&sshd, &["127.0.0.1:0"]);
         settings.login_timeout = Duration::from_secs(4);
         let handle = supervise(settings);
@@ -156,7 +156,7 @@ async fn an_address_that_falls_silent_is_left() {
     let sshd = Sshd::start().unwrap();
     let stopped = CancellationToken::new();
     let leads = Behavior::LeadsUntil(sshd.address(), stopped.clone(), Ending::Silence);
-    let first = First::start(sshd.port(), leads).await;
+    let first = FirstAddress::start(sshd.port(), leads).await;
     let mut settings = named(&sshd, &["127.0.0.1:0"]);
     settings.probe_interval = Duration::from_millis(300);
     settings.probe_timeout = Duration::from_millis(300);
@@ -182,7 +182,7 @@ async fn an_address_that_cuts_new_sessions_is_left() {
     let sshd = Sshd::with(&["PermitListen 127.0.0.1:1"]).unwrap();
     let cut = CancellationToken::new();
     let leads = Behavior::LeadsUntil(sshd.address(), cut.clone(), Ending::Cut);
-    let first = First::start(sshd.port(), leads).await;
+    let first = FirstAddress::start(sshd.port(), leads).await;
     let handle = supervise(named(&sshd, &["127.0.0.1:0"]));
     let is_at = |address: &'static str| {
         move |views: &[ConnectionView]| views[0].address.as_deref() == Some(address)
@@ -198,7 +198,7 @@ async fn an_address_that_cuts_new_sessions_is_left() {
 async fn a_key_refused_by_one_address_is_tried_at_the_next() {
     let sshd = Sshd::start().unwrap();
     let refusing = Sshd::prepare(without_keys, &[]).unwrap();
-    let first = First::start(sshd.port(), Behavior::Leads(refusing.address())).await;
+    let first = FirstAddress::start(sshd.port(), Behavior::Leads(refusing.address())).await;
     let mut settings = named(&sshd, &["127.0.0.1:0"]);
     let prints = vec![sshd.fingerprint().unwrap(), refusing.fingerprint().unwrap()];
     settings.host_keys = Arc::new(HostKeys::new(prints, None).unwrap());
@@ -213,7 +213,7 @@ async fn a_key_refused_by_one_address_is_tried_at_the_next() {
 #[tokio::test]
 async fn connections_to_one_name_spread_over_its_addresses() {
     let sshd = Sshd::start().unwrap();
-    let _first = First::start(sshd.port(), Behavior::Leads(sshd.address())).await;
+    let _first = FirstAddress::start(sshd.port(), Behavior::Leads(sshd.address())).await;
     let mut settings = named(&sshd, &["127.0.0.1:0"]);
     settings.connections = 2;
     let handle = supervise(settings);
@@ -229,7 +229,7 @@ async fn connections_to_one_name_spread_over_its_addresses() {
 #[tokio::test]
 async fn a_cause_names_the_address_that_failed() {
     let sshd = Sshd::start().unwrap();
-    let _first = First::start(sshd.port(), Behavior::Closes).await;
+    let _first = FirstAddress::start(sshd.port(), Behavior::Closes).await;
     let mut settings = named(&sshd, &["127.0.0.1:0"]);
     let other = e2e::sshd::fingerprint(&sshd.folder().join("id.pub")).unwrap();
     settings.host_keys = Arc::new(HostKeys::new(vec![other], None).unwrap());
@@ -251,7 +251,7 @@ async fn sshds_refusals_before_the_banner_are_quoted() {
         ("Exceeded MaxStartups\r\n", "MaxStartups", false),
     ] {
         let port = free_port().unwrap();
-        let _first = First::start(port, Behavior::Says(text)).await;
+        let _first = FirstAddress::start(port, Behavior::Says(text)).await;
         let sshd = Sshd::start().unwrap();
         let mut settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
         settings.gateways = vec![format!("127.0.0.2:{port}").parse().unwrap()];
@@ -311,7 +311,7 @@ async fn a_gateway_that_cuts_unused_sessions_is_named() {
 #[tokio::test]
 async fn whoever_opens_one_session_goes_on_with_the_next_address_too() {
     let sshd = Sshd::start().unwrap();
-    let _first = First::start(sshd.port(), Behavior::Closes).await;
+    let _first = FirstAddress::start(sshd.port(), Behavior::Closes).await;
     let settings = Arc::new(named(&sshd, &[]));
     let gateway = settings.gateways[0].clone();
     let open = || {

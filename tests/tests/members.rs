@@ -153,15 +153,15 @@ async fn without_a_configuration_every_command_names_enroll() {
         (&["policy", "explain", "GET", "/"], 78),
         (&["run"], 78),
     ] {
-        let told = agent::command(Command::new(agent::binary("agent")), dir, command);
-        let told = { told }.output().unwrap();
+        let done = agent::command(Command::new(agent::binary("agent")), dir, command);
+        let done = { done }.output().unwrap();
         assert_eq!(
-            told.status.code(),
+            done.status.code(),
             Some(code),
             "{command:?}: {}",
-            output_text(&told)
+            output_text(&done)
         );
-        let text = output_text(&told);
+        let text = output_text(&done);
         assert!(text.contains("agent enroll"), "{command:?}: {text}");
         assert!(!text.contains("systemctl start"), "{command:?}: {text}");
     }

@@ -37,8 +37,8 @@ async fn metrics_count_outcomes_without_request_details() {
             "{line} is missing in:\n{page}"
         );
     }
-    for told in ["telltale", "acme-bot", "NOPE", "/rest/"] {
-        assert!(!page.contains(told), "{told}");
+    for detail in ["telltale", "acme-bot", "NOPE", "/rest/"] {
+        assert!(!page.contains(detail), "{detail}");
     }
 }
 

@@ -18,26 +18,26 @@ use tokio::process::Command;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendors_own_oauth1_works_through_the_tunnel() {
     let site = plan().start_unproven().await.unwrap();
-    let tap = CapturingProxy::start(site.addr()).await.unwrap();
+    let proxy = CapturingProxy::start(site.addr()).await.unwrap();
     let key_file = key_file(&site);
-    let tokens = dance(&site, &tap, ["oauth1", CONSUMER, &key_file]).await;
+    let tokens = dance(&site, &proxy, ["oauth1", CONSUMER, &key_file]).await;
     let [token, secret] = tokens.as_slice() else {
         panic!("{tokens:?}");
     };
-    assert_all_went_through(&site, &tap);
+    assert_all_went_through(&site, &proxy);
 
     let login = ["oauth1", CONSUMER, &key_file, token, secret];
     for script in ["jira_everything.py", "atlassian_everything.py"] {
-        let (site, tap) = (&site, &tap);
+        let (site, proxy) = (&site, &proxy);
         site.jira().clear_requests();
         let mut command = client_script::python(script);
-        command.arg(tunnel_url(tap)).args(login);
+        command.arg(tunnel_url(proxy)).args(login);
         command.args(["--jira-url", &site.jira().url, "--expect-user", BOT]);
         client_script::run(command, b"").await.unwrap();
         assert_signed_by_the_vendor(site);
     }
     site.jira().clear_requests();
-    client_script::run(node(&tap, &site, &login), b"")
+    client_script::run(node(&proxy, &site, &login), b"")
         .await
         .unwrap();
     assert_signed_by_the_vendor(&site);
@@ -48,13 +48,13 @@ async fn a_vendors_own_oauth1_works_through_the_tunnel() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendors_own_oauth2_works_through_the_tunnel() {
     let site = plan().start_unproven().await.unwrap();
-    let tap = CapturingProxy::start(site.addr()).await.unwrap();
-    let tokens = dance(&site, &tap, ["oauth2", CLIENT, CLIENT_SECRET]).await;
-    assert_all_went_through(&site, &tap);
+    let proxy = CapturingProxy::start(site.addr()).await.unwrap();
+    let tokens = dance(&site, &proxy, ["oauth2", CLIENT, CLIENT_SECRET]).await;
+    assert_all_went_through(&site, &proxy);
     site.jira().clear_requests();
     let mut command = client_script::python("atlassian_everything.py");
     command
-        .arg(tunnel_url(&tap))
+        .arg(tunnel_url(&proxy))
         .args(["oauth2", CLIENT, &tokens[0]]);
     command.args(["--jira-url", &site.jira().url, "--expect-user", BOT]);
     client_script::run(command, b"").await.unwrap();
@@ -67,17 +67,17 @@ async fn a_vendors_own_oauth2_works_through_the_tunnel() {
 }
 
 /// Gets tokens with Authlib; they are the last line of the script's output.
-async fn dance(site: &TestEnv, tap: &CapturingProxy, login: [&str; 3]) -> Vec<String> {
+async fn dance(site: &TestEnv, proxy: &CapturingProxy, login: [&str; 3]) -> Vec<String> {
     let mut command = client_script::python("authlib_dances.py");
-    command.args([&tunnel_url(tap), &site.jira().url, BOT, BOT_PASSWORD]);
+    command.args([&tunnel_url(proxy), &site.jira().url, BOT, BOT_PASSWORD]);
     command.args(login);
-    let said = client_script::run(command, b"").await.unwrap();
-    serde_json::from_str(said.lines().last().unwrap()).unwrap()
+    let printed = client_script::run(command, b"").await.unwrap();
+    serde_json::from_str(printed.lines().last().unwrap()).unwrap()
 }
 
 /// All requests at Jira except the browser's went through the tunnel unchanged.
-fn assert_all_went_through(site: &TestEnv, tap: &CapturingProxy) {
-    let sent = tap.requests();
+fn assert_all_went_through(site: &TestEnv, proxy: &CapturingProxy) {
+    let sent = proxy.requests();
     let received = site.received();
     let by_vendor = received
         .iter()
@@ -164,8 +164,8 @@ fn plan() -> TestEnvPlan {
         })
 }
 
-fn tunnel_url(tap: &CapturingProxy) -> String {
-    format!("http://{}/jira", tap.addr)
+fn tunnel_url(proxy: &CapturingProxy) -> String {
+    format!("http://{}/jira", proxy.addr)
 }
 
 fn key_file(site: &TestEnv) -> String {
@@ -174,9 +174,9 @@ fn key_file(site: &TestEnv) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn node(tap: &CapturingProxy, site: &TestEnv, login: &[&str]) -> Command {
+fn node(proxy: &CapturingProxy, site: &TestEnv, login: &[&str]) -> Command {
     let mut command = client_script::node("jira_client_everything.js");
-    command.arg(tunnel_url(tap)).args(login).arg(BOT);
+    command.arg(tunnel_url(proxy)).args(login).arg(BOT);
     command.env("JIRA_URL", &site.jira().url);
     command
 }

@@ -396,9 +396,9 @@ async fn the_standby_connection_takes_over_under_load() {
         .until_status("a new one to stand by", whole)
         .await
         .unwrap();
-    let account = load.stop().await;
-    println!("{} answered, {} failed", account.answered, account.failed);
+    let summary = load.stop().await;
+    println!("{} answered, {} failed", summary.answered, summary.failed);
     // Requests on the lost session have failed.
-    assert!(account.failed > 0);
-    account.verify_against(&jira.comments()).unwrap();
+    assert!(summary.failed > 0);
+    summary.verify_against(&jira.comments()).unwrap();
 }

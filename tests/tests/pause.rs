@@ -98,8 +98,8 @@ async fn pause_without_a_name_pauses_all_forwards() {
     for command in ["pause", "resume", "login-retry"] {
         let refused = site.agent.run(&[command, "jria"]).unwrap();
         assert_eq!(refused.status.code(), Some(64), "{command}");
-        let told = String::from_utf8(refused.stderr).unwrap();
-        assert!(told.contains("no forward \"jria\""), "{told}");
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert!(text.contains("no forward \"jria\""), "{text}");
     }
     for nothing in [&["resume"][..], &["resume", "jira"]] {
         assert!(

@@ -64,10 +64,10 @@ async fn pipelined_requests_are_answered_in_their_order_refused_ones_too() {
     let answers = raw_http::exchange(site.addr(), pipelined.as_bytes())
         .await
         .unwrap();
-    let told: Vec<_> = answers.iter().map(|a| (a.status, a.problem())).collect();
+    let kinds: Vec<_> = answers.iter().map(|a| (a.status, a.problem())).collect();
     let none = String::new();
     assert_eq!(
-        told,
+        kinds,
         [
             (200, none.clone()),
             (404, none.clone()),

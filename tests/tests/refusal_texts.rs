@@ -95,8 +95,8 @@ async fn shown(site: &TestEnv, path: &str) -> BTreeMap<String, String> {
         client_script::node("refusal_text.js"),
     ] {
         script.args([&base, path]);
-        let said = client_script::run(script, b"").await.unwrap();
-        shown.extend(serde_json::from_str::<BTreeMap<_, _>>(&said).expect(&said));
+        let printed = client_script::run(script, b"").await.unwrap();
+        shown.extend(serde_json::from_str::<BTreeMap<_, _>>(&printed).expect(&printed));
     }
     assert_eq!(shown.len(), 3, "{shown:?}");
     shown

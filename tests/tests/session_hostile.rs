@@ -27,7 +27,7 @@ use tokio::{
 };
 
 /// A russh server with a handle to make it misbehave.
-struct Gateway {
+struct HostileGateway {
     folder: TempDir,
     address: String,
     fingerprint: String,
@@ -74,7 +74,7 @@ impl server::Handler for Connection {
     }
 }
 
-impl Gateway {
+impl HostileGateway {
     async fn start(accepts: bool) -> Self {
         Self::start_saying(accepts, None).await
     }
@@ -165,7 +165,7 @@ fn reason<T>(outcome: Result<T, Error>) -> ChannelOpenFailure {
 
 #[tokio::test]
 async fn every_channel_but_those_on_our_forwards_is_refused() {
-    let gateway = Gateway::start(true).await;
+    let gateway = HostileGateway::start(true).await;
     let echo_back = Arc::new(EchoForwards::default());
     let session = gateway.open(echo_back.clone()).await.unwrap();
     session.forward(&forward("127.0.0.1:8080")).await.unwrap();
@@ -196,7 +196,7 @@ async fn every_channel_but_those_on_our_forwards_is_refused() {
 
 #[tokio::test]
 async fn a_gateway_that_reports_its_own_address_is_understood() {
-    let gateway = Gateway::start(true).await;
+    let gateway = HostileGateway::start(true).await;
     let session = gateway.open_echo().await.unwrap();
     let bound = session.forward(&forward("localhost:0")).await.unwrap();
     assert_eq!(bound.to_string(), format!("localhost:{GIVEN}"));
@@ -209,7 +209,7 @@ async fn a_gateway_that_reports_its_own_address_is_understood() {
 
 #[tokio::test]
 async fn a_goodbye_from_the_gateway_is_passed_on_in_its_own_words() {
-    let gateway = Gateway::start(true).await;
+    let gateway = HostileGateway::start(true).await;
     let session = gateway.open_echo().await.unwrap();
     let handle = gateway.handle().await;
     let words = "maintenance at\nnoon".to_owned();
@@ -224,9 +224,9 @@ async fn a_goodbye_from_the_gateway_is_passed_on_in_its_own_words() {
     );
 }
 
-struct Panics;
+struct PanickingAcceptor;
 
-impl ChannelAcceptor for Panics {
+impl ChannelAcceptor for PanickingAcceptor {
     fn accept(&self, _: InboundChannel) {
         panic!("on purpose");
     }
@@ -234,8 +234,8 @@ impl ChannelAcceptor for Panics {
 
 #[tokio::test]
 async fn a_session_that_panics_ends_and_the_process_goes_on() {
-    let gateway = Gateway::start(true).await;
-    let session = gateway.open(Arc::new(Panics)).await.unwrap();
+    let gateway = HostileGateway::start(true).await;
+    let session = gateway.open(Arc::new(PanickingAcceptor)).await.unwrap();
     session.forward(&forward("127.0.0.1:8080")).await.unwrap();
     let handle = gateway.handle().await;
     // It may or may not be confirmed before the session ends.
@@ -249,7 +249,7 @@ async fn a_session_that_panics_ends_and_the_process_goes_on() {
 
 #[tokio::test]
 async fn a_gateway_that_refuses_every_key_is_quoted() {
-    let gateway = Gateway::start(false).await;
+    let gateway = HostileGateway::start(false).await;
     let error = gateway.open_echo().await.err().unwrap();
     assert!(
         matches!(error, SessionOpenError::LoginRefused { .. }),
@@ -261,7 +261,7 @@ async fn a_gateway_that_refuses_every_key_is_quoted() {
 
 #[tokio::test]
 async fn a_loopback_forward_that_another_machine_reaches_is_noticed() {
-    let gateway = Gateway::start(true).await;
+    let gateway = HostileGateway::start(true).await;
     let session = gateway.open_echo().await.unwrap();
     session.forward(&forward("127.0.0.1:8080")).await.unwrap();
     let handle = gateway.handle().await;
@@ -277,7 +277,7 @@ async fn a_loopback_forward_that_another_machine_reaches_is_noticed() {
 #[tokio::test]
 async fn the_gateways_banner_is_in_the_cause_of_a_refused_login() {
     let words = "Your account has expired;\n\u{1b}[31m please contact your administrator.";
-    let gateway = Gateway::start_saying(false, Some(words)).await;
+    let gateway = HostileGateway::start_saying(false, Some(words)).await;
     let error = gateway.open_echo().await.err().unwrap();
     let text = error.to_string();
     assert!(

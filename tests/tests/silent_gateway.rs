@@ -27,9 +27,9 @@ use tokio::{
 };
 
 /// A tunnel with the default probe interval.
-struct Scene(RecordedTunnel);
+struct DefaultTunnel(RecordedTunnel);
 
-impl std::ops::Deref for Scene {
+impl std::ops::Deref for DefaultTunnel {
     type Target = RecordedTunnel;
 
     fn deref(&self) -> &RecordedTunnel {
@@ -37,7 +37,7 @@ impl std::ops::Deref for Scene {
     }
 }
 
-impl Scene {
+impl DefaultTunnel {
     async fn start() -> Self {
         Self::start_with(|setup, _| setup).await
     }
@@ -93,50 +93,44 @@ fn is_proven(report: &StatusReport) -> bool {
 /// SIGSTOP to the session's process alone: the kernel still acknowledges packets.
 #[tokio::test]
 async fn a_stopped_gateway_is_seen_within_ten_seconds_at_rest() {
-    let scene = Scene::start().await;
-    let process = listener(scene.addr.port()).unwrap();
+    let env = DefaultTunnel::start().await;
+    let process = listener(env.addr.port()).unwrap();
     signal(process, "STOP").unwrap();
-    scene.is_noticed_within(10).await;
+    env.is_noticed_within(10).await;
     // The agent ends the session, and a new one serves once the port is free.
-    scene
-        .agent
+    env.agent
         .until_status("the session to be ended", |r| {
             r.connections[0].generation > 1
         })
         .await
         .unwrap();
     signal(process, "KILL").unwrap();
-    scene.agent.until_proven().await.unwrap();
+    env.agent.until_proven().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_stopped_gateway_is_seen_within_five_seconds_in_flight() {
-    let scene = Scene::start().await;
-    let held = scene.hold_a_request().await;
-    signal(listener(scene.addr.port()).unwrap(), "STOP").unwrap();
-    scene.is_noticed_within(5).await;
+    let env = DefaultTunnel::start().await;
+    let held = env.hold_a_request().await;
+    signal(listener(env.addr.port()).unwrap(), "STOP").unwrap();
+    env.is_noticed_within(5).await;
     held.abort();
 }
 
 /// A gateway that only paused is proven again on the same session.
 #[tokio::test]
 async fn a_gateway_that_comes_back_in_time_keeps_its_session() {
-    let scene = Scene::start().await;
-    let process = listener(scene.addr.port()).unwrap();
+    let env = DefaultTunnel::start().await;
+    let process = listener(env.addr.port()).unwrap();
     signal(process, "STOP").unwrap();
-    scene
-        .agent
+    env.agent
         .logged("the gateway does not answer")
         .await
         .unwrap();
     signal(process, "CONT").unwrap();
-    let report = scene.agent.until_proven().await.unwrap();
+    let report = env.agent.until_proven().await.unwrap();
     assert_eq!(report.connections[0].generation, 1);
-    scene
-        .agent
-        .logged("the gateway answers again")
-        .await
-        .unwrap();
+    env.agent.logged("the gateway answers again").await.unwrap();
 }
 
 /// Runs `test` in its own network namespace, on this thread.
@@ -155,17 +149,17 @@ fn in_a_network(name: &str, test: impl AsyncFnOnce(ImpairedLink)) {
 /// Runs the test `name`: a link that drops everything in these directions, with or without a request in flight.
 fn black_hole(name: &str, ways: &[LinkDirection], in_flight: bool) {
     in_a_network(name, async |link| {
-        let scene = Scene::start().await;
-        link.shape_port(scene.sshd.port()).unwrap();
+        let env = DefaultTunnel::start().await;
+        link.shape_port(env.sshd.port()).unwrap();
         let held = match in_flight {
-            true => Some(scene.hold_a_request().await),
+            true => Some(env.hold_a_request().await),
             false => None,
         };
         for way in ways {
             link.drop_all(*way).unwrap();
         }
         let limit = if in_flight { 5 } else { 10 };
-        scene.is_noticed_within(limit).await;
+        env.is_noticed_within(limit).await;
         held.inspect(JoinHandle::abort);
     });
 }
@@ -200,13 +194,14 @@ fn a_path_that_loses_large_packets_is_served_by_small_ones() {
     in_a_network(
         "a_path_that_loses_large_packets_is_served_by_small_ones",
         async |link| {
-            let scene = Scene::start_with(|setup, _| setup.tunnel("probe_timeout", "500ms")).await;
-            link.shape_port(scene.sshd.port()).unwrap();
+            let env =
+                DefaultTunnel::start_with(|setup, _| setup.tunnel("probe_timeout", "500ms")).await;
+            link.shape_port(env.sshd.port()).unwrap();
             for way in [LinkDirection::Out, LinkDirection::Back] {
                 link.drop_large(way).unwrap();
             }
             let lost = async {
-                let mut vendor = HttpCaller::connect(scene.addr).await?;
+                let mut vendor = HttpCaller::connect(env.addr).await?;
                 vendor.download(MIB).await
             };
             assert!(lost.await.is_err());
@@ -215,15 +210,14 @@ fn a_path_that_loses_large_packets_is_served_by_small_ones() {
                     && report.connections[0].generation >= 2
                     && !report.forwards[0].bound.is_empty()
             };
-            scene
-                .agent
+            env.agent
                 .until_status("a second session", narrow)
                 .await
                 .unwrap();
-            let mut vendor = HttpCaller::connect(scene.addr).await.unwrap();
+            let mut vendor = HttpCaller::connect(env.addr).await.unwrap();
             assert_eq!(vendor.download(MIB).await.unwrap(), digest(MIB));
             assert_eq!(vendor.upload("ABC-1", MIB).await.unwrap(), digest(MIB));
-            assert!(scene.agent.log().contains("path MTU"));
+            assert!(env.agent.log().contains("path MTU"));
         },
     );
 }
@@ -234,14 +228,14 @@ fn a_half_open_connection_is_seen_within_ten_seconds() {
     in_a_network(
         "a_half_open_connection_is_seen_within_ten_seconds",
         async |link| {
-            let mut scene = Scene::start().await;
-            link.shape_port(scene.sshd.port()).unwrap();
+            let mut env = DefaultTunnel::start().await;
+            link.shape_port(env.sshd.port()).unwrap();
             link.drop_all(LinkDirection::Back).unwrap();
-            scene.0.sshd.kill();
+            env.0.sshd.kill();
             // Its kernel would repeat its last packets for a while; here the link recovers soon.
             sleep(Duration::from_millis(500)).await;
             link.restore(LinkDirection::Back).unwrap();
-            let (after, text, code) = scene.noticed().await;
+            let (after, text, code) = env.noticed().await;
             assert!(after < Duration::from_secs(10 + BUSY), "{after:?}");
             assert_ne!(code, 0, "{text}");
         },
@@ -254,14 +248,14 @@ fn a_slow_link_under_full_transfers_is_not_cut() {
     in_a_network(
         "a_slow_link_under_full_transfers_is_not_cut",
         async |link| {
-            let scene = Scene::start().await;
-            link.shape_port(scene.sshd.port()).unwrap();
+            let env = DefaultTunnel::start().await;
+            link.shape_port(env.sshd.port()).unwrap();
             link.slow_down().unwrap();
-            let (down, up) = full_both_ways(scene.addr);
+            let (down, up) = full_both_ways(env.addr);
             let mut silent = Duration::ZERO;
             let end = Instant::now() + slow_link_time();
             while Instant::now() < end {
-                let report = scene.agent.status().await.unwrap();
+                let report = env.agent.status().await.unwrap();
                 let connection = &report.connections[0];
                 assert_eq!(connection.generation, 1, "{connection:#?}");
                 assert_ne!(
@@ -280,7 +274,7 @@ fn a_slow_link_under_full_transfers_is_not_cut() {
                 );
                 sleep(STEP).await;
             }
-            let report = scene.agent.status().await.unwrap();
+            let report = env.agent.status().await.unwrap();
             let connection = &report.connections[0];
             println!(
                 "not proven for {silent:?}; {} bytes out, {} back",
@@ -363,9 +357,9 @@ async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
 #[test]
 fn bursts_of_total_loss_cut_nothing() {
     in_a_network("bursts_of_total_loss_cut_nothing", async |link| {
-        let scene = Scene::start().await;
-        link.shape_port(scene.sshd.port()).unwrap();
-        let (down, up) = full_both_ways(scene.addr);
+        let env = DefaultTunnel::start().await;
+        link.shape_port(env.sshd.port()).unwrap();
+        let (down, up) = full_both_ways(env.addr);
         for _ in 0..4 {
             for way in [LinkDirection::Out, LinkDirection::Back] {
                 link.drop_all(way).unwrap();
@@ -375,13 +369,13 @@ fn bursts_of_total_loss_cut_nothing() {
                 link.restore(way).unwrap();
             }
             sleep(Duration::from_secs(8)).await;
-            let report = scene.agent.status().await.unwrap();
+            let report = env.agent.status().await.unwrap();
             let connection = &report.connections[0];
             assert_eq!(connection.generation, 1, "{connection:#?}");
         }
         down.abort();
         up.abort();
-        let report = scene.agent.until_proven().await.unwrap();
+        let report = env.agent.until_proven().await.unwrap();
         assert_eq!(report.connections[0].generation, 1);
     });
 }

@@ -173,8 +173,8 @@ async fn an_agent_that_does_not_run_is_told_apart_from_one_that_is_down() {
     site.agent.process().kill();
     let shown = status(&site);
     assert_eq!(shown.status.code(), Some(3));
-    let told = String::from_utf8(shown.stderr).unwrap();
-    assert!(told.contains("no agent is running"), "{told}");
+    let text = String::from_utf8(shown.stderr).unwrap();
+    assert!(text.contains("no agent is running"), "{text}");
     assert!(shown.stdout.is_empty());
 }
 

@@ -27,13 +27,13 @@ use std::{fs, path::PathBuf, process::Command, sync::Arc};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-struct Vendor {
+struct StubVendor {
     gateway: gateway::RunningGateway,
     folder: TempDir,
     client: reqwest::Client,
 }
 
-impl Vendor {
+impl StubVendor {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings::new(folder.path());
@@ -103,7 +103,7 @@ async fn serving(agent: &RunningAgent) -> StatusReport {
 /// Both connections of an agent serve, each host name leads to its agent, and the page shows both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_routes_hosts_to_agents_and_shows_them() {
-    let vendor = Vendor::start().await;
+    let vendor = StubVendor::start().await;
     let acme = RecordingOrigin::start().await.unwrap();
     let other = RecordingOrigin::start().await.unwrap();
     let port = free_port().unwrap();
@@ -171,7 +171,7 @@ async fn the_gateway_routes_hosts_to_agents_and_shows_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
-    let vendor = Vendor::start().await;
+    let vendor = StubVendor::start().await;
     let old = RecordingOrigin::start().await.unwrap();
     let new = RecordingOrigin::start().await.unwrap();
     let port = free_port().unwrap();
@@ -210,7 +210,7 @@ async fn an_agent_that_comes_back_is_not_blocked_by_its_twin_that_hangs() {
 /// While the agent is offline the vendor gets a typed error; requests pass again as soon as it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offline_agent_is_a_typed_error_until_it_returns() {
-    let vendor = Vendor::start().await;
+    let vendor = StubVendor::start().await;
     let jira = RecordingOrigin::start().await.unwrap();
     vendor.enrol("acme");
     let mut agent = vendor
@@ -286,7 +286,7 @@ async fn a_gateway_out_of_descriptors_recovers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_may_call_its_own_forwards_and_nothing_else() {
-    let vendor = Vendor::start().await;
+    let vendor = StubVendor::start().await;
     let jira = RecordingOrigin::start().await.unwrap();
     let theirs = free_port().unwrap();
     vendor.enrol("globex");
@@ -341,7 +341,7 @@ fn round_trip(agent: &RunningAgent) -> check::CheckStep {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_goes_the_whole_way_and_claims_no_answer_that_a_twin_gave() {
-    let vendor = Vendor::start().await;
+    let vendor = StubVendor::start().await;
     let jira = RecordingOrigin::start().await.unwrap();
     let port = free_port().unwrap();
     vendor.enrol("acme");

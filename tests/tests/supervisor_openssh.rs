@@ -62,14 +62,17 @@ async fn a_busy_port_is_asked_for_again_while_the_session_stays() {
     until_connections(&handle, |c| forward(c, 0) == ForwardState::Refused).await;
     let view = handle.connections().remove(0);
     assert_eq!(view.phase, ConnectionPhase::Standby);
-    let told = &view.forwards[0];
+    let refused = &view.forwards[0];
     assert!(
-        told.cause.as_ref().is_some_and(|c| c.contains(&address)),
-        "{told:?}"
+        refused.cause.as_ref().is_some_and(|c| c.contains(&address)),
+        "{refused:?}"
     );
     assert!(
-        told.remedy.as_ref().is_some_and(|r| r.contains("ss -ltnp")),
-        "{told:?}"
+        refused
+            .remedy
+            .as_ref()
+            .is_some_and(|r| r.contains("ss -ltnp")),
+        "{refused:?}"
     );
     drop(taken);
     until_connections(&handle, |c| forward(c, 0) == ForwardState::Bound).await;

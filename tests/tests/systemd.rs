@@ -100,14 +100,14 @@ async fn systemd_hears_of_start_state_life_and_end() {
         let clock = fs::read_to_string("/proc/uptime").unwrap();
         let before: f64 = clock.split(' ').next().unwrap().parse().unwrap();
         signal(pid, "HUP").unwrap();
-        let told = systemd.until("RELOADING", |m| {
+        let message = systemd.until("RELOADING", |m| {
             m.starts_with("RELOADING=1\nMONOTONIC_USEC=")
         });
-        let usec: f64 = told.rsplit('=').next().unwrap().parse().unwrap();
+        let usec: f64 = message.rsplit('=').next().unwrap().parse().unwrap();
         // systemd accepts only messages sent after its signal.
         assert!(
             (-0.1..60.0).contains(&(usec / 1e6 - before)),
-            "{told} at {before} s"
+            "{message} at {before} s"
         );
         systemd.until("READY", |m| m == "READY=1");
         let refused = text != config;

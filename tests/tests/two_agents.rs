@@ -21,7 +21,7 @@ async fn agents_on_one_state_folder_refresh_once() {
     let plan = oauth2().jira(|jira| jira.oauth2.access_lifetime = 12);
     let site = logged_in(plan).await;
     let state = site.dir().join("state");
-    let second = Second::start(&site, &[("STATE_DIRECTORY", state.to_str().unwrap())]).await;
+    let second = SecondAgent::start(&site, &[("STATE_DIRECTORY", state.to_str().unwrap())]).await;
     let first = site.jira().oauth2_counts().refreshes;
     let renewed = async || {
         assert_eq!(get(&site.vendor_url()).await, 200);
@@ -49,7 +49,7 @@ async fn agents_on_one_state_folder_refresh_once() {
 async fn agents_on_one_state_folder_share_an_oauth1_session() {
     let site = logged_in_by_code().await;
     let state = site.dir().join("state");
-    let second = Second::start(&site, &[("STATE_DIRECTORY", state.to_str().unwrap())]).await;
+    let second = SecondAgent::start(&site, &[("STATE_DIRECTORY", state.to_str().unwrap())]).await;
     for _ in 0..3 {
         site.jira().expire_oauth1_tokens(false);
         let url = site.vendor_url();
@@ -64,15 +64,15 @@ async fn in_one_runtime_folder_the_second_says_that_the_first_runs() {
     let site = TestEnv::builder().start().await.unwrap();
     let second = site.agent.run(&["run"]).unwrap();
     assert!(!second.status.success());
-    let told = output_text(&second);
-    assert!(told.contains("another agent is running here"), "{told}");
+    let text = output_text(&second);
+    assert!(text.contains("another agent is running here"), "{text}");
 }
 
 /// They share only the client and the user, as two hosts should.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_logins_of_the_same_client_and_user_do_not_disturb_each_other() {
     let site = logged_in(oauth2()).await;
-    let second = Second::start(&site, &[]).await;
+    let second = SecondAgent::start(&site, &[]).await;
     log_in(second.agent.dir()).await;
     second.agent.until_login(LayerState::Proven).await.unwrap();
     for _ in 0..2 {
@@ -90,7 +90,7 @@ async fn two_logins_of_the_same_client_and_user_do_not_disturb_each_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_copy_of_a_token_needs_its_own_login() {
     let site = logged_in(oauth2()).await;
-    let second = Second::with_tokens_of(&site).await;
+    let second = SecondAgent::with_tokens_of(&site).await;
     assert_eq!(get(&second.url).await, 200);
     // The first agent refreshes first.
     site.jira().expire_oauth2_tokens(false);
@@ -119,7 +119,7 @@ async fn the_second_copy_of_a_token_needs_its_own_login() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_copy_of_an_oauth1_session_reports_it() {
     let site = logged_in_by_code().await;
-    let second = Second::with_tokens_of(&site).await;
+    let second = SecondAgent::with_tokens_of(&site).await;
     assert_eq!(get(&second.url).await, 200);
     site.jira().expire_oauth1_tokens(false);
     assert_eq!(get(&site.vendor_url()).await, 200);
@@ -143,8 +143,8 @@ async fn at_cloud_a_copy_that_comes_after_the_leeway_ends_all_of_them() {
     };
     let account = settings.accounts[0].clone();
     let cloud = CloudStub::start(settings).await.unwrap();
-    let desk = || CommandFolder::for_cloud(&cloud).unwrap();
-    let (first, second, late) = (desk(), desk(), desk());
+    let folder = || CommandFolder::for_cloud(&cloud).unwrap();
+    let (first, second, late) = (folder(), folder(), folder());
     let done = first.log_in(&account.email, &account.password).await;
     assert!(done.unwrap().status.success());
     for copy in [&second, &late] {
@@ -152,34 +152,34 @@ async fn at_cloud_a_copy_that_comes_after_the_leeway_ends_all_of_them() {
         fs::create_dir_all(tokens.parent().unwrap()).unwrap();
         fs::copy(first.token_file(), tokens).unwrap();
     }
-    let renew = |desk: &CommandFolder| desk.run(&["login", "--renew"]).unwrap();
+    let renew = |folder: &CommandFolder| folder.run(&["login", "--renew"]).unwrap();
     assert!(renew(&first).status.success());
     cloud.set_clock_offset(300);
-    let told = renew(&second);
+    let refreshed = renew(&second);
     assert!(
-        told.status.success(),
+        refreshed.status.success(),
         "within the leeway: {}",
-        output_text(&told)
+        output_text(&refreshed)
     );
     cloud.set_clock_offset(601);
-    for desk in [&late, &second, &first] {
-        let told = output_text(&renew(desk));
+    for folder in [&late, &second, &first] {
+        let text = output_text(&renew(folder));
         assert!(
-            told.contains("another agent refreshed the same tokens"),
-            "{told}"
+            text.contains("another agent refreshed the same tokens"),
+            "{text}"
         );
-        assert!(told.contains("log in again: agent login jira"), "{told}");
+        assert!(text.contains("log in again: agent login jira"), "{text}");
     }
 }
 
 /// A second agent with the same configuration in its own folder.
-struct Second {
+struct SecondAgent {
     agent: AgentProcess,
     url: String,
     _folder: TempDir,
 }
 
-impl Second {
+impl SecondAgent {
     async fn start(site: &TestEnv, variables: &[(&str, &str)]) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), site, variables).await
     }
@@ -229,7 +229,7 @@ async fn logged_in_by_code() -> TestEnv {
 }
 
 /// Waits until no refresh is in progress and both use the stored token.
-async fn until_in_step(site: &TestEnv, second: &Second) {
+async fn until_in_step(site: &TestEnv, second: &SecondAgent) {
     let in_step = async || {
         assert_eq!(get(&site.vendor_url()).await, 200);
         assert_eq!(get(&second.url).await, 200);

@@ -14,7 +14,7 @@ use std::{
 
 #[test]
 fn packaged_files_are_ok_and_configuration_may_change() {
-    let system = System::new();
+    let system = FakeSystem::new();
     let (report, code) = system.verify();
     assert_eq!(
         (report.verdict, code),
@@ -98,7 +98,7 @@ fn each_difference_is_named_with_what_to_do_about_it() {
         ),
     ];
     for (spoil, cause, remedy) in cases {
-        let system = System::new();
+        let system = FakeSystem::new();
         spoil(&system.at(PROGRAM));
         let (report, code) = system.verify();
         assert_eq!(
@@ -124,7 +124,7 @@ fn each_difference_is_named_with_what_to_do_about_it() {
 /// The package's name is a symbolic link to the program.
 #[test]
 fn a_link_is_held_to_where_it_leads() {
-    let system = System::new();
+    let system = FakeSystem::new();
     let mut manifest = system.manifest();
     let mut link = manifest["files"][0].clone();
     for (member, value) in [
@@ -142,7 +142,7 @@ fn a_link_is_held_to_where_it_leads() {
     symlink("agent", &place).unwrap();
     assert_eq!(system.verify().1, Some(0));
 
-    let other = |system: &System, cause: &str| {
+    let other = |system: &FakeSystem, cause: &str| {
         let (report, code) = system.verify();
         assert_eq!(code, Some(1), "{report:#?}");
         let found = find(&report, LINK);
@@ -164,7 +164,7 @@ fn a_link_is_held_to_where_it_leads() {
 
 #[test]
 fn another_owner_is_a_difference() {
-    let system = System::new();
+    let system = FakeSystem::new();
     let mut manifest = system.manifest();
     let program = manifest["files"].as_array_mut().unwrap();
     let program = program
@@ -196,7 +196,7 @@ fn another_owner_is_a_difference() {
 
 #[test]
 fn what_stands_in_front_of_the_packages_files_is_told() {
-    let system = System::new();
+    let system = FakeSystem::new();
     for path in [
         "/etc/systemd/system/jira-tunnel-agent.service",
         "/etc/systemd/system/jira-tunnel-agent.service.d/proxy.conf",
@@ -214,7 +214,7 @@ fn what_stands_in_front_of_the_packages_files_is_told() {
 
 #[test]
 fn without_a_usable_manifest_nothing_is_claimed() {
-    let system = System::new();
+    let system = FakeSystem::new();
     let manifest = system.manifest().to_string();
     for spoiled in [
         "",
@@ -241,9 +241,9 @@ fn without_a_usable_manifest_nothing_is_claimed() {
 }
 
 /// A root folder with a package installed in it.
-struct System(tempfile::TempDir);
+struct FakeSystem(tempfile::TempDir);
 
-impl System {
+impl FakeSystem {
     fn new() -> Self {
         let system = Self(tempfile::tempdir().unwrap());
         for folder in FOLDERS {

@@ -1,6 +1,6 @@
 //! API tokens, on the site's own URL and behind the API gateway.
 
-use crate::common::{ACCOUNT, SCOPED, SITE, Site, TOKEN, get};
+use crate::common::{ACCOUNT, CloudEnv, SCOPED, SITE, TOKEN, get};
 use agent::status::{LayerState, StatusReport};
 use e2e::test_env::{MYSELF, new_issue, vendor};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use server_stub::cloud::Settings;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_token_logs_in_on_the_sites_own_url() {
-    let site = Site::new(|_| {}).await.api_token(TOKEN, false);
+    let site = CloudEnv::new(|_| {}).await.api_token(TOKEN, false);
     let (agent, url) = site.start().await;
     let report = agent.until_proven().await.unwrap();
     let detail = report.layers.login.detail.unwrap();
@@ -30,7 +30,7 @@ async fn an_api_token_logs_in_on_the_sites_own_url() {
 /// Jira treats a dead token as anonymous, so a search would look like "nothing found".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_api_token_is_no_empty_search_result() {
-    let site = Site::new(|_| {}).await.api_token(TOKEN, false);
+    let site = CloudEnv::new(|_| {}).await.api_token(TOKEN, false);
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
     let search = format!("{url}/rest/api/2/search/jql?jql=project=DEMO");
@@ -42,7 +42,7 @@ async fn a_dead_api_token_is_no_empty_search_result() {
 /// Requests with a scoped token go to the API gateway, and the vendor sees the site's own paths.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scoped_token_uses_the_api_gateway() {
-    let site = Site::new(|_| {}).await.api_token(SCOPED, true);
+    let site = CloudEnv::new(|_| {}).await.api_token(SCOPED, true);
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
     let created = vendor().post(format!("{url}/rest/api/2/issue"));
@@ -69,7 +69,7 @@ async fn a_scoped_token_uses_the_api_gateway() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_written_cloud_id_spares_the_site() {
-    let site = Site::new(|_| {}).await.api_token(SCOPED, true);
+    let site = CloudEnv::new(|_| {}).await.api_token(SCOPED, true);
     let id = site.cloud.sites[0].cloud_id.clone();
     let mut site = site.with("auth.cloud_id", id);
     // Nothing listens there.
@@ -82,7 +82,7 @@ async fn a_written_cloud_id_spares_the_site() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_tells_no_cloud_id_is_named_and_nothing_is_sent() {
-    let site = Site::new(|_| {}).await.api_token(SCOPED, true);
+    let site = CloudEnv::new(|_| {}).await.api_token(SCOPED, true);
     let elsewhere = site.cloud.auth_addr.to_string();
     let mut site = site;
     site.keys.retain(|(key, _)| *key != "address");
@@ -109,7 +109,7 @@ async fn a_token_of_the_other_kind_names_the_right_setting() {
         (SCOPED, false, "with scopes it needs scoped = true"),
         (TOKEN, true, "without scopes it needs scoped = false"),
     ] {
-        let site = Site::new(|_| {}).await.api_token(token, scoped);
+        let site = CloudEnv::new(|_| {}).await.api_token(token, scoped);
         let (agent, _) = site.start().await;
         let (_, remedy) = agent.login_failure().await.unwrap();
         assert!(remedy.contains(right), "{remedy}");
@@ -123,7 +123,7 @@ async fn a_missing_scope_fails_the_request_not_the_login() {
         settings.api_tokens[1].scopes =
             Some(vec!["read:jira-work".into(), "read:jira-user".into()]);
     };
-    let site = Site::new(narrow).await.api_token(SCOPED, true);
+    let site = CloudEnv::new(narrow).await.api_token(SCOPED, true);
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
     for _ in 0..3 {
@@ -148,7 +148,7 @@ async fn a_missing_scope_fails_the_request_not_the_login() {
 /// Cloud's search is at `search/jql`; its answer at the old path reaches the vendor.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_searches_on_cloud_with_the_preset_alone() {
-    let site = Site::new(|_| {}).await.api_token(TOKEN, false);
+    let site = CloudEnv::new(|_| {}).await.api_token(TOKEN, false);
     let (agent, url) = site.start().await;
     agent.until_proven().await.unwrap();
     let (status, found) = get(&format!("{url}/rest/api/2/search/jql?jql=project=DEMO")).await;

@@ -9,7 +9,7 @@ use e2e::{
 };
 use reqwest::{Certificate, Client, StatusCode};
 use serde_json::Value;
-use server_stub::cloud::{CloudStub, OAuthApp, RunningCloud as Atlassian, Settings};
+use server_stub::cloud::{CloudStub, OAuthApp, RunningCloud, Settings};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -21,15 +21,15 @@ pub const SCOPED: &str = "acme-bot-scoped-token";
 pub const SCOPE: &str = "read:jira-work write:jira-work read:jira-user offline_access";
 
 /// Cloud, a gateway, a folder of secrets, and the settings of the agent's forward.
-pub struct Site {
-    pub cloud: Atlassian,
+pub struct CloudEnv {
+    pub cloud: RunningCloud,
     sshd: Sshd,
     folder: TempDir,
     pub keys: Vec<(&'static str, Value)>,
     pub upstream: &'static str,
 }
 
-impl Site {
+impl CloudEnv {
     pub async fn new(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         settings.sites[0].url = Some(SITE.into());
@@ -122,7 +122,7 @@ impl Site {
 }
 
 /// The browser of the person who consents.
-pub fn browser(site: &Site) -> Client {
+pub fn browser(site: &CloudEnv) -> Client {
     let ca = Certificate::from_pem(site.cloud.ca_pem.as_bytes()).unwrap();
     Client::builder()
         .tls_certs_only([ca])
@@ -131,7 +131,7 @@ pub fn browser(site: &Site) -> Client {
         .unwrap()
 }
 
-pub fn authorize(site: &Site, scope: &str) -> String {
+pub fn authorize(site: &CloudEnv, scope: &str) -> String {
     format!(
         "{}/authorize?audience=api.atlassian.com&client_id=app&response_type=code&prompt=consent\
          &redirect_uri=https%3A%2F%2Flocalhost%2Fjira-tunnel-agent&scope={}",
@@ -141,7 +141,7 @@ pub fn authorize(site: &Site, scope: &str) -> String {
 }
 
 /// Where Cloud redirects the browser after consent.
-pub async fn consent(site: &Site, url: &str) -> String {
+pub async fn consent(site: &CloudEnv, url: &str) -> String {
     let form = [
         ("username", EMAIL),
         ("password", BOT_PASSWORD),

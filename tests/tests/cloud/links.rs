@@ -1,6 +1,6 @@
 //! Application links (OAuth 1.0a) of a Cloud site: legacy, with the same signer as for any other Jira.
 
-use crate::common::{ACCOUNT, EMAIL, SITE, Site, get};
+use crate::common::{ACCOUNT, CloudEnv, EMAIL, SITE, get};
 use agent::auth::oauth1::{ProtocolParameters, RequestSigner, SignedParts, SigningKey};
 use e2e::{
     login::{LoginProcess, browser, code_on, output_text, private_pem, submit_consent},
@@ -21,12 +21,12 @@ use std::{
 async fn a_person_logs_in_by_an_application_link_and_a_ticket_is_made() {
     let site = linked(|_| {}).await;
     let (agent, url) = site.start().await;
-    let told = log_in(&site, &agent).await;
-    assert!(told.status.success(), "{}", output_text(&told));
+    let done = log_in(&site, &agent).await;
+    assert!(done.status.success(), "{}", output_text(&done));
     assert!(
-        output_text(&told).contains("logged in as Acme Bot"),
+        output_text(&done).contains("logged in as Acme Bot"),
         "{}",
-        output_text(&told)
+        output_text(&done)
     );
     let report = agent.until_proven().await.unwrap();
     let detail = report.layers.login.detail.unwrap();
@@ -159,10 +159,10 @@ fn signed(url: &str, token: &str) -> String {
 }
 
 /// A Cloud whose sites have our application link, and an agent that signs.
-async fn linked(change: impl FnOnce(&mut OAuth1Consumer)) -> Site {
+async fn linked(change: impl FnOnce(&mut OAuth1Consumer)) -> CloudEnv {
     let mut link = link_of_ours();
     change(&mut link);
-    let site = Site::new(|settings| settings.oauth1.consumers = vec![link]).await;
+    let site = CloudEnv::new(|settings| settings.oauth1.consumers = vec![link]).await;
     let pem = private_pem(&KEY).unwrap();
     site.with("auth.mode", "oauth1")
         .with("auth.consumer_key", CONSUMER)
@@ -174,7 +174,7 @@ fn link_of_ours() -> OAuth1Consumer {
 }
 
 /// `agent login` with a person who consents and types the code that the site shows.
-async fn log_in(site: &Site, agent: &RunningAgent) -> Output {
+async fn log_in(site: &CloudEnv, agent: &RunningAgent) -> Output {
     let mut dialogue = LoginProcess::start(agent.dir()).unwrap();
     let address = dialogue.address().await.unwrap();
     assert!(address.starts_with(SITE), "{address}");
@@ -185,7 +185,7 @@ async fn log_in(site: &Site, agent: &RunningAgent) -> Output {
 }
 
 /// The address of the site in this test, whose browser cannot resolve its name.
-fn at(site: &Site, address: &str) -> String {
+fn at(site: &CloudEnv, address: &str) -> String {
     address.replacen(SITE, &format!("https://{}", site.cloud.sites[0].addr), 1)
 }
 

@@ -1,13 +1,13 @@
 //! OAuth 2.0 (3LO).
 
-use crate::common::{ACCOUNT, SCOPE, Site, get, log_in};
+use crate::common::{ACCOUNT, CloudEnv, SCOPE, get, log_in};
 use e2e::test_env::{MYSELF, new_issue, vendor};
 use serde_json::json;
 use server_stub::cloud::DeadTokenAnswer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_3lo_login_refreshes_and_reports_its_end() {
-    let site = Site::new(|_| {}).await.oauth2().seeded(SCOPE).await;
+    let site = CloudEnv::new(|_| {}).await.oauth2().seeded(SCOPE).await;
     let (agent, url) = site.start().await;
     let report = agent.until_proven().await.unwrap();
     assert!(report.layers.login.detail.unwrap().contains("Acme Bot"));
@@ -31,7 +31,7 @@ async fn a_3lo_login_refreshes_and_reports_its_end() {
 /// Otherwise each such request would use up a refresh token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_scope_refreshes_no_token() {
-    let site = Site::new(|_| {}).await.oauth2();
+    let site = CloudEnv::new(|_| {}).await.oauth2();
     let site = site
         .seeded("read:jira-work read:jira-user offline_access")
         .await;
@@ -56,7 +56,7 @@ async fn a_missing_scope_refreshes_no_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_reaches_other_sites_is_told_with_their_names() {
-    let mut site = Site::new(|_| {}).await.oauth2().seeded(SCOPE).await;
+    let mut site = CloudEnv::new(|_| {}).await.oauth2().seeded(SCOPE).await;
     site.upstream = "https://third.atlassian.net";
     site.keys.push(("server_name", json!("acme.atlassian.net")));
     let (agent, url) = site.start().await;
@@ -73,25 +73,25 @@ async fn a_login_that_reaches_other_sites_is_told_with_their_names() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_login_lets_a_person_consent_and_proves_the_site() {
-    let site = Site::new(|_| {}).await.oauth2();
+    let site = CloudEnv::new(|_| {}).await.oauth2();
     let (agent, url) = site.start().await;
-    let (said, ok) = log_in(&agent).await;
-    assert!(ok, "{said}");
-    assert!(said.contains("logged in as Acme Bot"), "{said}");
+    let (printed, ok) = log_in(&agent).await;
+    assert!(ok, "{printed}");
+    assert!(printed.contains("logged in as Acme Bot"), "{printed}");
     agent.until_proven().await.unwrap();
     assert_eq!(get(&format!("{url}{MYSELF}")).await.1["accountId"], ACCOUNT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn agent_login_refuses_a_consent_for_other_sites() {
-    let mut site = Site::new(|_| {}).await.oauth2();
+    let mut site = CloudEnv::new(|_| {}).await.oauth2();
     site.upstream = "https://third.atlassian.net";
     site.keys.push(("server_name", json!("acme.atlassian.net")));
     let (agent, _) = site.start().await;
-    let (said, ok) = log_in(&agent).await;
+    let (printed, ok) = log_in(&agent).await;
     assert!(!ok);
     assert!(
-        said.contains("the login reaches https://acme.atlassian.net"),
-        "{said}"
+        printed.contains("the login reaches https://acme.atlassian.net"),
+        "{printed}"
     );
 }

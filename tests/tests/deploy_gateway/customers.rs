@@ -1,6 +1,6 @@
 //! Adding, enrolling, confining and removing customers.
 
-use crate::{Two, ask, host, told};
+use crate::{TwoCustomers, ask, gateway_error, host};
 use agent::{
     enroll::EnrollmentToken,
     status::{ForwardState, LayerState, StatusReport},
@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_customer_can_bind_its_own_socket_and_nothing_else() {
-    let two = Two::start().await;
+    let two = TwoCustomers::start().await;
     let key = two.gateway.path("/etc/jira-gateway/keys/acme");
     let line = fs::read_to_string(key).unwrap();
     assert!(
@@ -106,7 +106,7 @@ async fn refused_or_bound(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_customer_that_is_removed_is_cut_off_and_leaves_nothing() {
-    let two = Two::start().await;
+    let two = TwoCustomers::start().await;
     let (gateway, at) = (&two.gateway, two.gateway.services());
     // Adding the same customer again does not affect its tunnel.
     gateway.add("acme").unwrap();
@@ -118,10 +118,13 @@ async fn a_customer_that_is_removed_is_cut_off_and_leaves_nothing() {
     // HAProxy loads the new list a moment later; until then the customer is offline.
     let forgotten = async || {
         let answer = ask(at, &host("acme"), "/rest/api/2/issue/DEMO-7").await;
-        match told(&answer) {
+        match gateway_error(&answer) {
             (421, kind, delivery) => Some((kind, delivery)),
-            told => {
-                assert_eq!(told, (503, "agent-offline".into(), "not_sent".into()));
+            gateway_error => {
+                assert_eq!(
+                    gateway_error,
+                    (503, "agent-offline".into(), "not_sent".into())
+                );
                 None
             }
         }
@@ -162,19 +165,19 @@ async fn slow_download(at: SocketAddr) -> bool {
 #[test]
 fn the_token_of_the_script_is_one_that_agent_enroll_reads() {
     let gateway = InstalledGateway::start().unwrap();
-    let said = gateway.customer(&[
+    let printed = gateway.customer(&[
         "token",
         "acme",
         "gw1.vendor.example:443",
         "tls://[::1]:8443",
     ]);
-    let token = EnrollmentToken::parse(&said.unwrap()).unwrap();
+    let token = EnrollmentToken::parse(&printed.unwrap()).unwrap();
     let gateways: Vec<_> = token.gateways.iter().map(ToString::to_string).collect();
     assert_eq!(gateways, ["gw1.vendor.example:443", "tls://[::1]:8443"]);
     assert_eq!(token.user, "acme");
     assert_eq!(token.forward.bind.to_string(), SOCKET);
-    let (_, said) = gateway.add("acme").unwrap();
-    assert!(said.contains(&token.host_keys[0]), "{said}");
+    let (_, printed) = gateway.add("acme").unwrap();
+    assert!(printed.contains(&token.host_keys[0]), "{printed}");
     assert!(token.secret.is_none());
     let week = Duration::from_secs(7 * 24 * 3600);
     token
@@ -246,10 +249,10 @@ async fn up(gateway: &InstalledGateway, customer: &str) -> Option<bool> {
 #[test]
 fn harmful_customer_names_and_keys_are_refused() {
     let gateway = InstalledGateway::start().unwrap();
-    let (key, said) = gateway.add("acme").unwrap();
+    let (key, printed) = gateway.add("acme").unwrap();
     assert!(
-        said.contains("/s/jira.sock") && said.contains("SHA256:"),
-        "{said}"
+        printed.contains("/s/jira.sock") && printed.contains("SHA256:"),
+        "{printed}"
     );
     let public = key.with_extension("pub");
     let public = public.display().to_string();

@@ -13,7 +13,7 @@ use e2e::{
 use std::net::SocketAddr;
 
 /// A gateway with two connected customers.
-struct Two {
+struct TwoCustomers {
     gateway: InstalledGateway,
     acme: RunningAgent,
     bolt: RunningAgent,
@@ -21,7 +21,7 @@ struct Two {
     jira_of_bolt: RecordingOrigin,
 }
 
-impl Two {
+impl TwoCustomers {
     async fn start() -> Self {
         let gateway = InstalledGateway::start().unwrap();
         let jira_of_acme = RecordingOrigin::start().await.unwrap();
@@ -59,7 +59,7 @@ fn host(customer: &str) -> String {
 }
 
 /// Status, type and delivery of the gateway's own answer.
-fn told(answer: &RawResponse) -> (u16, String, String) {
+fn gateway_error(answer: &RawResponse) -> (u16, String, String) {
     let body: serde_json::Value = serde_json::from_slice(&answer.body)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&answer.body)));
     assert_eq!(

@@ -1,6 +1,6 @@
 //! What the vendor's services get for their requests.
 
-use crate::{Two, ask, host, told};
+use crate::{TwoCustomers, ask, gateway_error, host};
 use e2e::{
     gateway::{DOMAIN, InstalledGateway, SOCKET},
     process::ChildProcess,
@@ -18,7 +18,7 @@ use tokio::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_customer_is_reached_by_its_name_and_by_no_other() {
-    let two = Two::start().await;
+    let two = TwoCustomers::start().await;
     let at = two.gateway.services();
     for (name, asked, other) in [
         ("acme", &two.jira_of_acme, &two.jira_of_bolt),
@@ -49,7 +49,7 @@ async fn each_customer_is_reached_by_its_name_and_by_no_other() {
     for stranger in ["eve", "acme.bolt", "customer-acme", "unknown"] {
         let answer = ask(at, &host(stranger), "/rest/api/2/issue/DEMO-7").await;
         assert_eq!(
-            told(&answer),
+            gateway_error(&answer),
             (421, "unknown-host".into(), "not_sent".into()),
             "{stranger}"
         );
@@ -115,12 +115,12 @@ async fn a_request_passes_as_the_service_sent_it() {
 /// over again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offline_agent_is_reported_and_retakes_its_socket() {
-    let mut two = Two::start().await;
+    let mut two = TwoCustomers::start().await;
     let at = two.gateway.services();
     two.acme.process().kill();
     let answer = offline(at).await;
     assert_eq!(
-        told(&answer),
+        gateway_error(&answer),
         (503, "agent-offline".into(), "not_sent".into())
     );
     assert_eq!(answer.header("retry-after"), Some("5"));
@@ -159,14 +159,18 @@ async fn offline(at: SocketAddr) -> RawResponse {
         if answer.status == 503 {
             return answer;
         }
-        assert_eq!(told(&answer).2, "maybe_sent", "while it is noticed");
+        assert_eq!(
+            gateway_error(&answer).2,
+            "maybe_sent",
+            "while it is noticed"
+        );
     }
 }
 
 /// A connection that breaks after the request was sent is answered `maybe_sent`, and the gateway sends nothing twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_lost_after_sending_is_maybe_sent() {
-    let mut two = Two::start().await;
+    let mut two = TwoCustomers::start().await;
     let at = two.gateway.services();
     // Also on a reused connection: by default HAProxy would close it silently, and the service's HTTP client might send
     // the request again.
@@ -177,7 +181,7 @@ async fn a_connection_lost_after_sending_is_maybe_sent() {
     for stream in [&mut first, &mut second] {
         let answer = answer_of(stream).await;
         assert_eq!(
-            told(&answer),
+            gateway_error(&answer),
             (502, "agent-lost".into(), "maybe_sent".into())
         );
         assert_eq!(answer.header("retry-after"), None);

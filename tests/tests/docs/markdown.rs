@@ -28,7 +28,7 @@ pub struct Fence {
 }
 
 /// A command, and what the page shows after it.
-pub struct Typed {
+pub struct ShownCommand {
     /// Without its prompt.
     pub command: String,
     /// The page's output line by line, without comments; empty if it shows none.
@@ -128,8 +128,8 @@ impl Fence {
     }
 
     /// What is typed, with what the page shows after it.
-    pub fn typed(&self) -> Vec<Typed> {
-        let mut all: Vec<Typed> = Vec::new();
+    pub fn typed(&self) -> Vec<ShownCommand> {
+        let mut all: Vec<ShownCommand> = Vec::new();
         let mut goes_on = false;
         let prompts = self.has_prompts();
         for line in self.text.lines() {
@@ -154,7 +154,7 @@ impl Fence {
             };
             match all.last_mut().filter(|_| goes_on) {
                 Some(last) => last.command += command,
-                None => all.push(Typed {
+                None => all.push(ShownCommand {
                     command: command.to_owned(),
                     shown: Vec::new(),
                 }),

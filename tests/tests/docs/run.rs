@@ -11,7 +11,7 @@ use std::{
     io::Write,
     process::{Command, Stdio},
 };
-use tokio::process::Command as Timed;
+use tokio::process::Command as AsyncCommand;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fence_that_can_be_run_does_what_it_says() {
@@ -26,10 +26,10 @@ async fn every_fence_that_can_be_run_does_what_it_says() {
         if fences.is_empty() {
             continue;
         }
-        let stage = Stage::new().await;
+        let env = DocumentEnv::new().await;
         for fence in fences {
             count += 1;
-            if let Err(why) = stage.run(&fence).await {
+            if let Err(why) = env.run(&fence).await {
                 wrong.push(format!("{}: {why}", fence.at));
             }
         }
@@ -48,7 +48,7 @@ fn what_is_not_run_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_fails_and_a_flag_that_is_gone_are_found() {
-    let stage = Stage::new().await;
+    let env = DocumentEnv::new().await;
     for (language, text, well) in [
         ("sh", "agent status\n", true),
         ("sh", "agent status --no-such-flag\n", false),
@@ -71,19 +71,19 @@ async fn a_command_that_fails_and_a_flag_that_is_gone_are_found() {
             text: text.to_owned(),
             not_run: None,
         };
-        let done = stage.run(&fence).await;
+        let done = env.run(&fence).await;
         assert_eq!(done.is_ok(), well, "{text}: {done:?}");
     }
 }
 
 /// An environment for the commands.
-struct Stage {
+struct DocumentEnv {
     site: TestEnv,
     /// The working folder, which also replaces folders that only root may write.
     folder: tempfile::TempDir,
 }
 
-impl Stage {
+impl DocumentEnv {
     /// With the policy of `README.md` and `docs/policy.md`.
     async fn new() -> Self {
         let plan = TestEnv::builder()
@@ -106,21 +106,21 @@ impl Stage {
             let script = format!("set -euo pipefail\n{}", self.here(&text));
             return match self.shell(&script).await? {
                 (_, Some(0)) => Ok(()),
-                (told, code) => Err(format!("ends with {code:?}: {told}")),
+                (printed, code) => Err(format!("ends with {code:?}: {printed}")),
             };
         }
         for typed in fence.typed() {
             let line = typed.command;
-            let (told, code) = self.shell(&self.here(&line)).await?;
+            let (printed, code) = self.shell(&self.here(&line)).await?;
             if [None, Some(64), Some(78), Some(126), Some(127)].contains(&code) {
-                return Err(format!("{line}: ends with {code:?}: {told}"));
+                return Err(format!("{line}: ends with {code:?}: {printed}"));
             }
-            let first = told.lines().find(|line| !line.trim().is_empty());
+            let first = printed.lines().find(|line| !line.trim().is_empty());
             let first = first.unwrap_or_default();
             let shown = typed.shown.iter().any(|shown| begins_alike(shown, first));
             if !shown && !typed.shown.is_empty() {
                 return Err(format!(
-                    "{line}: shows {first:?}, which the page does not have: {told}"
+                    "{line}: shows {first:?}, which the page does not have: {printed}"
                 ));
             }
         }
@@ -157,13 +157,13 @@ impl Stage {
             .env("HOME", self.folder.path())
             .current_dir(self.folder.path());
         shell.stdin(Stdio::from(typed));
-        let mut shell = Timed::from(shell);
+        let mut shell = AsyncCommand::from(shell);
         let output = tokio::time::timeout(PATIENCE, shell.kill_on_drop(true).output()).await;
         let output = output.map_err(|_| format!("does not end within {PATIENCE:?}: {script}"))?;
         let output = output.map_err(|error| error.to_string())?;
-        let told = [output.stdout, output.stderr].concat();
+        let printed = [output.stdout, output.stderr].concat();
         Ok((
-            String::from_utf8_lossy(&told).into_owned(),
+            String::from_utf8_lossy(&printed).into_owned(),
             output.status.code(),
         ))
     }
@@ -171,19 +171,19 @@ impl Stage {
 
 /// Whether the first words are equal. Numbers match any number, since times, addresses and versions differ; an ellipsis
 /// matches the rest of a word.
-fn begins_alike(shown: &str, told: &str) -> bool {
+fn begins_alike(shown: &str, printed: &str) -> bool {
     let words = |line: &str| {
         line.split_whitespace()
             .take(WORDS)
             .map(without_digits)
             .collect::<Vec<_>>()
     };
-    let (shown, told) = (words(shown), words(told));
-    let alike = |(shown, told): (&String, &String)| match shown.split_once('…') {
-        Some((begin, _)) => told.starts_with(begin),
-        None => shown == told,
+    let (shown, printed) = (words(shown), words(printed));
+    let alike = |(shown, printed): (&String, &String)| match shown.split_once('…') {
+        Some((begin, _)) => printed.starts_with(begin),
+        None => shown == printed,
     };
-    shown.len() == told.len() && shown.iter().zip(&told).all(alike)
+    shown.len() == printed.len() && shown.iter().zip(&printed).all(alike)
 }
 
 fn without_digits(word: &str) -> String {

@@ -24,8 +24,8 @@ use tokio::{net::TcpListener, sync::Notify};
 /// Checks every hop without a credential, prints the firewall rules, and leaves the token unused.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let token = office.token(&[]).unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let token = vendor.token(&[]).unwrap();
     let done = check(&host, &token, &[]);
     let text = output_text(&done);
     assert_eq!(done.status.code(), Some(0), "{text}");
@@ -36,27 +36,27 @@ async fn the_way_to_the_gateways_is_checked_before_the_token_is_used() {
     ] {
         assert!(text.contains(part), "{text}");
     }
-    let port = office.gateway.ssh_addr.port();
+    let port = vendor.gateway.ssh_addr.port();
     assert!(
         text.contains(&format!("to 127.0.0.1 port {port}, stateful")),
         "{text}"
     );
     assert!(host.files().unwrap().is_empty());
-    let enrolled = host.enroll(&token, &office.answers()).unwrap();
+    let enrolled = host.enroll(&token, &vendor.answers()).unwrap();
     assert!(enrolled.status.success(), "{}", output_text(&enrolled));
 }
 
 /// A gateway that counts login attempts counts none.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_authentication_is_begun() {
-    let (office, host) = vendor_and_host().await.unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let there = listener.local_addr().unwrap().to_string();
     let (attempts, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let counting = Counting(Arc::clone(&attempts));
+    let counting = AuthCounter(Arc::clone(&attempts));
     let config = server::Config {
         keys: vec![
-            load_secret_key(office.gateway_folder().join("ssh_host_ed25519_key"), None).unwrap(),
+            load_secret_key(vendor.gateway_folder().join("ssh_host_ed25519_key"), None).unwrap(),
         ],
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
@@ -70,7 +70,7 @@ async fn no_authentication_is_begun() {
         let _ = session.unwrap().await;
         end.notify_one();
     });
-    let token = office.token_at(&there, &[]).unwrap();
+    let token = vendor.token_at(&there, &[]).unwrap();
     let done = tokio::task::spawn_blocking(move || check(&host, &token, &[]));
     let done = done.await.unwrap();
     assert_eq!(done.status.code(), Some(0), "{}", output_text(&done));
@@ -81,17 +81,17 @@ async fn no_authentication_is_begun() {
 /// A closed port, another host key and an unreachable proxy have different causes.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_obstacle_to_the_gateway_is_named() {
-    let (office, host) = vendor_and_host().await.unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
     let closed = free_addr().unwrap().to_string();
-    let token = office.token_at(&closed, &[]).unwrap();
+    let token = vendor.token_at(&closed, &[]).unwrap();
     fails(&host, &token, &[], "tcp", "refused the connection");
 
     let other = VendorSetup::start().await.unwrap();
     let there = other.gateway.ssh_addr.to_string();
-    let token = office.token_at(&there, &[]).unwrap();
+    let token = vendor.token_at(&there, &[]).unwrap();
     fails(&host, &token, &[], "host-key", "SHA256:");
 
-    let token = office.token(&[]).unwrap();
+    let token = vendor.token(&[]).unwrap();
     let proxy = format!("http://{closed}");
     let report = fails(
         &host,
@@ -129,9 +129,9 @@ async fn the_flags_of_a_token_need_one() {
     );
 }
 
-struct Counting(Arc<AtomicUsize>);
+struct AuthCounter(Arc<AtomicUsize>);
 
-impl server::Handler for Counting {
+impl server::Handler for AuthCounter {
     type Error = russh::Error;
 
     async fn auth_none(&mut self, _: &str) -> Result<Auth, russh::Error> {

@@ -14,12 +14,12 @@ use std::{fs, process::Command};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_enrollment_killed_at_any_step_completes_when_repeated() {
-    let office = VendorSetup::start().await.unwrap();
-    let mut flags = office.answers();
+    let vendor = VendorSetup::start().await.unwrap();
+    let mut flags = vendor.answers();
     flags.push("--no-check");
     let kills = kill_at_every_call(&CALLS, async |point: &KillPoint| {
         let host = CustomerHost::new()?;
-        let token = office.token(&[])?;
+        let token = vendor.token(&[])?;
         let mut files = vec![host.dir()];
         files.extend(FILES.map(|name| host.dir().join(name)));
         let killed = host.command(point.strace(&files), &flags);
@@ -33,7 +33,7 @@ async fn an_enrollment_killed_at_any_step_completes_when_repeated() {
         let files = host.files()?;
         let public = files.iter().find(|(name, _)| name.ends_with(".pub"));
         let public = String::from_utf8(public.unwrap().1.clone())?;
-        let authorized = office.authorized();
+        let authorized = vendor.authorized();
         assert_eq!(authorized.matches(public.trim()).count(), 1, "{point}");
         Ok(false)
     });

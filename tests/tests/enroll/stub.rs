@@ -15,9 +15,9 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let token = office.token(&[]).unwrap();
-    let text = host.enroll_ok(&token, &office.answers()).unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let token = vendor.token(&[]).unwrap();
+    let text = host.enroll_ok(&token, &vendor.answers()).unwrap();
     assert!(
         text.contains("registered it, and logged in with it"),
         "{text}"
@@ -26,10 +26,10 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
 
     let agent = host.run().unwrap();
     agent.until_proven().await.unwrap();
-    let url = format!("http://{}/jira/rest/api/2/issue", office.gateway.http_addr);
+    let url = format!("http://{}/jira/rest/api/2/issue", vendor.gateway.http_addr);
     let answer = reqwest::Client::new()
         .post(url)
-        .header("host", format!("acme.{}", office.gateway.snapshot().domain))
+        .header("host", format!("acme.{}", vendor.gateway.snapshot().domain))
         .json(&new_issue("enrolled"))
         .send()
         .await
@@ -55,14 +55,14 @@ async fn one_pasted_token_and_what_the_customer_knows_lead_to_a_ticket() {
 /// The company's proxy is the only way out, also for the first connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
-    let (office, host, squid) = behind_proxy(PASSWORD).await;
+    let (vendor, host, squid) = behind_proxy(PASSWORD).await;
     let url = format!("http://{}", squid.address());
-    let mut flags = through(&office, &url);
+    let mut flags = through(&vendor, &url);
     // The check would ask the proxy too.
     flags.push("--no-check");
-    host.enroll_ok(&office.token(&[]).unwrap(), &flags).unwrap();
+    host.enroll_ok(&vendor.token(&[]).unwrap(), &flags).unwrap();
     squid
-        .logged(&format!("CONNECT {}", office.gateway.ssh_addr))
+        .logged(&format!("CONNECT {}", vendor.gateway.ssh_addr))
         .await
         .unwrap();
     let agent = host.run().unwrap();
@@ -73,10 +73,10 @@ async fn the_key_is_registered_through_the_proxy_that_the_agent_then_uses() {
 /// Repeated wrong passwords would lock the account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_refuses_the_password_is_asked_once() {
-    let (office, host, squid) = behind_proxy("mistyped").await;
+    let (vendor, host, squid) = behind_proxy("mistyped").await;
     let url = format!("http://{}", squid.address());
-    let flags = through(&office, &url);
-    let token = changed_token(&office.token(&[]).unwrap(), |token| {
+    let flags = through(&vendor, &url);
+    let token = changed_token(&vendor.token(&[]).unwrap(), |token| {
         token.gateways.push(token.gateways[0].clone());
         token.gateways[1].host = "localhost".to_owned();
     });
@@ -96,16 +96,16 @@ async fn a_proxy_that_refuses_the_password_is_asked_once() {
 
 /// A vendor, a host with a password for the proxy, and squid between them, which demands a login.
 async fn behind_proxy(password: &str) -> (VendorSetup, CustomerHost, NetworkPart) {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let ports = [office.gateway.ssh_addr.port()];
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let ports = [vendor.gateway.ssh_addr.port()];
     let squid = squid(&ports, true).await.unwrap();
     write_secret(&host.work_dir().join("proxy"), password).unwrap();
-    (office, host, squid)
+    (vendor, host, squid)
 }
 
 /// The customer's answers, with this proxy.
-fn through<'a>(office: &'a VendorSetup, url: &'a str) -> Vec<&'a str> {
-    let mut flags = office.answers();
+fn through<'a>(vendor: &'a VendorSetup, url: &'a str) -> Vec<&'a str> {
+    let mut flags = vendor.answers();
     flags.extend(["--proxy", url, "--proxy-user", USER]);
     flags.extend(["--proxy-password-file", "proxy"]);
     flags
@@ -114,15 +114,13 @@ fn through<'a>(office: &'a VendorSetup, url: &'a str) -> Vec<&'a str> {
 /// Only TLS is permitted; the gateway's CA comes beside the token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_inside_tls_is_enrolled_at_by_its_own_authority() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let vendor = TestCa::new("Vendor CA").unwrap();
-    let tls = stunnel(office.gateway.ssh_addr.port(), &vendor)
-        .await
-        .unwrap();
-    vendor.write(host.work_dir()).unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let ca = TestCa::new("Vendor CA").unwrap();
+    let tls = stunnel(vendor.gateway.ssh_addr.port(), &ca).await.unwrap();
+    ca.write(host.work_dir()).unwrap();
     let gateway = format!("tls://{}", tls.address());
-    let token = office.token_at(&gateway, &[]).unwrap();
-    let mut flags = office.answers();
+    let token = vendor.token_at(&gateway, &[]).unwrap();
+    let mut flags = vendor.answers();
     flags.extend(["--gateway-ca-file", "ca.pem"]);
     host.enroll_ok(&token, &flags).unwrap();
     let agent = host.run().unwrap();
@@ -132,14 +130,14 @@ async fn a_gateway_inside_tls_is_enrolled_at_by_its_own_authority() {
 /// The service runs as the owner of the state folder, and root enrolls.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_that_root_writes_belong_to_the_services_user() {
-    let (office, host) = vendor_and_host().await.unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
     let state = host.dir().join("state");
     fs::create_dir(&state).unwrap();
     if chown(&state, Some(NOBODY), Some(NOBODY)).is_err() {
         // Only root can give files away.
         return;
     }
-    host.enroll_ok(&office.token(&[]).unwrap(), &office.answers())
+    host.enroll_ok(&vendor.token(&[]).unwrap(), &vendor.answers())
         .unwrap();
     for (name, _) in host.files().unwrap() {
         let owner = fs::metadata(host.dir().join(&name)).unwrap().uid();

@@ -9,14 +9,14 @@ use e2e::{
 use std::process::{Command, Output};
 
 /// Prompts and answers.
-type Talk<'a> = Vec<(&'a str, &'a str)>;
+type Dialogue<'a> = Vec<(&'a str, &'a str)>;
 
-fn hold(host: &CustomerHost, talk: &Talk<'_>) -> Output {
+fn dialogue(host: &CustomerHost, dialogue_lines: &Dialogue<'_>) -> Output {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut python = Command::new("python3");
     python
         .arg(root.join("clients/python/terminal.py"))
-        .arg(serde_json::to_string(talk).unwrap())
+        .arg(serde_json::to_string(dialogue_lines).unwrap())
         .arg(binary("agent"));
     let mut command = command(python, &host.dir(), &["enroll"]);
     command.current_dir(host.work_dir()).output().unwrap()
@@ -24,15 +24,15 @@ fn hold(host: &CustomerHost, talk: &Talk<'_>) -> Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let token = office.token(&[]).unwrap();
-    let done = hold(
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let token = vendor.token(&[]).unwrap();
+    let done = dialogue(
         &host,
         &vec![
             ("(not shown): ", &token),
             // The question is repeated until the answer is valid.
             ("with its context path: ", "jira.corp.example"),
-            ("with its context path: ", &office.jira.url),
+            ("with its context path: ", &vendor.jira.url),
             ("Number [1]: ", "7"),
             ("Number [1]: ", "1"),
             ("Personal access token (not shown): ", PAT),
@@ -60,10 +60,10 @@ async fn a_person_is_asked_for_what_is_needed_and_secrets_are_not_shown() {
 /// Before the one-time secret is used, path and token for Jira are asked for again.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_jira_rejects_are_asked_for_again() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let token = office.token(&[]).unwrap();
-    let without_path = office.jira.url.replace("/jira", "");
-    let done = hold(
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let token = vendor.token(&[]).unwrap();
+    let without_path = vendor.jira.url.replace("/jira", "");
+    let done = dialogue(
         &host,
         &vec![
             ("(not shown): ", &token),
@@ -72,12 +72,12 @@ async fn answers_that_jira_rejects_are_asked_for_again() {
             ("Personal access token (not shown): ", PAT),
             ("Number [1]: ", ""),
             ("Number [1]: ", "1"),
-            ("with its context path: ", &office.jira.url),
+            ("with its context path: ", &vendor.jira.url),
             ("Number [1]: ", "1"),
             ("Personal access token (not shown): ", "another-token"),
             ("Number [1]: ", ""),
             ("Number [1]: ", "1"),
-            ("with its context path: ", &office.jira.url),
+            ("with its context path: ", &vendor.jira.url),
             ("Number [1]: ", "1"),
             ("Personal access token (not shown): ", PAT),
             ("Number [1]: ", ""),
@@ -101,16 +101,16 @@ async fn answers_that_jira_rejects_are_asked_for_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_gateway_asks_for_the_proxy() {
-    let (office, host) = vendor_and_host().await.unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
     // Nothing listens on this port.
-    let token = office.token_at("127.0.0.1:1", &[]).unwrap();
+    let token = vendor.token_at("127.0.0.1:1", &[]).unwrap();
     let squid = squid(&[1], false).await.unwrap();
     let url = format!("http://{}", squid.address());
-    let done = hold(
+    let done = dialogue(
         &host,
         &vec![
             ("(not shown): ", &token),
-            ("with its context path: ", &office.jira.url),
+            ("with its context path: ", &vendor.jira.url),
             ("Number [1]: ", "1"),
             ("Personal access token (not shown): ", PAT),
             ("Number [1]: ", ""),
@@ -128,18 +128,18 @@ async fn an_unreachable_gateway_asks_for_the_proxy() {
 /// A token wrapped by a mail program is one token; invalid input is asked for again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let token = office.token(&[]).unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let token = vendor.token(&[]).unwrap();
     let (first, rest) = token.split_at(72);
     let (second, third) = rest.split_at(72);
     let pasted = format!("> {first}\r> {second}");
-    let done = hold(
+    let done = dialogue(
         &host,
         &vec![
             ("(not shown): ", "ssh-ed25519 AAAA"),
             ("(not shown): ", &pasted),
             ("its end is missing: paste the rest (not shown)", third),
-            ("with its context path: ", &office.jira.url),
+            ("with its context path: ", &vendor.jira.url),
             ("Number [1]: ", "1"),
             ("Personal access token (not shown): ", PAT),
             ("Number [1]: ", ""),
@@ -155,9 +155,9 @@ async fn a_wrapped_token_is_read_on_and_a_wrong_one_is_asked_for_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_dialogue_leaves_nothing() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let token = office.token(&[]).unwrap();
-    for talk in [
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let token = vendor.token(&[]).unwrap();
+    for dialogue_lines in [
         vec![("(not shown): ", "\u{3}")],
         vec![
             ("(not shown): ", &token),
@@ -168,9 +168,9 @@ async fn an_interrupted_dialogue_leaves_nothing() {
             ("with its context path: ", "\u{4}"),
         ],
     ] {
-        let done = hold(&host, &talk);
+        let done = dialogue(&host, &dialogue_lines);
         assert!(!done.status.success(), "{}", output_text(&done));
         assert_eq!(host.files().unwrap(), [], "{}", output_text(&done));
     }
-    assert_eq!(office.authorized(), "");
+    assert_eq!(vendor.authorized(), "");
 }

@@ -14,9 +14,9 @@ use std::{
 const LIFE: Duration = Duration::from_secs(3600);
 
 /// The token is refused with this sentence, and nothing is written.
-fn refused(host: &CustomerHost, office: &VendorSetup, token: &str, sentence: &str) -> Output {
+fn refused(host: &CustomerHost, vendor: &VendorSetup, token: &str, sentence: &str) -> Output {
     let before = host.files().unwrap();
-    let done = host.enroll(token, &office.answers()).unwrap();
+    let done = host.enroll(token, &vendor.answers()).unwrap();
     let text = output_text(&done);
     assert_eq!(done.status.code(), Some(1), "{text}");
     assert!(text.contains(sentence), "{text}\nlacks: {sentence}");
@@ -27,8 +27,8 @@ fn refused(host: &CustomerHost, office: &VendorSetup, token: &str, sentence: &st
 /// Cut, mistyped, foreign, newer and expired tokens have different error texts.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_unusable_token_is_named_and_changes_nothing() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let good = office.token(&[]).unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let good = vendor.token(&[]).unwrap();
     let mut mistyped = good.clone().into_bytes();
     mistyped[40] = if mistyped[40] == b'A' { b'B' } else { b'A' };
     let mistyped = String::from_utf8(mistyped).unwrap();
@@ -47,31 +47,31 @@ async fn each_unusable_token_is_named_and_changes_nothing() {
         (&newer, "has version 2"),
         (&expired, "this token expired at"),
     ] {
-        refused(&host, &office, token, sentence);
+        refused(&host, &vendor, token, sentence);
         assert_eq!(host.files().unwrap(), []);
         assert!(!host.dir().join("agent.d").exists());
     }
-    assert_eq!(office.authorized(), "");
-    host.enroll_ok(&good, &office.answers()).unwrap();
+    assert_eq!(vendor.authorized(), "");
+    host.enroll_ok(&good, &vendor.answers()).unwrap();
 }
 
 /// Used, withdrawn and unknown one-time secrets register no key and leave no file.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_one_time_secret_registers_nothing() {
-    let office = VendorSetup::start().await.unwrap();
-    let used = office.token(&[]).unwrap();
+    let vendor = VendorSetup::start().await.unwrap();
+    let used = vendor.token(&[]).unwrap();
     let first = CustomerHost::new().unwrap();
-    let done = first.enroll(&used, &office.answers()).unwrap();
+    let done = first.enroll(&used, &vendor.answers()).unwrap();
     assert!(done.status.success(), "{}", output_text(&done));
-    let authorized = office.authorized();
+    let authorized = vendor.authorized();
 
     let host = CustomerHost::new().unwrap();
-    refused(&host, &office, &used, "was used already");
-    let withdrawn = office.token(&[]).unwrap();
-    office.token_command(&["revoke", "acme"]).unwrap();
+    refused(&host, &vendor, &used, "was used already");
+    let withdrawn = vendor.token(&[]).unwrap();
+    vendor.token_command(&["revoke", "acme"]).unwrap();
     refused(
         &host,
-        &office,
+        &vendor,
         &withdrawn,
         "rejects the token's one-time secret",
     );
@@ -81,13 +81,13 @@ async fn an_invalid_one_time_secret_registers_nothing() {
     let unknown = unknown.unwrap();
     refused(
         &host,
-        &office,
+        &vendor,
         &unknown,
         "rejects the token's one-time secret",
     );
     assert_eq!(host.keys().unwrap(), []);
-    assert_eq!(office.authorized(), authorized);
-    let list = office.token_command(&["list"]).unwrap();
+    assert_eq!(vendor.authorized(), authorized);
+    let list = vendor.token_command(&["list"]).unwrap();
     assert!(
         list.contains("  used ") && !list.contains("  open"),
         "{list}"
@@ -97,64 +97,64 @@ async fn an_invalid_one_time_secret_registers_nothing() {
 /// The gateway's clock decides, not the token's own expiry.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_refuses_a_token_whose_time_is_over_there() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let short = office.token(&["--expires", "1s"]).unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let short = vendor.token(&["--expires", "1s"]).unwrap();
     let longer = changed_token(&short, |token| {
         token.expires += LIFE;
     });
     let longer = longer.unwrap();
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    refused(&host, &office, &longer, "this token ended at");
-    assert_eq!(office.authorized(), "");
+    refused(&host, &vendor, &longer, "this token ended at");
+    assert_eq!(vendor.authorized(), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_with_another_host_key_gets_nothing() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let other = changed_token(&office.token(&[]).unwrap(), |token| {
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let other = changed_token(&vendor.token(&[]).unwrap(), |token| {
         token.host_keys = vec!["SHA256:uNiVztksCsDhcc0u9e8BrcJxUKFyDVR0OXPBmkR1xX0".to_owned()];
     });
     let other = other.unwrap();
-    refused(&host, &office, &other, "the host key of");
-    let list = office.token_command(&["list"]).unwrap();
+    refused(&host, &vendor, &other, "the host key of");
+    let list = vendor.token_command(&["list"]).unwrap();
     assert!(list.contains("  open"), "{list}");
 }
 
 /// There may be an interceptor: no other gateway is tried.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_gateway_with_another_host_key_no_other_gets_anything() {
-    let (office, host) = vendor_and_host().await.unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
     let other = Sshd::start().unwrap();
-    let token = changed_token(&office.token(&[]).unwrap(), |token| {
+    let token = changed_token(&vendor.token(&[]).unwrap(), |token| {
         token.gateways.insert(0, other.address().parse().unwrap());
     });
     let token = token.unwrap();
-    refused(&host, &office, &token, "the host key of");
-    let list = office.token_command(&["list"]).unwrap();
+    refused(&host, &vendor, &token, "the host key of");
+    let list = vendor.token_command(&["list"]).unwrap();
     assert!(list.contains("  open"), "{list}");
-    assert_eq!(office.authorized(), "");
+    assert_eq!(vendor.authorized(), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_away_leaves_nothing_and_the_token_good() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let good = office.token(&[]).unwrap();
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let good = vendor.token(&[]).unwrap();
     let away = changed_token(&good, |token| {
         let addr = free_addr().unwrap().to_string();
         token.gateways = vec![addr.parse().unwrap()];
     });
     let away = away.unwrap();
-    refused(&host, &office, &away, "nothing listens there");
+    refused(&host, &vendor, &away, "nothing listens there");
     assert_eq!(host.keys().unwrap(), []);
-    host.enroll_ok(&good, &office.answers()).unwrap();
+    host.enroll_ok(&good, &vendor.answers()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_token_enrolls_one_of_racing_hosts() {
-    let office = VendorSetup::start().await.unwrap();
-    let token = office.token(&[]).unwrap();
+    let vendor = VendorSetup::start().await.unwrap();
+    let token = vendor.token(&[]).unwrap();
     let hosts: Vec<_> = (0..4).map(|_| CustomerHost::new().unwrap()).collect();
-    let flags = office.answers();
+    let flags = vendor.answers();
     let done: Vec<Output> = std::thread::scope(|scope| {
         let enrolling: Vec<_> = hosts
             .iter()
@@ -177,20 +177,20 @@ async fn one_token_enrolls_one_of_racing_hosts() {
             assert_eq!(host.files().unwrap(), []);
         }
     }
-    assert_eq!(office.authorized().lines().count(), 1);
+    assert_eq!(vendor.authorized().lines().count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_answers_are_refused_before_anything_is_sent() {
-    let (office, host) = vendor_and_host().await.unwrap();
-    let token = office.token(&[]).unwrap();
-    let mut missing = office.answers();
+    let (vendor, host) = vendor_and_host().await.unwrap();
+    let token = vendor.token(&[]).unwrap();
+    let mut missing = vendor.answers();
     missing.retain(|flag| !["--auth", "pat", "--jira-token-file"].contains(flag));
-    let mut odd = office.answers();
+    let mut odd = vendor.answers();
     odd.extend(["--proxy", "ftp://proxy"]);
-    let mut rule = office.answers();
+    let mut rule = vendor.answers();
     rule.extend(["--allow", "GET"]);
-    let mut open = office.answers();
+    let mut open = vendor.answers();
     open.extend(["--ca-file", "pat"]);
     for (flags, code, part) in [
         (&missing, 64, "--auth"),
@@ -204,6 +204,6 @@ async fn invalid_answers_are_refused_before_anything_is_sent() {
         assert!(text.contains(part), "{text}");
         assert_eq!(host.files().unwrap(), [], "{text}");
     }
-    let list = office.token_command(&["list"]).unwrap();
+    let list = vendor.token_command(&["list"]).unwrap();
     assert!(list.contains("  open"), "{list}");
 }

@@ -4,7 +4,7 @@ use reqwest::Response;
 use serde_json::Value;
 
 /// The agent's own answer.
-pub struct Told {
+pub struct AgentAnswer {
     pub status: u16,
     pub request_id: String,
     pub retry_after: Option<String>,
@@ -12,7 +12,7 @@ pub struct Told {
     pub problem: Value,
 }
 
-impl Told {
+impl AgentAnswer {
     pub async fn of(answer: Response) -> Self {
         let header = |name: &str| {
             answer

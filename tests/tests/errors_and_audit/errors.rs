@@ -1,6 +1,6 @@
 //! The vendor's error answers, and whether it may repeat the request.
 
-use crate::agent_response::Told;
+use crate::agent_response::AgentAnswer;
 use agent::status::LayerState;
 use e2e::{
     raw_http,
@@ -22,18 +22,18 @@ async fn while_jira_is_down_the_vendor_knows_that_nothing_was_sent() {
     // A kept-alive connection, which the restart makes stale.
     assert_eq!(site.post(ISSUE, &ticket()).await.unwrap().status(), 201);
     site.stop_jira().await;
-    let told = Told::of(site.post(ISSUE, &ticket()).await.unwrap()).await;
+    let answer = AgentAnswer::of(site.post(ISSUE, &ticket()).await.unwrap()).await;
     assert_eq!(
-        (told.status, told.kind(), told.delivery()),
+        (answer.status, answer.kind(), answer.delivery()),
         (502, "jira-unreachable", "not_sent")
     );
-    assert_eq!(told.retry_after.as_deref(), Some("5"));
+    assert_eq!(answer.retry_after.as_deref(), Some("5"));
     assert!(
-        told.proxy_status.contains("destination_unavailable"),
+        answer.proxy_status.contains("destination_unavailable"),
         "{}",
-        told.proxy_status
+        answer.proxy_status
     );
-    let record = site.audit_of(&told.request_id).await.unwrap();
+    let record = site.audit_of(&answer.request_id).await.unwrap();
     assert_eq!(record["decision"], "allowed");
     assert_eq!(record["outcome"], "failed");
     assert_eq!(record["error"], "jira-unreachable");
@@ -49,24 +49,27 @@ async fn a_connection_lost_after_the_request_is_maybe_sent() {
     let site = TestEnv::start().await.unwrap();
     site.jira()
         .set_faults(vec![InjectedFault::on(ISSUE, FaultKind::HangUp)]);
-    let told = Told::of(site.post(ISSUE, &ticket()).await.unwrap()).await;
+    let answer = AgentAnswer::of(site.post(ISSUE, &ticket()).await.unwrap()).await;
     assert_eq!(
-        (told.status, told.kind(), told.delivery()),
+        (answer.status, answer.kind(), answer.delivery()),
         (502, "jira-broke", "maybe_sent")
     );
     // Neither the vendor nor the agent may repeat a POST blindly.
-    assert_eq!(told.retry_after, None);
+    assert_eq!(answer.retry_after, None);
     assert_eq!(site.received().len(), 1);
-    let record = site.audit_of(&told.request_id).await.unwrap();
+    let record = site.audit_of(&answer.request_id).await.unwrap();
     assert_eq!(
         (&record["delivery"], &record["outcome"]),
         (&json!("maybe_sent"), &json!("failed"))
     );
 
     site.jira().clear_requests();
-    let told = Told::of(site.get("/rest/api/2/issue/DEMO-1").await.unwrap()).await;
-    assert_eq!((told.kind(), told.delivery()), ("jira-broke", "maybe_sent"));
-    assert_eq!(told.retry_after.as_deref(), Some("1"));
+    let answer = AgentAnswer::of(site.get("/rest/api/2/issue/DEMO-1").await.unwrap()).await;
+    assert_eq!(
+        (answer.kind(), answer.delivery()),
+        ("jira-broke", "maybe_sent")
+    );
+    assert_eq!(answer.retry_after.as_deref(), Some("1"));
     assert_eq!(site.received().len(), 1);
 }
 
@@ -80,9 +83,9 @@ async fn a_jira_that_does_not_answer_is_given_up_and_others_go_on() {
     let slow = tokio::spawn(vendor().get(url.clone() + ISSUE + "/SLOW-1").send());
     site.jira().received(site.jira().received_count() + 1).await;
     assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
-    let told = Told::of(slow.await.unwrap().unwrap()).await;
+    let answer = AgentAnswer::of(slow.await.unwrap().unwrap()).await;
     assert_eq!(
-        (told.status, told.kind(), told.delivery()),
+        (answer.status, answer.kind(), answer.delivery()),
         (504, "jira-timeout", "maybe_sent")
     );
 }
@@ -101,9 +104,9 @@ async fn a_certificate_of_an_unknown_ca_is_refused_before_anything_is_sent() {
 
 async fn refuses_the_certificate(trusted: &str) {
     let site = pat().trusted_ca(trusted).start_unproven().await.unwrap();
-    let told = Told::of(site.get(MYSELF).await.unwrap()).await;
+    let answer = AgentAnswer::of(site.get(MYSELF).await.unwrap()).await;
     assert_eq!(
-        (told.status, told.kind(), told.delivery()),
+        (answer.status, answer.kind(), answer.delivery()),
         (502, "jira-tls", "not_sent")
     );
     let report = site.agent.until_status("Jira to have failed", |r| {

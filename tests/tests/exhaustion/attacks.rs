@@ -28,13 +28,13 @@ pub(crate) struct Attack {
 }
 
 /// The connections of an attack; they end when it is dropped.
-pub(crate) struct Held {
+pub(crate) struct OpenAttack {
     _connections: JoinSet<()>,
 }
 
 impl Attack {
     /// Opens the connections and sends as much as they accept within seconds.
-    pub(crate) async fn launch(&self, addr: SocketAddr) -> Held {
+    pub(crate) async fn launch(&self, addr: SocketAddr) -> OpenAttack {
         let mut connections = JoinSet::new();
         let (sent, mut all_sent) = tokio::sync::mpsc::channel(self.connections);
         let pieces = Arc::new((self.sends)());
@@ -78,7 +78,7 @@ impl Attack {
         }
         drop(sent);
         let _: Option<()> = all_sent.recv().await;
-        Held {
+        OpenAttack {
             _connections: connections,
         }
     }

@@ -71,7 +71,7 @@ async fn no_attack_exceeds_its_bounds_or_blocks_honest_requests() {
         .unwrap();
     agent.until_proven().await.unwrap();
     honest(addr).await.unwrap();
-    let idle = Meter::read(&mut agent);
+    let idle = ResourceUsage::read(&mut agent);
     println!("{:<44} {idle}", "idle");
     for attack in TABLE {
         run(attack, &mut agent, addr).await;
@@ -85,15 +85,15 @@ async fn no_attack_exceeds_its_bounds_or_blocks_honest_requests() {
 }
 
 async fn run(attack: &Attack, agent: &mut RunningAgent, addr: SocketAddr) {
-    let before = Meter::read(agent);
+    let before = ResourceUsage::read(agent);
     let began = Instant::now();
     let held = attack.launch(addr).await;
-    let mut peak = Meter::read(agent);
+    let mut peak = ResourceUsage::read(agent);
     for _ in 0..3 {
         honest(addr)
             .await
             .unwrap_or_else(|error| panic!("beside {}: {error:#}", attack.name));
-        peak = peak.max(Meter::read(agent));
+        peak = peak.max(ResourceUsage::read(agent));
     }
     if attack.ends_by_itself {
         // The peers stay almost idle; the agent must close their channels.
@@ -140,10 +140,10 @@ async fn honest(addr: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// Waits until the allocator has returned memory, at most as long as promised.
-async fn given_back(agent: &mut RunningAgent, most: u64) -> Meter {
+async fn given_back(agent: &mut RunningAgent, most: u64) -> ResourceUsage {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let now = Meter::read(agent);
+        let now = ResourceUsage::read(agent);
         if now.memory <= most || Instant::now() > deadline {
             return now;
         }
@@ -152,10 +152,10 @@ async fn given_back(agent: &mut RunningAgent, most: u64) -> Meter {
 }
 
 /// Descriptors are closed a moment after the channel is.
-async fn settled(agent: &mut RunningAgent, files: usize) -> Meter {
+async fn settled(agent: &mut RunningAgent, files: usize) -> ResourceUsage {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let now = Meter::read(agent);
+        let now = ResourceUsage::read(agent);
         if now.files <= files + 8 || Instant::now() > deadline {
             return now;
         }
@@ -165,13 +165,13 @@ async fn settled(agent: &mut RunningAgent, files: usize) -> Meter {
 
 /// Resources of the agent at one moment.
 #[derive(Clone, Copy)]
-struct Meter {
+struct ResourceUsage {
     memory: u64,
     files: usize,
     disk: u64,
 }
 
-impl Meter {
+impl ResourceUsage {
     fn read(agent: &mut RunningAgent) -> Self {
         let pid = agent.process().pid();
         let memory = agent.process().resident().unwrap();
@@ -201,7 +201,7 @@ impl Meter {
     }
 }
 
-impl std::fmt::Display for Meter {
+impl std::fmt::Display for ResourceUsage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mib = |bytes| bytes as f64 / f64::from(1 << 20);
         let (memory, disk) = (mib(self.memory), mib(self.disk));

@@ -57,18 +57,18 @@ pub async fn verified_by_others(origin: &str, token: &str, received: &[ReceivedR
             })
         })
         .collect();
-    let told = json!({
+    let input = json!({
         "public_key": KEY.public_pem().unwrap(),
         "consumer_key": CONSUMER,
         "token": token,
         "requests": requests,
     });
     let script = client_script::python("oauth1_verify.py");
-    let said = client_script::run(script, told.to_string().as_bytes()).await;
-    let said = said.unwrap();
+    let output = client_script::run(script, input.to_string().as_bytes()).await;
+    let output = output.unwrap();
     assert!(
-        said.contains(&format!("{} requests, 0 wrong", received.len())),
-        "{said}"
+        output.contains(&format!("{} requests, 0 wrong", received.len())),
+        "{output}"
     );
 }
 

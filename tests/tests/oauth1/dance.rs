@@ -22,12 +22,12 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
     assert!(login.1.contains("agent login jira"), "{login:?}");
 
     let done = log_in_by_code(&site).await;
-    let told = output_text(&done);
-    assert!(done.status.success(), "{told}");
-    assert!(told.contains("logged in as acme-bot"), "{told}");
+    let text = output_text(&done);
+    assert!(done.status.success(), "{text}");
+    assert!(text.contains("logged in as acme-bot"), "{text}");
     assert!(
-        told.contains("access token: until 2") && told.contains("session"),
-        "{told}"
+        text.contains("access token: until 2") && text.contains("session"),
+        "{text}"
     );
     site.until_proven().await.unwrap();
     assert_eq!(
@@ -52,7 +52,7 @@ async fn a_person_logs_in_with_a_code_and_the_running_agent_takes_it_up() {
         .unwrap()
         .to_owned();
     for secret in [&token, &refresh] {
-        assert!(!told.contains(secret.as_str()) && !site.agent.log().contains(secret.as_str()));
+        assert!(!text.contains(secret.as_str()) && !site.agent.log().contains(secret.as_str()));
     }
 
     // Jira cannot revoke the token by request; the command names the page for it.

@@ -33,11 +33,11 @@ async fn behind_a_proxy_the_signature_is_made_over_what_jira_sees() {
             jira.connector.proxy_port = Some(443);
         })
     };
-    let told = TestEnv::builder().line(
+    let with_base_url = TestEnv::builder().line(
         "forward.auth",
         "signed_base_url = \"https://jira.corp.example/jira\"",
     );
-    let site = behind(told).start().await.unwrap();
+    let site = behind(with_base_url).start().await.unwrap();
     send_corner_cases(&site).await;
     verified_by_others("https://jira.corp.example", "", &site.received()).await;
 

@@ -23,10 +23,10 @@ async fn a_person_logs_in_by_pasting_and_the_running_agent_takes_it_up() {
     assert_eq!(problem["delivery"], "not_sent");
 
     let done = log_in(&site).await;
-    let told = output_text(&done);
-    assert!(done.status.success(), "{told}");
-    assert!(told.contains("logged in as acme-bot"), "{told}");
-    assert!(told.contains("access token: until 2"), "{told}");
+    let text = output_text(&done);
+    assert!(done.status.success(), "{text}");
+    assert!(text.contains("logged in as acme-bot"), "{text}");
+    assert!(text.contains("access token: until 2"), "{text}");
 
     site.until_proven().await.unwrap();
     let report = site.agent.status().await.unwrap();
@@ -48,7 +48,7 @@ async fn a_person_logs_in_by_pasting_and_the_running_agent_takes_it_up() {
     let stored = site.stored_tokens().unwrap();
     for kind in ["access", "refresh"] {
         let token = stored["tokens"][kind].as_str().unwrap();
-        assert!(!told.contains(token) && !site.agent.log().contains(token));
+        assert!(!text.contains(token) && !site.agent.log().contains(token));
     }
 }
 
@@ -133,10 +133,10 @@ async fn a_logout_without_jira_names_what_stays_valid() {
     let mut site = logged_in().await;
     site.stop_jira().await;
     let done = site.agent.run(&["logout"]).unwrap();
-    let told = output_text(&done);
-    assert_eq!(done.status.code(), Some(1), "{told}");
-    assert!(told.contains("not revoked"), "{told}");
-    assert!(told.contains("delete the link in Jira"), "{told}");
+    let text = output_text(&done);
+    assert_eq!(done.status.code(), Some(1), "{text}");
+    assert!(text.contains("not revoked"), "{text}");
+    assert!(text.contains("delete the link in Jira"), "{text}");
     assert!(!site.token_file().exists());
 }
 
@@ -144,9 +144,9 @@ async fn a_logout_without_jira_names_what_stays_valid() {
 async fn what_belongs_to_the_other_oauth_is_bad_usage() {
     let site = plan("").start_unproven().await.unwrap();
     let done = site.agent.run(&["login", "--callback", "oob"]).unwrap();
-    let told = output_text(&done);
-    assert_eq!(done.status.code(), Some(64), "{told}");
-    assert!(told.contains("redirect_uri"), "{told}");
+    let text = output_text(&done);
+    assert_eq!(done.status.code(), Some(64), "{text}");
+    assert!(text.contains("redirect_uri"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

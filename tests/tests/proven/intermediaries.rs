@@ -47,7 +47,7 @@ async fn nothing_is_proven_by(answers: &[(CannedResponse, &str)]) {
             r.overall == OverallState::Proven
         })
         .await;
-        let told = format!("{answer:?}");
+        let case = format!("{answer:?}");
         let wanted = match answer.status {
             429 => OverallState::Degraded,
             _ => OverallState::Down,
@@ -64,21 +64,21 @@ async fn nothing_is_proven_by(answers: &[(CannedResponse, &str)]) {
         let report = report.await;
         get().await.unwrap();
         let after = site.agent.status().await.unwrap();
-        assert_eq!(after.overall, wanted, "{told}");
+        assert_eq!(after.overall, wanted, "{case}");
         assert_eq!(site.agent.status_output().unwrap().1, code);
         for layers in [&report.layers, &after.layers] {
-            assert_ne!(layers.jira.state, LayerState::Proven, "{told}");
+            assert_ne!(layers.jira.state, LayerState::Proven, "{case}");
             let cause = layers.jira.cause.as_deref().unwrap();
-            assert!(cause.contains(part), "{told}: {cause}");
+            assert!(cause.contains(part), "{case}: {cause}");
             assert!(
                 layers.login.cause.is_some() && layers.login.remedy.is_some(),
-                "{told}"
+                "{case}"
             );
         }
         let (check, _) = site.agent.check(&[]).unwrap();
         let text = serde_json::to_string(&check).unwrap();
-        assert!(text.contains(part), "{told}: {text}");
-        assert!(!text.contains("came back with Jira's"), "{told}: {text}");
+        assert!(text.contains(part), "{case}: {text}");
+        assert!(!text.contains("came back with Jira's"), "{case}: {text}");
     }
 }
 

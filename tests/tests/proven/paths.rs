@@ -64,7 +64,7 @@ async fn what_one_path_refuses_refreshes_no_token() {
 async fn one_path_alone(plan: TestEnvPlan) -> TestEnv {
     let site = plan.start().await.unwrap();
     for kind in refusals() {
-        let told = format!("{kind:?}");
+        let case = format!("{kind:?}");
         site.jira()
             .set_faults(vec![InjectedFault::on("/issuetype", kind)]);
         for _ in 0..2 {
@@ -73,12 +73,12 @@ async fn one_path_alone(plan: TestEnvPlan) -> TestEnv {
             assert_eq!(
                 (status, &problem["type"]),
                 (502, &json!(LOGIN_FAILED)),
-                "{told}"
+                "{case}"
             );
             // Other requests pass at once.
             let others = join_all((0..5).map(|_| site.get(MYSELF)));
             for other in others.await {
-                assert_eq!(other.unwrap().status(), 200, "{told}");
+                assert_eq!(other.unwrap().status(), 200, "{case}");
             }
         }
     }

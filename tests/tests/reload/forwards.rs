@@ -59,29 +59,29 @@ async fn reloading_a_forward_loses_no_request_and_no_session() {
             "level = \"info,agent::http=warn\"\n".into(),
         ),
     ];
-    for (said, after, more) in &kinds {
+    for (expected, after, more) in &kinds {
         for turn in 0..TIMES {
             change(&env.agent, |text| match turn % 2 {
                 0 => text.replacen(after, &format!("{after}{more}"), 1),
                 _ => text.replacen(more.as_str(), "", 1),
             });
-            let told = reload(&env.agent);
-            assert!(told.starts_with(said), "{told:?} of {said:?}");
+            let printed = reload(&env.agent);
+            assert!(printed.starts_with(expected), "{printed:?} of {expected:?}");
             load.until_answered(10).await.unwrap();
         }
     }
     assert_eq!(reload(&env.agent), "nothing has changed\n");
 
-    let account = load.stop().await;
+    let summary = load.stop().await;
     let report = env.agent.until_proven().await.unwrap();
     let reloads = kinds.len() * TIMES;
     println!(
         "{reloads} reloads: {} answered, {} failed",
-        account.answered, account.failed
+        summary.answered, summary.failed
     );
-    assert_eq!(account.failed, 0);
+    assert_eq!(summary.failed, 0);
     assert!(
-        report.forwards[0].requests >= account.answered,
+        report.forwards[0].requests >= summary.answered,
         "counted on"
     );
     let metrics = env.agent.succeed(&["metrics"]).unwrap();
@@ -94,12 +94,12 @@ async fn reloading_a_forward_loses_no_request_and_no_session() {
         })
         .and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok());
     assert!(
-        counted.unwrap() >= account.answered as f64 - 10.0,
+        counted.unwrap() >= summary.answered as f64 - 10.0,
         "{metrics}"
     );
     assert_eq!(report.connections[0].generation, 1, "the same session");
     assert_eq!(report.forwards.len(), 1);
-    account.verify_against(&env.jira.comments()).unwrap();
+    summary.verify_against(&env.jira.comments()).unwrap();
     assert!(env.agent.process().is_running());
 }
 
@@ -213,6 +213,6 @@ async fn many_reloads_leave_nothing_behind() {
         now <= descriptors + 8,
         "{descriptors} descriptors before, {now} after"
     );
-    let account = load.stop().await;
-    assert_eq!(account.failed, 0);
+    let summary = load.stop().await;
+    assert_eq!(summary.failed, 0);
 }

@@ -25,7 +25,7 @@ async fn a_reload_refuses_a_bad_configuration_and_keeps_the_previous() {
     });
     let refused = env.agent.run(&["reload"]).unwrap();
     assert_eq!(refused.status.code(), Some(78));
-    let said = errors(&refused);
+    let refusal = errors(&refused);
     // The same text, each line with file and line number.
     let judged = env.agent.run(&["config", "show"]).unwrap();
     assert_eq!(judged.status.code(), Some(78));
@@ -35,7 +35,7 @@ async fn a_reload_refuses_a_bad_configuration_and_keeps_the_previous() {
         "{words}"
     );
     assert_eq!(
-        said,
+        refusal,
         words.clone() + "agent: keeping the previous configuration\n"
     );
 
@@ -78,8 +78,8 @@ async fn a_reload_refuses_a_bad_configuration_and_keeps_the_previous() {
         .await
         .unwrap();
     assert_eq!(answer.status(), 403, "read-only holds");
-    let account = load.stop().await;
-    assert_eq!(account.failed, 0);
+    let summary = load.stop().await;
+    assert_eq!(summary.failed, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

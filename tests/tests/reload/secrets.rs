@@ -52,8 +52,8 @@ async fn a_new_ssh_key_in_the_same_file_is_taken_over_under_load() {
     fs::write(env.sshd.folder().join("authorized_keys"), public).unwrap();
     let mut caller = HttpCaller::connect(addr).await.unwrap();
     soon(caller.get("/rest/api/2/issue/DEMO-1")).await.unwrap();
-    let account = load.stop().await;
-    assert_eq!(account.failed, 0);
+    let summary = load.stop().await;
+    assert_eq!(summary.failed, 0);
     assert_eq!(reload(&env.agent), "nothing has changed\n");
 }
 

@@ -52,13 +52,13 @@ async fn replaced_sessions_lose_nothing_where_two_may_listen() {
         agent.until_status("the next session", next).await.unwrap();
         load.until_answered(20).await.unwrap();
     }
-    let account = load.stop().await;
+    let summary = load.stop().await;
     println!(
         "{TIMES} replaced: {} answered, {} failed, {} refused",
-        account.answered, account.failed, account.refused
+        summary.answered, summary.failed, summary.refused
     );
-    assert_eq!((account.failed, account.refused), (0, 0));
-    account.verify_against(&jira.comments()).unwrap();
+    assert_eq!((summary.failed, summary.refused), (0, 0));
+    summary.verify_against(&jira.comments()).unwrap();
     agent.until_proven().await.unwrap();
 }
 
@@ -84,13 +84,13 @@ async fn replaced_sessions_lose_no_accepted_request() {
             .unwrap();
         load.until_answered(20).await.unwrap();
     }
-    let account = load.stop().await;
+    let summary = load.stop().await;
     println!(
         "{TIMES} replaced: {} answered, {} failed, {} connections refused in the gaps",
-        account.answered, account.failed, account.refused
+        summary.answered, summary.failed, summary.refused
     );
-    assert_eq!(account.failed, 0);
-    account.verify_against(&env.jira.comments()).unwrap();
+    assert_eq!(summary.failed, 0);
+    summary.verify_against(&env.jira.comments()).unwrap();
     // It began on the first session, which still serves it.
     env.jira.release();
     let answer = soon(slow).await.unwrap().unwrap();
@@ -124,12 +124,12 @@ async fn connections_and_gateways_come_and_go_under_load() {
     }
     let report = agent.status().await.unwrap();
     assert_eq!(report.connections[0].generation, 1, "the first one stands");
-    let account = load.stop().await;
+    let summary = load.stop().await;
     println!(
         "{TIMES} reloads: {} answered, {} failed, {} refused",
-        account.answered, account.failed, account.refused
+        summary.answered, summary.failed, summary.refused
     );
-    assert_eq!((account.failed, account.refused), (0, 0));
+    assert_eq!((summary.failed, summary.refused), (0, 0));
 
     // As if it were another address of the same machine: it cannot have the port before the first session releases it.
     change(agent, |text| {

@@ -207,10 +207,10 @@ async fn foreign_lines_in_known_hosts_are_skipped_as_ssh_does() {
             ssh.args(["-o", option]);
         }
         ssh.arg("127.0.0.1");
-        let said = String::from_utf8_lossy(&ssh.output().unwrap().stderr).into_owned();
+        let printed = String::from_utf8_lossy(&ssh.output().unwrap().stderr).into_owned();
         assert!(
-            said.contains("Permission denied"),
-            "ssh trusts the host: {said}"
+            printed.contains("Permission denied"),
+            "ssh trusts the host: {printed}"
         );
         let mut settings = settings(&sshd, &[]).unwrap();
         settings.host_keys = known_hosts(&String::from_utf8_lossy(&text));

@@ -172,9 +172,9 @@ async fn each_certificate_that_sshd_refuses_has_a_remedy_of_its_own() {
         let mut settings = settings(&sshd, &[]).unwrap();
         settings.identity = identity(&key).unwrap();
         let error = open(settings).await.err().unwrap();
-        let told = error.remedy();
-        if !told.contains(remedy) || told.contains("  ") || error.retry() != RetryPace::Slow {
-            wrong.push(format!("{remedy}: {error}: {told}\n{}", sshd.log()));
+        let actual = error.remedy();
+        if !actual.contains(remedy) || actual.contains("  ") || error.retry() != RetryPace::Slow {
+            wrong.push(format!("{remedy}: {error}: {actual}\n{}", sshd.log()));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

@@ -13,14 +13,16 @@ async fn d7_empty_data_does_not_end_a_request() -> Result<()> {
         ..EndOptions::default()
     };
     let gateway = SshGateway::start(options.clone()).await?;
-    let tap = PacketInjector::start(gateway.address()).await?;
-    let client = gateway.connect_through(&tap.address(), &options).await?;
+    let injector = PacketInjector::start(gateway.address()).await?;
+    let client = gateway
+        .connect_through(&injector.address(), &options)
+        .await?;
     within(60, async {
         vendor::ping(client.http).await?;
         let mut connection = VendorConnection::open(client.http).await?;
         let arrived = connection.upload("/up", 5 << 20).await?;
         ensure!(arrived == digest(5 << 20), "the upload was damaged");
-        ensure!(tap.injected() > 10, "nothing was put in");
+        ensure!(injector.injected() > 10, "nothing was put in");
         Ok(())
     })
     .await
