@@ -40,7 +40,7 @@ impl EmbeddedJira {
             source,
         })?;
         let settings = Settings {
-            users: users,
+            users,
             oauth1,
             // The embedding Cloud serves TLS, and OAuth 1.0a signatures cover the scheme.
             https: Some(HttpsSettings::default()),

@@ -51,7 +51,7 @@ impl LoginQueue {
         LoginSlot {
             queue: Arc::clone(self),
             number,
-            evicted: evicted,
+            evicted,
         }
     }
 }

@@ -73,7 +73,6 @@ pub(in crate::jira) struct Comment {
     pub author: Option<String>,
     pub update_author: Option<String>,
     pub body: String,
-    pub visibility: Option<Value>,
     pub created: OffsetDateTime,
     pub updated: OffsetDateTime,
 }

@@ -1,4 +1,4 @@
-//! Comments of an issue: list, read, add, change, delete.
+//! Comments of an issue: list, read, add, change.
 
 use axum::extract::Path;
 use http::StatusCode;
@@ -9,7 +9,7 @@ use super::create::new_comment;
 use super::extract::{JsonObject, QueryParameters};
 use super::view::{RestContext, RestView};
 use crate::jira::model::{Comment, Issue, JiraPermission};
-use crate::jira::response::{self, RestError, RestResult, no_content, ok};
+use crate::jira::response::{self, RestError, RestResult, ok};
 
 pub(super) async fn list(
     context: RestContext,
@@ -20,12 +20,9 @@ pub(super) async fn list(
     let issue = view.issue(&name)?;
     let start_at = parameters.number("startAt", 0);
     let max_results = parameters.number("maxResults", MAX_PAGE).min(MAX_PAGE);
-    let mut comments: Vec<&Comment> = issue.comments.iter().collect();
-    if parameters.get("orderBy") == Some("-created") {
-        comments.reverse();
-    }
-    let page: Value = comments
-        .into_iter()
+    let page: Value = issue
+        .comments
+        .iter()
         .skip(start_at)
         .take(max_results)
         .map(|comment| view.comment_bean(issue, comment))
@@ -57,11 +54,7 @@ pub(super) async fn add(
         JiraPermission::AddComments,
         "You do not have the permission to comment on this issue.",
     )?;
-    let mut comment = new_comment(view.viewer, text(&body)?);
-    comment.visibility = body
-        .get("visibility")
-        .filter(|value| value.is_object())
-        .cloned();
+    let comment = new_comment(view.viewer, text(&body)?);
     let id = view.model.add_comment(issue, comment)?;
     let bean = bean(&view, &name, &id.to_string())?;
     Ok(response::json(StatusCode::CREATED, &bean))
@@ -74,15 +67,7 @@ pub(super) async fn put(
 ) -> RestResult {
     let mut view = context.view();
     let viewer = view.viewer;
-    let (issue_id, comment_id) = editable(
-        &view,
-        (&name, &id),
-        (
-            JiraPermission::EditAllComments,
-            Some(JiraPermission::EditOwnComments),
-        ),
-        "You do not have permission to edit this comment.",
-    )?;
+    let (issue_id, comment_id) = editable(&view, &name, &id)?;
     let new = text(&body)?;
     if let Some(issue) = view.model.issue_mut(issue_id) {
         let now = OffsetDateTime::now_utc();
@@ -95,51 +80,24 @@ pub(super) async fn put(
             comment.body.clone_from(&new);
             comment.update_author = viewer.map(str::to_owned);
             comment.updated = now;
-            if let Some(visibility) = body.get("visibility") {
-                comment.visibility = Some(visibility.clone()).filter(Value::is_object);
-            }
         }
     }
     Ok(ok(&bean(&view, &name, &id)?))
 }
 
-pub(super) async fn delete(
-    context: RestContext,
-    Path((name, id)): Path<(String, String)>,
-) -> RestResult {
-    let mut view = context.view();
-    let (issue_id, comment_id) = editable(
-        &view,
-        (&name, &id),
-        (JiraPermission::DeleteAllComments, None),
-        "You do not have permission to delete comment with id: this comment.",
-    )?;
-    if let Some(issue) = view.model.issue_mut(issue_id) {
-        issue.comments.retain(|comment| comment.id != comment_id);
-        issue.updated = OffsetDateTime::now_utc();
-    }
-    Ok(no_content())
-}
-
-/// The ids of issue and comment if the viewer may change the comment: by the permission for all
-/// comments, or as its author by the permission for own comments.
-fn editable(
-    view: &RestView<'_>,
-    (name, id): (&str, &str),
-    (all, own): (JiraPermission, Option<JiraPermission>),
-    refusal: &str,
-) -> Result<(u64, u64), RestError> {
+/// The ids of issue and comment if the viewer may edit the comment: any comment, or as its author.
+fn editable(view: &RestView<'_>, name: &str, id: &str) -> Result<(u64, u64), RestError> {
     let issue = view.issue(name)?;
     let comment = comment(issue, id)?;
-    let own = own.is_some_and(|own| {
-        view.viewer.is_some()
-            && comment.author.as_deref() == view.viewer
-            && view.may(issue.project, own)
-    });
-    if own || view.may(issue.project, all) {
+    let own = view.viewer.is_some() && comment.author.as_deref() == view.viewer;
+    if own && view.may(issue.project, JiraPermission::EditOwnComments)
+        || view.may(issue.project, JiraPermission::EditAllComments)
+    {
         Ok((issue.id, comment.id))
     } else {
-        Err(RestError::forbidden(refusal))
+        Err(RestError::forbidden(
+            "You do not have permission to edit this comment.",
+        ))
     }
 }
 

@@ -134,7 +134,6 @@ pub(super) fn new_comment(author: Option<&str>, body: String) -> Comment {
         author: author.map(str::to_owned),
         update_author: author.map(str::to_owned),
         body,
-        visibility: None,
         created: now,
         updated: now,
     }

@@ -1,17 +1,14 @@
 //! One issue: read, change, assign, delete.
 
 use axum::extract::Path;
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::edit;
 use super::extract::{JsonObject, QueryParameters};
 use super::issue_bean::{ALL, FieldSelection};
-use super::meta::edit_fields;
 use super::view::RestContext;
 use crate::jira::model::JiraPermission;
-use crate::jira::model::catalogue::WorkflowTransition;
-use crate::jira::model::fields::FIELDS;
 use crate::jira::response::{RestError, RestResult, no_content, ok};
 
 pub(super) async fn get(
@@ -21,30 +18,8 @@ pub(super) async fn get(
 ) -> RestResult {
     let view = context.view();
     let issue = view.issue(&name)?;
-    let mut bean = view.issue_bean(issue, &FieldSelection::new(&parameters.list("fields"), ALL));
-    for expand in parameters.list("expand") {
-        match expand.as_str() {
-            "names" => {
-                bean["names"] = FIELDS
-                    .iter()
-                    .map(|field| (field.id.to_owned(), Value::from(field.name)))
-                    .collect();
-            }
-            "transitions" => {
-                bean["transitions"] = WorkflowTransition::leaving(issue.status)
-                    .map(|one| view.transition_bean(one))
-                    .collect();
-            }
-            "editmeta" => bean["editmeta"] = json!({ "fields": edit_fields(&view, issue.project) }),
-            "changelog" => {
-                bean["changelog"] =
-                    json!({ "startAt": 0, "maxResults": 0, "total": 0, "histories": [] });
-            }
-            "renderedFields" => bean["renderedFields"] = bean["fields"].clone(),
-            _ => {}
-        }
-    }
-    Ok(ok(&bean))
+    let fields = FieldSelection::new(&parameters.list("fields"), ALL);
+    Ok(ok(&view.issue_bean(issue, &fields)))
 }
 
 pub(super) async fn put(

@@ -47,7 +47,7 @@ impl FieldSelection {
 
 impl RestView<'_> {
     pub fn comment_bean(&self, issue: &Issue, comment: &Comment) -> Value {
-        let mut bean = json!({
+        json!({
             "self": self.url(&format!("issue/{}/comment/{}", issue.id, comment.id)),
             "id": comment.id.to_string(),
             "author": self.user_bean(comment.author.as_deref()),
@@ -55,11 +55,7 @@ impl RestView<'_> {
             "updateAuthor": self.user_bean(comment.update_author.as_deref()),
             "created": timestamp(comment.created),
             "updated": timestamp(comment.updated),
-        });
-        if let Some(visibility) = &comment.visibility {
-            bean["visibility"] = visibility.clone();
-        }
-        bean
+        })
     }
 
     pub fn attachment_bean(&self, attachment: &Attachment) -> Value {

@@ -6,52 +6,20 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::create::new_comment;
-use super::extract::{JsonObject, QueryParameters};
+use super::extract::JsonObject;
 use super::view::{RestContext, RestView};
 use crate::jira::model::catalogue::{CatalogueItem, IssueLinkType};
 use crate::jira::model::{IssueLink, JiraPermission, RemoteLink};
 use crate::jira::response::{self, RestError, RestResult, ok};
 
-pub(super) async fn remote_list(
-    context: RestContext,
-    Path(name): Path<String>,
-    parameters: QueryParameters,
-) -> RestResult {
+pub(super) async fn remote_list(context: RestContext, Path(name): Path<String>) -> RestResult {
     let view = context.view();
     let issue = view.issue(&name)?;
-    if let Some(global_id) = parameters.get("globalId") {
-        return issue
-            .remote_links
-            .iter()
-            .find(|link| link.global_id.as_deref() == Some(global_id))
-            .map(|link| ok(&view.remote_link_bean(issue, link)))
-            .ok_or_else(|| {
-                RestError::missing(format!(
-                    "The remote link with global id '{global_id}' does not exist."
-                ))
-            });
-    }
     Ok(ok(&issue
         .remote_links
         .iter()
         .map(|link| view.remote_link_bean(issue, link))
         .collect()))
-}
-
-pub(super) async fn remote_get(
-    context: RestContext,
-    Path((name, id)): Path<(String, String)>,
-) -> RestResult {
-    let view = context.view();
-    let issue = view.issue(&name)?;
-    issue
-        .remote_links
-        .iter()
-        .find(|link| link.id.to_string() == id)
-        .map(|link| ok(&view.remote_link_bean(issue, link)))
-        .ok_or_else(|| {
-            RestError::missing(format!("The remote link with id '{id}' does not exist."))
-        })
 }
 
 pub(super) async fn remote_add(

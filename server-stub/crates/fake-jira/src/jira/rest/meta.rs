@@ -23,8 +23,6 @@ pub(super) async fn create_old(context: RestContext, parameters: QueryParameters
         parameters.list("projectKeys"),
         parameters.list("projectIds"),
     );
-    let type_ids = parameters.list("issuetypeIds");
-    let type_names: Vec<&str> = parameters.all("issuetypeNames").collect();
     let with_fields = parameters
         .list("expand")
         .iter()
@@ -40,11 +38,6 @@ pub(super) async fn create_old(context: RestContext, parameters: QueryParameters
         .map(|index| {
             let types: Value = ISSUE_TYPES
                 .iter()
-                .filter(|kind| {
-                    (type_ids.is_empty() && type_names.is_empty())
-                        || type_ids.iter().any(|id| id == kind.id)
-                        || type_names.contains(&kind.name)
-                })
                 .map(|kind| {
                     let mut bean = view.issue_type_bean(kind);
                     if with_fields {
@@ -107,7 +100,7 @@ pub(super) async fn edit(context: RestContext, Path(name): Path<String>) -> Rest
 }
 
 /// The fields of the edit screen, by id.
-pub(super) fn edit_fields(view: &RestView<'_>, project: usize) -> Map<String, Value> {
+fn edit_fields(view: &RestView<'_>, project: usize) -> Map<String, Value> {
     let Some(project) = view.model.projects.get(project) else {
         return Map::new();
     };

@@ -48,7 +48,6 @@ pub(super) fn router(shared: Arc<JiraState>) -> Router {
         .nest("/rest/oauth2/latest", oauth2::routes())
         .nest("/rest/oauth2/1.0", oauth2::routes())
         .nest("/rest/auth/1", session::routes())
-        .nest("/rest/auth/latest", session::routes())
         .route("/secure/attachment/{id}/{name}", get(attachment::download))
         .route("/", get(home))
         .route("/login.jsp", get(login_page))
@@ -68,7 +67,6 @@ fn api() -> Router<Arc<JiraState>> {
         .route("/myself", get(user::myself))
         .route("/mypermissions", get(permissions::mine))
         .route("/user", get(user::user))
-        .route("/user/search", get(user::search))
         .route("/user/assignable/search", get(user::assignable))
         .route("/field", get(catalogue::fields))
         .route("/priority", get(catalogue::list::<Priority>))
@@ -115,13 +113,12 @@ fn api() -> Router<Arc<JiraState>> {
         )
         .route(
             "/issue/{issue}/comment/{id}",
-            get(comment::get).put(comment::put).delete(comment::delete),
+            get(comment::get).put(comment::put),
         )
         .route(
             "/issue/{issue}/remotelink",
             get(link::remote_list).post(link::remote_add),
         )
-        .route("/issue/{issue}/remotelink/{id}", get(link::remote_get))
         .route("/issue/{issue}/attachments", post(attachment::upload))
         .route("/issueLink", post(link::add))
         .route("/attachment/meta", get(attachment::meta))

@@ -7,7 +7,6 @@ use super::extract::{JsonObject, QueryParameters};
 use super::issue_bean::{FieldSelection, NAVIGABLE};
 use super::view::RestContext;
 use crate::jira::jql;
-use crate::jira::model::fields::FIELDS;
 use crate::jira::response::{self, RestError, RestResult, ok};
 
 pub(super) async fn get(context: RestContext, parameters: QueryParameters) -> RestResult {
@@ -19,7 +18,6 @@ pub(super) async fn get(context: RestContext, parameters: QueryParameters) -> Re
             start_at: number(parameters.get("startAt"))?,
             max_results: number(parameters.get("maxResults"))?,
             fields: parameters.list("fields"),
-            names: parameters.list("expand").iter().any(|one| one == "names"),
         },
     )
 }
@@ -49,7 +47,6 @@ pub(super) async fn post(context: RestContext, JsonObject(body): JsonObject) -> 
             start_at: count("startAt"),
             max_results: count("maxResults"),
             fields: strings("fields"),
-            names: strings("expand").iter().any(|one| one == "names"),
         },
     )
 }
@@ -67,7 +64,6 @@ struct SearchQuery {
     start_at: Option<i64>,
     max_results: Option<i64>,
     fields: Vec<String>,
-    names: bool,
 }
 
 fn run(context: &RestContext, query: &SearchQuery) -> RestResult {
@@ -98,19 +94,13 @@ fn run(context: &RestContext, query: &SearchQuery) -> RestResult {
         .filter_map(|&id| view.model.issue(id))
         .map(|issue| view.issue_bean(issue, &wanted))
         .collect();
-    let mut bean = json!({
+    let bean = json!({
         "expand": "schema,names",
         "startAt": start_at,
         "maxResults": max_results,
         "total": found.len(),
         "issues": issues,
     });
-    if query.names {
-        bean["names"] = FIELDS
-            .iter()
-            .map(|field| (field.id.to_owned(), Value::from(field.name)))
-            .collect();
-    }
     Ok(ok(&bean))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::post;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -17,15 +17,7 @@ use crate::jira::response::{RestError, RestResult, no_content, ok};
 use crate::jira::state::JiraState;
 
 pub(super) fn routes() -> Router<Arc<JiraState>> {
-    Router::new().route("/session", get(who).post(log_in).delete(log_out))
-}
-
-async fn who(State(shared): RestState, LoggedInUser(me): LoggedInUser) -> Response {
-    ok(&json!({
-        "self": format!("{}/rest/api/latest/user?username={me}", shared.base_url),
-        "name": me,
-        "loginInfo": { "loginCount": 1 },
-    }))
+    Router::new().route("/session", post(log_in).delete(log_out))
 }
 
 async fn log_in(State(shared): RestState, JsonObject(body): JsonObject) -> RestResult {

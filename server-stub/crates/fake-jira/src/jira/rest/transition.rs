@@ -24,11 +24,6 @@ pub(super) async fn list(
     let allowed = view.may(issue.project, JiraPermission::TransitionIssues);
     let transitions: Vec<Value> = WorkflowTransition::leaving(issue.status)
         .filter(|_| allowed)
-        .filter(|one| {
-            parameters
-                .get("transitionId")
-                .is_none_or(|wanted| wanted == one.id)
-        })
         .map(|one| {
             let mut bean = view.transition_bean(one);
             if with_fields {

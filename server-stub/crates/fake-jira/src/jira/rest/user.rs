@@ -39,20 +39,6 @@ pub(super) async fn user(
     Ok(ok(&full_bean(&view, &found.name)))
 }
 
-pub(super) async fn search(
-    context: RestContext,
-    LoggedInUser(_): LoggedInUser,
-    parameters: QueryParameters,
-) -> RestResult {
-    if parameters.get("username").is_none() {
-        return Err(RestError::bad(
-            "The username query parameter was not provided",
-        ));
-    }
-    let view = context.view();
-    Ok(ok(&matching(&view, &parameters, |_| true)))
-}
-
 pub(super) async fn assignable(
     context: RestContext,
     LoggedInUser(_): LoggedInUser,
