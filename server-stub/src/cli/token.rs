@@ -6,10 +6,8 @@ use crate::gateway::{
     host_key_fingerprint,
 };
 use crate::output::outln;
-use agent::{
-    enroll::{EnrollmentToken, OneTimeSecret, TokenForward},
-    tunnel::{BindAddress, GatewayAddress},
-};
+use agent_enrollment::{EnrollmentToken, OneTimeSecret, TokenForward};
+use agent_ssh::address::{BindAddress, GatewayAddress};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use std::{

@@ -2,10 +2,8 @@
 //! is created by a hard link, which fails if it exists, so that only one of two concurrent uses wins.
 
 use crate::AgentName;
-use agent::{
-    enroll::{OneTimeSecret, registered_options},
-    tunnel::BindAddress,
-};
+use agent_enrollment::{OneTimeSecret, registered_options};
+use agent_ssh::address::BindAddress;
 use russh::keys::{HashAlg, PublicKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{

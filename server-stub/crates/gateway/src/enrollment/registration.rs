@@ -1,7 +1,7 @@
 //! The SSH side of one enrollment: the command, the public key on its standard input, the reply.
 
 use super::{Invitation, InvitationError, InvitationState, InvitationStore};
-use agent::enroll::COMMAND;
+use agent_enrollment::COMMAND;
 use russh::{ChannelId, keys::PublicKey};
 use std::time::SystemTime;
 
@@ -150,7 +150,7 @@ const FAILED: u32 = 1;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use agent::enroll::OneTimeSecret;
+    use agent_enrollment::OneTimeSecret;
 
     #[test]
     fn only_one_plain_ed25519_key_is_taken() {
