@@ -5,7 +5,7 @@
 //! `X-AUSERNAME` names the user on every answer of Jira's own; `anonymous` there, under a success, is
 //! how a bad token looks. Static resources and answers of a proxy before Jira may lack it, so its
 //! absence proves nothing either way. A 401 is a refused login unless Jira names our user in it.
-//! A 403 is the customer's permissions at work, except for a CAPTCHA, which has a header of its own,
+//! A 403 is the customer's permissions at work, except for a CAPTCHA, which has its own header,
 //! and Basic switched off, which only the body names; where just the head is known, see [`BasicAuthDisabled`].
 
 use crate::{

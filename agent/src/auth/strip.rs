@@ -217,7 +217,7 @@ const HEADER_PARTS: &[&str] = &[
 ];
 
 /// In Jira's answers: sessions, credentials, and proof of them. `X-ASESSIONID` is the short form of the session's id
-/// that stands in Jira's access log.
+/// that Jira's access log shows.
 const PRIVATE_ANSWERS: &[&str] = &[
     "authentication-control",
     "authentication-info",

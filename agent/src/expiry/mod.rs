@@ -300,7 +300,10 @@ mod tests {
     fn what_renews_itself_or_never_ends_warns_nobody() {
         let (expiry, now) = ends_in(1);
         assert_eq!(expiry.auto_refreshed().urgency(now), ExpiryUrgency::None);
-        for end in [ExpiryTime::Never, ExpiryTime::Unknown("nobody told".into())] {
+        for end in [
+            ExpiryTime::Never,
+            ExpiryTime::Unknown("not reported".into()),
+        ] {
             let expiry = CredentialExpiry::new(CredentialKind::ApiToken, end, "");
             assert_eq!(expiry.urgency(now), ExpiryUrgency::None);
         }

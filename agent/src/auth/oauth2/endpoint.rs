@@ -366,8 +366,7 @@ struct TokenErrorResponse {
     error_description: String,
 }
 
-/// Of a foreign text what can stand in a message. A long run without a space could be a token that is
-/// repeated to us.
+/// The part of a foreign text that a message may contain. A long run without a space could be our token, echoed.
 fn printable_error(text: &str) -> String {
     let words = text.split_whitespace().map(|word| match word.len() {
         0..=MAX_WORD => word,

@@ -1,4 +1,4 @@
-//! Refreshing while requests pass, in a task of its own: a vendor who hangs up does not interrupt it.
+//! Refreshing while requests pass, in a separate task: a vendor who hangs up does not interrupt it.
 
 use super::{TokenCache, TokenProvider};
 use crate::auth::{CredentialUnavailable, RefreshOutcome};

@@ -1,5 +1,5 @@
-//! What is known of one forward's tokens, and how the files and each refresh change it. No clock of its own beyond the
-//! times that it notes.
+//! What is known of one forward's tokens, and how the files and each refresh change it. It reads the clock only to
+//! note times.
 
 use super::{FileStamps, StoredRecord, TokenFilesReading, TokenProvider};
 use crate::{
