@@ -82,7 +82,7 @@ async fn each_line_says_what_where_why_and_what_to_do() {
     assert!(!shown.contains("there is no credential"), "{shown}");
     journal
         .line(&[
-            "connection 0, forward jira",
+            "forward jira, connection 0",
             &gateway,
             ": the gateway granted the forward (bind 127.0.0.1:",
         ])

@@ -14,6 +14,7 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument;
 
 /// One `[[forward]]` in operation. A changed configuration makes a new one, which takes over what has not changed.
 pub(super) struct ActiveForward {
@@ -221,22 +222,24 @@ impl ActiveForward {
                     abort: self.abort.clone(),
                 };
                 let (current, connection) = (current.clone(), inbound.connection);
-                tokio::spawn(http::serve(
+                let serve = http::serve(
                     inbound.stream,
                     current,
                     inbound.originator,
                     connection,
                     shutdown,
-                ));
+                );
+                tokio::spawn(serve.in_current_span());
             }
             ForwardRoute::Bytes(counter) => {
                 counter.count();
                 let in_flight = counter.enter();
                 let (config, jira) = (self.config.clone(), Arc::clone(&self.jira));
-                tokio::spawn(async move {
+                let pump = async move {
                     pump(inbound, &config, &jira).await;
                     drop(in_flight);
-                });
+                };
+                tokio::spawn(pump.in_current_span());
             }
         }
     }

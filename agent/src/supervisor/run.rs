@@ -12,6 +12,7 @@ use crate::{
     tunnel::{
         ChannelAcceptor, HopEvent, HopObserver, Settings,
         channel::SpoolResets,
+        connection_span,
         session::{
             BoundForward, ForwardError, RetryPace, Session, SessionEnd, SessionOpenError, retry,
         },
@@ -23,6 +24,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 /// Holds the SSH connections and the remote forwards on them.
 pub struct Supervisor {
@@ -119,7 +121,8 @@ impl Supervisor {
             self.publish();
             for (id, session) in self.unmonitored.drain(..) {
                 let (state, messages) = (Arc::clone(&self.state), self.messages.clone());
-                tokio::spawn(monitor(id, session, state, messages));
+                let span = session.span().clone();
+                tokio::spawn(monitor(id, session, state, messages).instrument(span));
             }
             for answer in self.unanswered.drain(..) {
                 // Whoever asked may have given up.
@@ -253,14 +256,14 @@ impl Supervisor {
 
     /// Notes and logs a message, and makes of it what the machine understands.
     fn on_message(&mut self, message: SupervisorMessage) -> SupervisorEvent {
+        let span = self.span(&message);
+        let _entered = span.enter();
         match message {
             SupervisorMessage::Opened(id, session) => {
                 self.dials.remove(&id);
                 self.state.opened(id, &session);
                 if let Some(negotiated) = session.negotiated() {
                     tracing::info!(
-                        connection = id.slot,
-                        gateway = %session.gateway(),
                         host_key = negotiated.host_key,
                         key_exchange = negotiated.key_exchange,
                         cipher = negotiated.cipher,
@@ -277,32 +280,27 @@ impl Supervisor {
                     None => error.retry(),
                 };
                 let changed = self.state.open_failed(id, &error);
-                let gateway = self.gateway(id);
                 if changed {
                     tracing::warn!(
-                        connection = id.slot,
-                        gateway,
                         hop = error.hop().name(),
                         %error,
                         remedy = error.remedy(),
                         "cannot connect; retrying"
                     );
                 } else {
-                    tracing::debug!(connection = id.slot, gateway, %error, "still cannot connect");
+                    tracing::debug!(%error, "still cannot connect");
                 }
                 SupervisorEvent::OpenFailed(id, retry)
             }
             SupervisorMessage::Abandoned(id) => {
                 self.dials.remove(&id);
-                tracing::debug!(connection = id.slot, "gave up connecting");
+                tracing::debug!("the attempt to connect was cancelled");
                 SupervisorEvent::OpenFailed(id, RetryPace::Soon)
             }
             SupervisorMessage::Granted(id, forward, bound) => {
                 self.state.granted(id, forward, bound.to_string());
                 tracing::info!(
-                    connection = id.slot,
                     forward = self.name(forward),
-                    gateway = self.gateway(id),
                     bind = %bound,
                     "the gateway granted the forward"
                 );
@@ -314,15 +312,10 @@ impl Supervisor {
             }
             SupervisorMessage::Cancelled(id, forward) => SupervisorEvent::Cancelled(id, forward),
             SupervisorMessage::Ended(id, ended) => {
-                let gateway = self.gateway(id);
                 self.state.ended(id, &ended);
                 match ended {
-                    SessionEnd::ByUs => {
-                        tracing::info!(connection = id.slot, gateway, "disconnected")
-                    }
+                    SessionEnd::ByUs => tracing::info!("disconnected"),
                     ended => tracing::warn!(
-                        connection = id.slot,
-                        gateway,
                         cause = %ended,
                         remedy = ended.remedy(),
                         "session lost; connecting again"
@@ -331,11 +324,7 @@ impl Supervisor {
                 SupervisorEvent::Ended(id)
             }
             SupervisorMessage::NeedsReplacement(id) => {
-                tracing::info!(
-                    connection = id.slot,
-                    gateway = self.gateway(id),
-                    "the session is replaced by a new one before it wears out"
-                );
+                tracing::info!("replacing the session, which is near its limits");
                 SupervisorEvent::NeedsReplacement(id)
             }
             SupervisorMessage::Idle(id) => SupervisorEvent::Idle(id),
@@ -373,7 +362,9 @@ impl Supervisor {
             .publish(&self.ids, after.clone(), active_forwards);
         for (connection, (before, after)) in before.iter().zip(&after).enumerate() {
             let gateway = self.ids.gateway(after.gateway);
-            let gateway = gateway.map(ToString::to_string);
+            let gateway = gateway.map(ToString::to_string).unwrap_or_default();
+            let span = connection_span(connection, &gateway);
+            let _entered = span.enter();
             let named = self.ids.forwards().zip(&after.forwards);
             for (place, ((number, forward), now)) in named.enumerate() {
                 if before.forwards.get(place) == Some(now) {
@@ -384,20 +375,15 @@ impl Supervisor {
                     ForwardState::Refused => {
                         let (cause, remedy) = self.state.refusal(connection, number);
                         tracing::warn!(
-                            connection,
-                            gateway,
                             forward,
                             cause,
                             remedy,
-                            "the gateway refuses the forward; asking again"
+                            "the gateway refuses the forward; retrying"
                         );
                     }
-                    ForwardState::Standby => tracing::info!(
-                        connection,
-                        gateway,
-                        forward,
-                        "another connection holds the forward; standing by"
-                    ),
+                    ForwardState::Standby => {
+                        tracing::info!(forward, "another connection holds the forward; standing by")
+                    }
                     ForwardState::Pending | ForwardState::Bound => {}
                 }
             }
@@ -408,11 +394,28 @@ impl Supervisor {
         self.ids.forward(forward).map_or("", |f| &f.name)
     }
 
-    /// The one that this session leads to, or would have.
-    fn gateway(&self, id: SessionId) -> Option<String> {
-        let session = self.state.session(id);
-        let gateway = session.map(|session| session.gateway().to_string());
-        gateway.or_else(|| self.state.dialed_gateway(id.slot))
+    /// The span of the connection that a message is about; none of the others.
+    fn span(&self, message: &SupervisorMessage) -> Span {
+        let (id, gateway) = match message {
+            SupervisorMessage::Opened(_, session) => return session.span().clone(),
+            SupervisorMessage::OpenFailed(id, gateway, _) => (id, self.ids.gateway(*gateway)),
+            SupervisorMessage::Abandoned(id)
+            | SupervisorMessage::Granted(id, ..)
+            | SupervisorMessage::Refused(id, ..)
+            | SupervisorMessage::Cancelled(id, _)
+            | SupervisorMessage::Ended(id, _)
+            | SupervisorMessage::NeedsReplacement(id)
+            | SupervisorMessage::Idle(id) => (id, None),
+            SupervisorMessage::Reload(..)
+            | SupervisorMessage::Drain(_)
+            | SupervisorMessage::Ping(_) => return Span::none(),
+        };
+        if let Some(session) = self.state.session(*id) {
+            return session.span().clone();
+        }
+        let gateway = gateway.map(ToString::to_string);
+        let gateway = gateway.or_else(|| self.state.dialed_gateway(id.slot));
+        connection_span(id.slot, &gateway.unwrap_or_default())
     }
 }
 
@@ -478,7 +481,7 @@ impl SupervisorHandle {
         });
         if timeout(RELOAD_TIMEOUT, answered).await.is_err() {
             tracing::error!(
-                "the loop that keeps the connections does not answer; the change takes effect when it does"
+                "the supervisor of the connections does not answer; the new configuration takes effect when it does"
             );
         }
     }
@@ -510,7 +513,7 @@ fn log_skipped_lines(settings: &Settings) {
         tracing::warn!(
             line,
             problem,
-            "a line of tunnel.known_hosts_file cannot be read and is left out, as ssh does"
+            "skipping a line of tunnel.known_hosts_file that cannot be read, as ssh does"
         );
     }
 }

@@ -67,7 +67,7 @@ pub(super) async fn monitor(
         let now = Instant::now();
         let in_flight = is_in_flight(session.budget());
         let verdict = liveness.verdict(now.into_std());
-        report_silence(id, &session, &state, &mut silent, verdict);
+        report_silence(&state, &mut silent, verdict);
         if let LivenessVerdict::Dead { silence } = verdict {
             let seconds = silence.as_secs();
             let reason = format!("the gateway has not answered for {seconds} s");
@@ -108,38 +108,27 @@ fn is_in_flight(budget: &SessionBudget) -> bool {
 }
 
 /// Shows and logs a silence, and its end, once each.
-fn report_silence(
-    id: SessionId,
-    session: &Session,
-    state: &PublishedState,
-    silent: &mut bool,
-    verdict: LivenessVerdict,
-) {
+fn report_silence(state: &PublishedState, silent: &mut bool, verdict: LivenessVerdict) {
     let is_silent = verdict != LivenessVerdict::Alive;
     if *silent == is_silent {
         return;
     }
     *silent = is_silent;
-    let (connection, gateway) = (id.slot, session.gateway());
     match verdict {
         LivenessVerdict::Silent {
             silence,
             moving: true,
         } => tracing::info!(
-            connection,
-            %gateway,
             silence_seconds = silence.as_secs(),
             "the link to the gateway is slow: a probe still waits behind other data"
         ),
         LivenessVerdict::Silent { silence, .. } | LivenessVerdict::Dead { silence } => {
             tracing::warn!(
-                connection,
-                %gateway,
                 silence_seconds = silence.as_secs(),
-                "the gateway does not answer; the session is ended and opened again if this lasts"
+                "the gateway does not answer; a new session is opened if this lasts"
             )
         }
-        LivenessVerdict::Alive => tracing::info!(connection, %gateway, "the gateway answers again"),
+        LivenessVerdict::Alive => tracing::info!("the gateway answers again"),
     }
     state.changed();
 }

@@ -15,6 +15,7 @@ pub use settings::{RemoteForward, Settings};
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 /// A channel that the gateway has opened on one of our forwards.
 pub struct InboundChannel {
@@ -31,8 +32,14 @@ pub struct InboundChannel {
     pub stream: channel::ChannelStream,
 }
 
-/// Receives inbound channels. Called by the session, which waits for it: it must return at once (spawn, then work).
+/// Receives inbound channels. Called by the session, in the span of the channel. The session waits for it, so it must
+/// return at once (spawn, then work).
 pub trait ChannelAcceptor: Send + Sync + 'static {
     /// Takes over one inbound channel.
     fn accept(&self, inbound: InboundChannel);
+}
+
+/// The span of one SSH connection, whose lines name its number and gateway. An error span, so that every log level keeps it.
+pub fn connection_span(connection: usize, gateway: &str) -> Span {
+    tracing::error_span!("connection", connection, gateway)
 }

@@ -127,7 +127,7 @@ async fn connect(
         };
         // Before the connection is made: so the far side is told, too.
         if let Err(error) = SockRef::from(&socket).set_tcp_mss(segment) {
-            tracing::debug!(option = "TCP_MAXSEG", %error, "socket option not set");
+            tracing::debug!(option = "TCP_MAXSEG", %error, "cannot set a socket option");
         }
         socket.connect(address).await
     };

@@ -14,6 +14,7 @@ use super::{
 use crate::tunnel::{
     ChannelAcceptor, GatewayAddress, Hop, HopEvent, HopObserver, InboundChannel, Settings,
     channel::SessionBudget,
+    connection_span,
     egress::{AddressChoice, GatewayConnection},
     transport::{SshTransport, TransportHandle, socket},
 };
@@ -29,6 +30,7 @@ use tokio::{
     io::{AsyncRead, AsyncWriteExt},
     time::timeout,
 };
+use tracing::Instrument;
 
 impl Session {
     /// Opens a session to `gateway`. `accept` gets its channels with the number `connection`; `observer` is called for each
@@ -108,7 +110,12 @@ struct SessionAttempt {
 }
 
 impl SessionAttempt {
-    async fn open(mut self) -> Result<Session, SessionOpenError> {
+    async fn open(self) -> Result<Session, SessionOpenError> {
+        let span = connection_span(self.connection, &self.gateway.to_string());
+        self.try_key_types().instrument(span).await
+    }
+
+    async fn try_key_types(mut self) -> Result<Session, SessionOpenError> {
         let settings = Arc::clone(&self.settings);
         let memory = settings.egress.addresses();
         let mut presented = Vec::new();
@@ -222,13 +229,14 @@ impl SessionAttempt {
 
         // russh's handshake must not be cancelled: its task would stay. It runs as a task, and the handle ends it.
         let guard = AbortOnDrop(Some(Arc::clone(&handle)));
-        let task = tokio::spawn(handshake(
+        let handshake = handshake(
             Arc::clone(&shared),
             transport,
             banner.clone(),
             preferred,
             self.until,
-        ));
+        );
+        let task = tokio::spawn(handshake.in_current_span());
         let session = match timeout(limit, task).await {
             Ok(Ok(outcome)) => outcome?,
             Ok(Err(panic)) => {

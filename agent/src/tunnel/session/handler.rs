@@ -61,17 +61,18 @@ impl SessionHandler {
         };
         if shared.budget.open_channels() >= shared.settings.max_channels {
             if shared.refused_channels.fetch_add(1, Relaxed) == 0 {
+                let _entered = shared.span.enter();
                 tracing::warn!(
-                    connection = shared.connection,
-                    gateway = %shared.gateway,
                     limit = shared.settings.max_channels,
-                    remedy = "let the vendor keep connections alive, or raise tunnel.max_channels",
+                    remedy = "ask the vendor to reuse connections, or raise tunnel.max_channels",
                     "refusing channels: too many are open (tunnel.max_channels)"
                 );
             }
             return reply.reject(ChannelOpenFailure::ResourceShortage).await;
         }
         reply.accept().await;
+        let span = tracing::error_span!(parent: &shared.span, "channel", %forward, channel = %channel.id());
+        let _entered = span.enter();
         let stream = ChannelStream::new(Arc::clone(&shared.budget), channel);
         shared.accept.accept(InboundChannel {
             forward,
@@ -89,13 +90,13 @@ impl SessionHandler {
             .parse::<IpAddr>()
             .is_ok_and(|address| !address.to_canonical().is_loopback());
         if foreign && shared.forwards.is_loopback(forward) && shared.note_exposed(forward) {
+            let _entered = shared.span.enter();
             tracing::warn!(
-                connection = shared.connection,
-                forward = %forward,
+                %forward,
                 originator,
-                "a connection from another machine came by a forward that is bound to the gateway's loopback address: \
-                 the gateway listens on more addresses than asked for; ask the vendor for \"GatewayPorts no\" or \
-                 \"clientspecified\""
+                remedy = "ask the vendor for \"GatewayPorts no\" or \"clientspecified\"",
+                "another machine has connected to a forward that is bound to the gateway's loopback address: the gateway \
+                 listens on more addresses than requested"
             );
         }
     }
@@ -103,11 +104,10 @@ impl SessionHandler {
     /// Warns once per session: a gateway must not be able to fill the log.
     fn note_unasked(&self, kind: &str) {
         if !self.unasked.swap(true, Relaxed) {
+            let _entered = self.shared.span.enter();
             tracing::warn!(
-                connection = self.shared.connection,
-                gateway = %self.shared.gateway,
                 kind,
-                "the gateway opened a channel that was not asked for; it was refused"
+                "refused a channel of the gateway's that the agent did not request"
             );
         }
     }
@@ -170,7 +170,9 @@ impl Handler for SessionHandler {
         _session: &mut Russh,
     ) -> Result<(), HandlerError> {
         let banner = printable(banner);
-        tracing::debug!(banner, "the gateway says");
+        self.shared
+            .span
+            .in_scope(|| tracing::debug!(banner, "the gateway sent a text for people"));
         self.shared.set_banner_text(banner);
         Ok(())
     }

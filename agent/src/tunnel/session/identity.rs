@@ -127,10 +127,7 @@ impl SshIdentity {
     pub(super) async fn certificate(&self) -> Option<Certificate> {
         match self.read_certificate().await {
             Some(Err(error)) => {
-                tracing::warn!(
-                    %error,
-                    "the renewed user certificate is not used; the former one stays in use"
-                );
+                tracing::warn!(%error, "cannot use the new user certificate; keeping the previous one");
                 self.certificate.clone()
             }
             Some(Ok(certificate)) => Some(certificate),

@@ -124,12 +124,12 @@ fn record_keep_alive_end(inner: &SessionInner, ended: &SessionEnd) {
     let shared = &inner.shared;
     let place = shared.describe_gateway();
     if addresses(inner).record_keep_alive_rejection(&place) {
+        let _entered = shared.span.enter();
         tracing::info!(
-            connection = shared.connection,
             gateway = place,
             cause = %ended,
-            "the gateway ended the session when keepalive@openssh.com came (RFC 4254, section 4, wants an answer); from \
-             the next session on it is probed by opening a session channel instead"
+            "the gateway ends sessions that send keepalive@openssh.com (RFC 4254, section 4, requires a reply); the next \
+             sessions are probed by opening a session channel instead"
         );
     }
 }
@@ -154,9 +154,8 @@ async fn detect_method(inner: &Arc<SessionInner>) -> bool {
                         inner.probes.unanswered.store(true, Relaxed);
                         inner.probes.in_flight.store(false, Relaxed);
                         let _ = inner.probes.method.set(ProbeMethod::ChannelOpen);
+                        let _entered = inner.shared.span.enter();
                         tracing::info!(
-                            connection = inner.shared.connection,
-                            gateway = %inner.shared.gateway,
                             "the gateway does not reply to keepalive@openssh.com (RFC 4254, section 4); it is probed by \
                              opening a session channel instead"
                         );

@@ -30,6 +30,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 /// An SSH session that is logged in. Clones are the same session; it ends when the last is dropped.
 #[derive(Clone)]
@@ -232,6 +233,11 @@ impl Session {
     /// The settings that the session was opened with.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.0.shared.settings
+    }
+
+    /// The span of its connection, for the log.
+    pub fn span(&self) -> &Span {
+        &self.0.shared.span
     }
 
     /// The gateway that the session is connected to.
@@ -481,6 +487,8 @@ pub(super) struct SessionShared {
     /// The user certificate that the gateway accepted, if it was one.
     pub(super) certificate: OnceLock<Certificate>,
     pub(super) connection: usize,
+    /// The span of the connection. russh's task and those that we spawn do not inherit it.
+    pub(super) span: Span,
     pub(super) accept: Arc<dyn ChannelAcceptor>,
     pub(super) budget: Arc<SessionBudget>,
     pub(super) forwards: SessionForwards,
@@ -521,6 +529,7 @@ impl SessionShared {
             exposed: Mutex::default(),
             certificate: OnceLock::new(),
             connection,
+            span: Span::current(),
             accept,
             budget,
             forwards: SessionForwards::default(),
@@ -569,12 +578,12 @@ impl SessionShared {
             return;
         };
         if self.settings.egress.addresses().suspect_mtu(peer) {
+            let _entered = self.span.enter();
             tracing::warn!(
-                connection = self.connection,
                 gateway = self.describe_gateway(),
-                "the connection fell silent under load: packets of full size may be lost on the way (path MTU); the next \
-                 connections to this address have smaller ones, for a day; if the log then has no more of this, tell the \
-                 network team (VPN, PPPoE, blocked ICMP)"
+                remedy = "if the log does not repeat this, tell the network team (VPN, PPPoE, blocked ICMP)",
+                "the connection fell silent under load: packets of full size may be lost (path MTU); the next connections to \
+                 this address use smaller ones, for a day"
             );
         }
     }

@@ -100,7 +100,7 @@ pub(super) async fn pump(
         if ended.end.is_reset() {
             shared.budget.note_reset(ended.end);
             let (cause, bytes_held) = (ended.end, shared.budget.used());
-            let text = "one channel of the vendor's was reset; other requests are not affected";
+            let text = "a channel was reset; other requests are not affected";
             // A gateway must not be able to fill the log.
             match shared.budget.resets() {
                 0..=MAX_LOGGED_FAULTS => tracing::warn!(%cause, bytes_held, "{text}"),
@@ -189,8 +189,8 @@ async fn drain(
             () = until(close_at) => return ours(CloseReason::Closed),
             () = until(behind_since.map(|since| since + PATIENCE)) => {
                 if shared.budget.note_spool_fault() <= MAX_LOGGED_FAULTS {
-                    tracing::warn!(folder = %limits.spool_dir.display(), remedy = "look at the load of the disk of the state folder",
-                        "the spool file cannot keep up, so that one request is cut off");
+                    tracing::warn!(folder = %limits.spool_dir.display(), remedy = "check the load of that disk",
+                        "the disk of the spool file is too slow; one request is cut off");
                 }
                 return ours(CloseReason::SpoolFailed);
             }
@@ -261,13 +261,13 @@ impl SpoolWorker {
                             %error,
                             %folder,
                             remedy = "make room, or name another folder in tunnel.channel.spool_dir",
-                            "no room for the spool file, so that one request is cut off"
+                            "no room for the spool file; one request is cut off"
                         ),
                         false => tracing::warn!(
                             %error,
                             %folder,
-                            remedy = "look at the disk of that folder",
-                            "the spool file failed, so that one request is cut off"
+                            remedy = "check the disk of that folder",
+                            "the spool file failed; one request is cut off"
                         ),
                     }
                 }

@@ -15,6 +15,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tracing::Instrument;
 
 /// One SSH channel as a byte stream (`AsyncRead + AsyncWrite + Unpin + Send`).
 ///
@@ -58,7 +59,8 @@ impl ChannelStream {
         let outgoing = ChannelWriter::new(Arc::clone(&sender), Arc::clone(budget.transport()));
         let guard = budget.open();
         let shared = PumpShared::new(budget);
-        tokio::spawn(pump(Arc::clone(&shared), receiver, sender, guard));
+        let pump = pump(Arc::clone(&shared), receiver, sender, guard);
+        tokio::spawn(pump.in_current_span());
         Self {
             shared,
             outgoing: Some(outgoing),

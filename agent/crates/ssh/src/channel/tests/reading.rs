@@ -15,7 +15,11 @@ use std::{
     task::Waker,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
 
 async fn settled(session: &Session) {
     eventually("the account is settled", || {
@@ -413,13 +417,15 @@ async fn leaving_in_the_middle_gives_everything_back() {
     settled(&session).await;
 }
 
-/// Counts the warnings.
+/// Counts the warnings, each of which must be in the span of its channel.
 #[derive(Clone, Default)]
 struct Warnings(Arc<AtomicUsize>);
 
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Warnings {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
         if *event.metadata().level() <= tracing::Level::WARN {
+            let span = context.event_span(event).expect("a line without a span");
+            assert_eq!(span.name(), "channel");
             self.0.fetch_add(1, Relaxed);
         }
     }
@@ -453,7 +459,7 @@ async fn however_many_channels_of_a_session_are_reset_the_log_holds_a_few_lines(
         let _logging = tracing::subscriber::set_default(subscriber);
         let session = Session::new(limits);
         for number in 1..=60 {
-            let (_stream, peer) = session.open();
+            let (_stream, peer) = tracing::error_span!("channel").in_scope(|| session.open());
             for piece in pattern(512 << 10).chunks(PACKET) {
                 let data = Bytes::copy_from_slice(piece);
                 // It may have been reset by then.
