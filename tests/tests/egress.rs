@@ -106,14 +106,18 @@ async fn a_proxy_that_refuses_the_login_is_not_retried_soon() {
     let proxy = squid(&[sshd.port()], true).await.unwrap();
     let url = format!("http://{}", proxy.address());
     let agent = by_proxy(&sshd, &url, None).start().unwrap();
-    let cause = [url.as_str(), "wants a login, and none is configured", "407"];
+    let cause = [
+        url.as_str(),
+        "requires a credential, and none is configured",
+        "407",
+    ];
     fails(&agent, Hop::Proxy, &cause, "proxy_username").await;
     drop(agent);
 
     let agent = by_proxy(&sshd, &url, Some((USER, "wrong")))
         .start()
         .unwrap();
-    let cause = [url.as_str(), "refused the login", "407", "\"acme\""];
+    let cause = [url.as_str(), "rejected the credential", "407", "\"acme\""];
     fails(&agent, Hop::Proxy, &cause, "may be locked").await;
     // The next attempt is a minute away, so that the account is not locked.
     let report = agent.status().await.unwrap();
@@ -138,7 +142,7 @@ async fn squid_tells_its_policy_from_a_gateway_that_is_gone() {
     let gone = by_proxy(&sshd, &url, None).tunnel("gateways", vec!["127.0.0.1:1"]);
     let agent = gone.start().unwrap();
     let cause = ["cannot connect to 127.0.0.1:1", "503", "ERR_CONNECT_FAIL"];
-    fails(&agent, Hop::Proxy, &cause, "lets the proxy out").await;
+    fails(&agent, Hop::Proxy, &cause, "lets the proxy connect").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +187,10 @@ async fn microsocks_takes_the_login_and_without_it_says_so() {
     let proxy = microsocks().await.unwrap();
     let url = format!("socks5://{}", proxy.address());
     let agent = by_proxy(&sshd, &url, None).start().unwrap();
-    let cause = [url.as_str(), "wants a login, and none is configured"];
+    let cause = [
+        url.as_str(),
+        "requires a credential, and none is configured",
+    ];
     fails(&agent, Hop::Proxy, &cause, "proxy_username").await;
     drop(agent);
     let agent = by_proxy(&sshd, &url, Some((USER, "wrong")))
@@ -192,7 +199,7 @@ async fn microsocks_takes_the_login_and_without_it_says_so() {
     fails(
         &agent,
         Hop::Proxy,
-        &[&url, "refused the login", "acme"],
+        &[&url, "rejected the credential", "acme"],
         "proxy_password_file",
     )
     .await;

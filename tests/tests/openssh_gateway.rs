@@ -310,7 +310,7 @@ async fn a_key_that_the_gateway_refuses_is_shown_as_that() {
         assert!(text.contains("refused the login of user"), "{text}");
         assert!(text.contains(&print), "{text}");
     }
-    assert!(shown.contains("authorise this key"), "{shown}");
+    assert!(shown.contains("authorize this key"), "{shown}");
 }
 
 #[tokio::test]

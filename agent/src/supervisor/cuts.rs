@@ -1,5 +1,5 @@
-//! How often a gateway has cut sessions, and after how long: something on its side that ends sessions by rule shows in that,
-//! and in nothing else, since each cut is over within a second.
+//! How often a gateway has cut sessions, and after how long. A rule on its side that ends sessions shows only in this,
+//! because the agent reconnects within a second.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,7 @@ struct SessionCut {
 }
 
 impl CutHistory {
-    /// The gateway has ended a session that had lived so long.
+    /// Notes that the gateway has ended a session of this age.
     pub(super) fn note(&mut self, at: Instant, lived: Duration) {
         if self.0.len() == MOST {
             self.0.pop_front();
@@ -25,7 +25,7 @@ impl CutHistory {
         self.0.push_back(SessionCut { at, lived });
     }
 
-    /// What it comes to, where it recurs.
+    /// The pattern of the last hour, if there is one.
     pub(super) fn pattern(&self, now: Instant) -> Option<String> {
         let recent = self.0.iter();
         let recent = recent.filter(|cut| now.saturating_duration_since(cut.at) < WINDOW);
@@ -56,16 +56,16 @@ fn seconds(lived: Duration) -> u64 {
 /// What an administrator does about it.
 pub(super) const REMEDY: &str = "the agent is back within a second each time; ask the vendor what ends sessions: UnusedConnectionTimeout in sshd_config \
      (a session without an open connection counts as unused, even while the gateway listens for it), ClientAliveInterval, or the \
-     idle or lifetime limit of a balancer before the gateway; and the network team for such limits of the firewall";
+     idle or lifetime limit of a load balancer; and the network team for such limits of the firewall";
 
 const WINDOW: Duration = Duration::from_secs(3600);
-/// More are not counted: what matters is plain by then.
+/// Number of cuts that are kept.
 const MOST: usize = 100;
-/// So many, and most of them after the same time.
+/// This many cuts are a pattern if most of them are after the same time.
 const REGULAR: usize = 3;
-/// So many, after whatever time: more than an hour has restarts.
+/// This many cuts are a pattern after any times: more than restarts in an hour.
 const IRREGULAR: usize = 6;
-/// A timer of whole seconds, and what a login takes.
+/// Tolerance of the same time: a timer of whole seconds, and the time of a login.
 const SLACK: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]

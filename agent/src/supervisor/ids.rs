@@ -1,18 +1,18 @@
-//! Which gateway and which forward the state machine means by a number.
+//! The gateways and forwards behind the state machine's numbers.
 
 use super::machine::DesiredState;
 use crate::tunnel::{GatewayAddress, RemoteForward, Settings};
 use std::sync::Arc;
 
-/// The settings in force, with the numbers of what they name.
+/// The current settings, with a number for each gateway and forward.
 #[derive(Clone)]
 pub(super) struct IdRegistry {
     pub settings: Arc<Settings>,
     gateways: Vec<(usize, GatewayAddress)>,
     forwards: Vec<(usize, RemoteForward)>,
-    /// No longer configured, and not let go of everywhere yet.
+    /// Forwards that are not configured any more, and not released everywhere yet.
     former: Vec<(usize, RemoteForward)>,
-    /// Given to nothing so far.
+    /// The next unused number.
     next: usize,
 }
 
@@ -29,7 +29,7 @@ impl IdRegistry {
         ids
     }
 
-    /// Takes other settings over. What both name keeps its number.
+    /// Replaces the settings. Gateways and forwards in both keep their numbers.
     pub(super) fn change(&mut self, settings: Arc<Settings>) {
         self.gateways = numbered(&settings.gateways, &self.gateways, &mut self.next);
         let forwards = numbered(&settings.forwards, &self.forwards, &mut self.next);
@@ -41,12 +41,12 @@ impl IdRegistry {
         self.settings = settings;
     }
 
-    /// Forgets forwards that no session has to do with any more.
+    /// Forgets former forwards that no session involves any more.
     pub(super) fn forget(&mut self, known: impl Fn(usize) -> bool) {
         self.former.retain(|(number, _)| known(*number));
     }
 
-    /// What the machine is to bring about; `replace_sessions` as in [`DesiredState`].
+    /// The settings as the machine needs them; `replace_sessions` as in [`DesiredState`].
     pub(super) fn desired_state(&self, replace_sessions: bool) -> DesiredState {
         DesiredState {
             connections: self.settings.connections,
@@ -56,7 +56,7 @@ impl IdRegistry {
         }
     }
 
-    /// The numbers of those that are configured, in their order.
+    /// Numbers of the configured gateways, in their order.
     pub(super) fn gateways(&self) -> impl Iterator<Item = usize> {
         self.gateways.iter().map(|(number, _)| *number)
     }
@@ -72,21 +72,21 @@ impl IdRegistry {
         found.next().map(|(_, forward)| forward)
     }
 
-    /// Names of the forwards of which `which` says so, configured and former.
+    /// Names of the configured and former forwards that `which` selects.
     pub(super) fn named(&self, which: impl Fn(usize) -> bool) -> Vec<Arc<str>> {
         let all = self.forwards.iter().chain(&self.former);
         let all = all.filter(|(number, _)| which(*number));
         all.map(|(_, forward)| Arc::clone(&forward.name)).collect()
     }
 
-    /// Those that are configured, in their order.
+    /// Numbers of the configured forwards, in their order.
     pub(super) fn forwards(&self) -> impl Iterator<Item = (usize, &RemoteForward)> {
         let all = self.forwards.iter();
         all.map(|(number, forward)| (*number, forward))
     }
 }
 
-/// A gateway that is written twice is two, as it was before there were numbers.
+/// A gateway that is configured twice gets two numbers.
 fn numbered<T: Clone + PartialEq>(
     named: &[T],
     before: &[(usize, T)],

@@ -1,22 +1,22 @@
-//! Whether a session still lives: a function of time and of what is seen of its link. No clock, no socket.
+//! Whether a session is alive, as a function of time and of samples of its link. No clock, no socket.
 //!
-//! A probe is put to the gateway after an interval without a byte from it, and soon where something is in flight. Any
-//! byte that comes is an answer. One that does not come within the deadline is no proof that the gateway is dead: on a
-//! slow link the probe waits behind bulk data. So the deadline counts from the moment at which the gateway's kernel has
-//! the probe, or has last acknowledged anything before it. *Silent* is what status says then; *dead*, several deadlines
-//! later, ends the session.
+//! A probe is sent after an interval without a byte from the gateway, and sooner while something is in flight. Any received
+//! byte is an answer. A missing answer does not prove that the gateway is dead: on a slow link the probe waits behind bulk
+//! data. So the deadline counts from the moment when the gateway's kernel has the probe, or has last acknowledged a byte
+//! before it. After the deadline the session is *silent*, which status shows. Several deadlines later it is *dead*, which
+//! ends it.
 
 use crate::tunnel::Settings;
 use std::time::{Duration, Instant};
 
-/// How long is too long.
+/// The deadlines of the liveness check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LivenessLimits {
-    /// Between two questions at rest.
+    /// Time between two probes of an idle session.
     pub interval: Duration,
-    /// For the answer to a probe.
+    /// Time limit of the answer to a probe.
     pub timeout: Duration,
-    /// Without any sign of life, after which the session is ended.
+    /// Time without any sign of life after which the session is ended.
     pub cut_after: Duration,
 }
 
@@ -30,16 +30,16 @@ impl LivenessLimits {
     }
 }
 
-/// What the link shows at one moment.
+/// The counters of the link at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LinkSample {
-    /// Bytes that have come.
+    /// Bytes received so far.
     pub received: u64,
-    /// Bytes that were given to the transport.
+    /// Bytes written to the transport.
     pub written: u64,
 }
 
-/// What is known of one session.
+/// The liveness of one session.
 #[derive(Debug)]
 pub(super) struct Liveness {
     limits: LivenessLimits,
@@ -54,35 +54,35 @@ pub(super) struct Liveness {
 #[derive(Clone, Copy, Debug)]
 struct PendingProbe {
     sent_at: Instant,
-    /// Its place in what we send: acknowledged as far as this, the far kernel has it.
+    /// Its position in the sent bytes: the far kernel has the probe once it has acknowledged this many.
     position: u64,
     delivered_at: Option<Instant>,
-    /// `acknowledged` was looked at since it was asked: from then on growth is a sign of life.
+    /// `acknowledged` was sampled after the probe was sent: from then on growth is a sign of life.
     sampled: bool,
 }
 
-/// What may be said of a session.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LivenessVerdict {
-    /// Something has come within an interval and a deadline, and no probe is overdue.
+    /// A byte was received within an interval and a deadline, and no probe is overdue.
     Alive,
-    /// Nothing has come for so long. `moving`: the far kernel acknowledges bytes, and has not had the probe for longer
+    /// Nothing was received for too long. `moving`: the far kernel acknowledges bytes, and has not had the probe for longer
     /// than the answer may take.
     Silent {
-        /// Since the last byte.
+        /// Time since the last byte.
         silence: Duration,
-        /// Slow rather than dead.
+        /// Whether the link is slow rather than dead.
         moving: bool,
     },
-    /// Silent, and nothing is acknowledged either, for longer than anybody waits.
+    /// Silent, and nothing was acknowledged either, for the time of several deadlines.
     Dead {
-        /// Since the last byte.
+        /// Time since the last byte.
         silence: Duration,
     },
 }
 
 impl Liveness {
-    /// A session that has just logged in has been heard.
+    /// A session that has just logged in counts as heard.
     pub(super) fn new(limits: LivenessLimits, now: Instant, sample: LinkSample) -> Self {
         Self {
             limits,
@@ -95,7 +95,7 @@ impl Liveness {
         }
     }
 
-    /// Takes note of what has come.
+    /// Notes received bytes, which answer a pending probe.
     pub(super) fn on_sample(&mut self, now: Instant, sample: LinkSample) {
         if sample.received > self.received {
             self.received = sample.received;
@@ -104,7 +104,7 @@ impl Liveness {
         }
     }
 
-    /// Takes note of how many of our bytes the far kernel has.
+    /// Notes how many bytes the far kernel has acknowledged.
     pub(super) fn on_acknowledged(&mut self, now: Instant, acknowledged: u64) {
         let grown = acknowledged > self.acknowledged;
         self.acknowledged = self.acknowledged.max(acknowledged);
@@ -116,12 +116,12 @@ impl Liveness {
             self.acknowledged_at = now;
         }
         if probe.delivered_at.is_none() && acknowledged >= probe.position {
-            // Where it is there at the first look, it may have been from the beginning.
+            // If the first sample shows it, it may have arrived at once.
             probe.delivered_at = Some(if first { probe.sent_at } else { now });
         }
     }
 
-    /// A probe goes out now, behind what was given to the transport before.
+    /// Notes that a probe is sent now, after the bytes written before.
     pub(super) fn on_probe_sent(&mut self, now: Instant, sample: LinkSample) {
         self.last_probe = now;
         self.probe = Some(PendingProbe {
@@ -132,34 +132,34 @@ impl Liveness {
         });
     }
 
-    /// When a probe is due; none while one is unanswered.
+    /// When a probe is due; `None` while one is unanswered.
     pub(super) fn next_probe(&self, in_flight: bool) -> Option<Instant> {
         let quiet = match in_flight {
             true => QUIET.min(self.limits.interval),
             false => self.limits.interval,
         };
-        // In a steady stream too, since the round trip is to be known.
+        // In a steady stream too, to measure the round-trip time.
         let due = (self.heard_at + quiet).min(self.last_probe + self.limits.interval);
         self.probe.is_none().then_some(due)
     }
 
-    /// Since when a probe has been unanswered.
+    /// When the unanswered probe was sent.
     pub(super) fn probe_sent_at(&self) -> Option<Instant> {
         self.probe.map(|probe| probe.sent_at)
     }
 
-    /// When a byte last came, as far as it was seen.
+    /// When a byte was last received, by the samples.
     pub(super) fn heard_at(&self) -> Instant {
         self.heard_at
     }
 
-    /// What may be said of the session at `now`.
+    /// The state of the session at `now`.
     pub(super) fn verdict(&self, now: Instant) -> LivenessVerdict {
         let silence = now.saturating_duration_since(self.heard_at);
         let stale = silence > self.limits.interval.saturating_add(self.limits.timeout);
         let Some(probe) = self.probe else {
             return match stale {
-                // Nobody has asked: whoever should have, hangs.
+                // No probe was sent: the monitor hangs.
                 true => LivenessVerdict::Silent {
                     silence,
                     moving: false,
@@ -184,5 +184,5 @@ impl Liveness {
     }
 }
 
-/// With something in flight the probe goes out after so long without a byte.
+/// While something is in flight, a probe is sent after this time without a byte.
 const QUIET: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! What status sees of the supervisor. Written in passing, read without holding anything up.
+//! The supervisor's state as status shows it. Neither writing nor reading it blocks the supervisor.
 
 use super::{
     cuts::{self, CutHistory},
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 /// The published state of all connections.
 pub(super) struct PublishedState {
-    /// The zero of the machine's clock.
+    /// Zero of the machine's clock.
     start: Instant,
     inner: Mutex<PublishedStateInner>,
     revision: watch::Sender<u64>,
@@ -39,20 +39,20 @@ struct PublishedStateInner {
     connections: Vec<ConnectionEntry>,
     sessions: HashMap<SessionId, Session>,
     liveness: HashMap<SessionId, Arc<SessionLiveness>>,
-    /// By the gateway's number: the last attempt there, where that has failed.
+    /// By the gateway's number: its last failure, if the last attempt there has failed.
     failures: HashMap<usize, LastFailure>,
     /// By the gateway's number: the sessions that it has cut.
     cuts: HashMap<usize, CutHistory>,
-    /// Of the sessions that have ended.
+    /// Total of the sessions that have ended.
     spool_resets: SpoolResets,
-    /// Names of the forwards that a channel may still come by.
+    /// Names of the forwards that may still have new channels.
     active_forwards: Vec<Arc<str>>,
 }
 
 /// Why the last attempt to open a session to a gateway failed.
 #[derive(Clone, Debug)]
 pub struct LastFailure {
-    /// How far it came.
+    /// The hop that failed.
     pub hop: Hop,
     /// What failed, in one sentence.
     pub cause: String,
@@ -67,7 +67,7 @@ struct ConnectionEntry {
     since: Instant,
     network: Arc<StatusLayer>,
     tunnel: Arc<StatusLayer>,
-    /// Where the last attempt failed; none since one has led to a session.
+    /// The hop at which the last attempt failed; `None` after one has opened a session.
     failed_hop: Option<Hop>,
     rtt: Option<Duration>,
     /// By the forward's number.
@@ -119,7 +119,7 @@ impl PublishedState {
         }
     }
 
-    /// Takes over what the machine says now; gives back what it said before of the connections that there are still.
+    /// Publishes the machine's state. Returns the previous state of the connections that still exist.
     pub(super) fn publish(
         &self,
         ids: &IdRegistry,
@@ -169,7 +169,7 @@ impl PublishedState {
         }
     }
 
-    /// SSH has answered, whatever comes of it.
+    /// The SSH server has answered, so the network works.
     pub(super) fn reached(&self, slot: usize) {
         if let Some(entry) = self.lock().connections.get(slot) {
             entry.network.proven(None);
@@ -187,7 +187,7 @@ impl PublishedState {
             true => entry.network.proven(None),
             false => entry.network.failed(ProofState::Failed, &cause, &remedy),
         };
-        // While a session serves, it is its replacement that has failed.
+        // While a session serves, its replacement has failed.
         let state = match entry.summary.current {
             Some(_) => ProofState::Degraded,
             None => ProofState::Failed,
@@ -270,7 +270,7 @@ impl PublishedState {
         self.answer(id, forward, answer);
     }
 
-    /// Cause and remedy of what [`refused`](Self::refused) told last.
+    /// Cause and remedy of the last [`refused`](Self::refused).
     pub(super) fn refusal(&self, slot: usize, forward: usize) -> (Option<String>, Option<String>) {
         let inner = self.lock();
         let entry = inner.connections.get(slot);
@@ -292,7 +292,7 @@ impl PublishedState {
         self.lock().liveness.get(&id).cloned()
     }
 
-    /// The gateway that this connection is at, or dials.
+    /// The gateway of this connection's session, or the one that it dials.
     pub(super) fn dialed_gateway(&self, slot: usize) -> Option<String> {
         let inner = self.lock();
         let gateway = inner.connections.get(slot)?.summary.gateway;
@@ -303,7 +303,7 @@ impl PublishedState {
         self.lock().sessions.get(&id).cloned()
     }
 
-    /// One per gateway: the last attempt there, where that has failed.
+    /// One per gateway: its last failure, if the last attempt there has failed.
     pub(super) fn failures(&self) -> Vec<Option<LastFailure>> {
         let inner = self.lock();
         let gateways = inner.ids.gateways();
@@ -312,7 +312,7 @@ impl PublishedState {
             .collect()
     }
 
-    /// What new sessions are opened by.
+    /// The settings that new sessions are opened with.
     pub(super) fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.lock().ids.settings)
     }
@@ -336,7 +336,7 @@ impl PublishedState {
         holders
     }
 
-    /// Whether a channel may still come by a forward of which `which` says so.
+    /// Whether a forward that `which` selects may still have new channels.
     pub(super) fn expects_channels(&self, which: impl Fn(&str) -> bool) -> bool {
         self.lock().active_forwards.iter().any(|name| which(name))
     }
@@ -356,7 +356,7 @@ impl PublishedState {
 
     pub(super) async fn stopped(&self) {
         let mut stopped = self.stopped.subscribe();
-        // The sender lives as long as `self`.
+        // The sender is in `self`.
         let _ = stopped.wait_for(|s| *s).await;
     }
 
@@ -364,7 +364,7 @@ impl PublishedState {
         self.revision.subscribe()
     }
 
-    /// Since the agent started.
+    /// All resets since the agent started.
     pub(super) fn spool_resets(&self) -> SpoolResets {
         let inner = self.lock();
         let mut all = inner.spool_resets.clone();
@@ -397,7 +397,7 @@ impl PublishedState {
         });
         let session = id.and_then(|id| inner.sessions.get(&id));
         let liveness = id.and_then(|id| inner.liveness.get(&id));
-        // A session that was opened before the configuration changed stands by what held then.
+        // A session keeps the settings that it was opened with.
         let settings = session.map_or(&ids.settings, Session::settings);
         let gateway = session.map(Session::gateway);
         let gateway = gateway.or_else(|| ids.gateway(summary.gateway));
@@ -414,7 +414,7 @@ impl PublishedState {
         if let Some(pattern) = cuts.and_then(|cuts| cuts.pattern(now))
             && tunnel.state == LayerState::Proven
         {
-            // It answers now, and will be gone again soon.
+            // It answers now, and will be cut again soon.
             tunnel.state = LayerState::Degraded;
             tunnel.cause = Some(pattern);
             tunnel.remedy = Some(cuts::REMEDY.to_owned());
@@ -460,7 +460,7 @@ impl PublishedState {
 }
 
 impl PublishedStateInner {
-    /// The connection, if this session is the one that serves; what an old one says is of no interest.
+    /// The connection, if this is its active session.
     fn current(&mut self, id: SessionId) -> Option<&mut ConnectionEntry> {
         let entry = self.connections.get_mut(id.slot)?;
         (entry.summary.current == Some(id.generation)).then_some(entry)
@@ -499,7 +499,7 @@ fn forward_views(
     views.collect()
 }
 
-/// A layer while a session stands: any byte from the gateway renews its proof, and a silence ends it.
+/// A layer while a session is open: each byte from the gateway renews its proof, and silence ends it.
 fn live_layer(
     mut snapshot: LayerSnapshot,
     now: Instant,
@@ -548,10 +548,10 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-/// The gateway refused, as it does while the port is taken; that it would grant the port then has not been shown.
+/// The gateway refused, as it does while the port is in use. Whether it would grant a free port is not proven.
 const STANDBY: &str =
     "another connection of this agent holds it; this one asks again when that one ends";
 const EXPOSED: &str = "connections from other machines come by this forward, although it was asked for on the gateway's loopback address alone";
 const EXPOSED_REMEDY: &str = "ask the vendor for \"GatewayPorts no\" or \"GatewayPorts clientspecified\" on the gateway: with \"yes\" it listens on all addresses";
-/// While there is no session, the network is proven by each attempt: at least once in a minute, one may be missed.
+/// Without a session each attempt proves the network, at least once a minute; one may be missed.
 const STALE_AFTER: Duration = Duration::from_secs(120);

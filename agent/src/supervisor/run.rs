@@ -1,5 +1,5 @@
-//! The shell around the state machine: carries its actions out and tells it what came of them. Each action
-//! is a task of its own, so that nothing here ever waits.
+//! The shell around the state machine: it executes the actions and returns their results as events. Each action is a task,
+//! so that the loop never waits.
 
 use super::{
     ids::IdRegistry,
@@ -26,10 +26,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
-/// Holds the SSH connections and the remote forwards on them.
+/// Keeps the SSH connections and the remote forwards on them.
 pub struct Supervisor {
     machine: StateMachine,
-    /// What the machine's numbers mean.
+    /// The gateways and forwards behind the machine's numbers.
     ids: IdRegistry,
     state: Arc<PublishedState>,
     accept: Arc<dyn ChannelAcceptor>,
@@ -38,23 +38,23 @@ pub struct Supervisor {
     dials: HashMap<SessionId, CancellationToken>,
     /// New sessions, to be monitored once the state knows which connection they serve.
     unmonitored: Vec<(SessionId, Session)>,
-    /// Those to be told that what they have changed is in force.
+    /// Callers of a reload that is in effect after this step.
     unanswered: Vec<oneshot::Sender<()>>,
 }
 
-/// What the rest of the agent has of the supervisor. Clones are the same.
+/// The supervisor as the rest of the agent uses it. Clones share it.
 #[derive(Clone)]
 pub struct SupervisorHandle {
     state: Arc<PublishedState>,
     messages: mpsc::Sender<SupervisorMessage>,
 }
 
-/// What came of an action.
+/// The result of an action, or a request of the rest of the agent.
 pub(super) enum SupervisorMessage {
     Opened(SessionId, Session),
     /// With the number of the gateway.
     OpenFailed(SessionId, usize, SessionOpenError),
-    /// A dial was given up as it was told to.
+    /// A dial was abandoned on request.
     Abandoned(SessionId),
     Granted(SessionId, usize, BoundForward),
     Refused(SessionId, usize, ForwardError),
@@ -62,16 +62,16 @@ pub(super) enum SupervisorMessage {
     Ended(SessionId, SessionEnd),
     NeedsReplacement(SessionId),
     Idle(SessionId),
-    /// Other settings, whether sessions that stand are to be replaced, and whom to tell that they hold.
+    /// New settings, whether open sessions must be replaced, and who waits until they are in effect.
     Reload(Arc<Settings>, bool, oneshot::Sender<()>),
     Drain(Duration),
-    /// Whether this loop still turns.
+    /// A request for a sign of life of this loop.
     Ping(oneshot::Sender<()>),
 }
 
 impl Supervisor {
-    /// Starts to connect, and never gives up. `accept` gets the channels. Cancelling `cancel` ends all
-    /// sessions at once; [`SupervisorHandle::drain`] lets them finish. Needs a runtime.
+    /// Starts to connect, and retries forever. `accept` gets the channels. Cancelling `cancel` ends all sessions at once;
+    /// [`SupervisorHandle::drain`] lets them finish. Needs a tokio runtime.
     pub fn spawn(
         settings: Arc<Settings>,
         accept: Arc<dyn ChannelAcceptor>,
@@ -132,7 +132,7 @@ impl Supervisor {
                 self.state.stop();
                 return;
             }
-            // Without a deadline a task is under way that will send a message.
+            // Without a deadline, a running task will send a message.
             let deadline = self.machine.next_deadline().unwrap_or(FAR);
             event = tokio::select! {
                 Some(message) = inbox.recv() => self.on_message(message),
@@ -145,7 +145,7 @@ impl Supervisor {
         }
     }
 
-    /// Carries one action out. Returns whether it was the last.
+    /// Executes one action. Returns whether it was the last.
     fn execute(&mut self, action: SupervisorAction) -> bool {
         match action {
             SupervisorAction::Dial(id, gateway) => self.dial(id, gateway),
@@ -212,7 +212,7 @@ impl Supervisor {
             return;
         };
         self.with_session(id, |session| {
-            // Called here and not in the task, so that it is ahead of the first probe.
+            // Called here and not in the task, so that it precedes the first probe.
             let asked = session.forward(&wanted);
             async move {
                 let message = match asked.await {
@@ -220,7 +220,7 @@ impl Supervisor {
                     Err(error @ ForwardError::Refused(_)) => {
                         SupervisorMessage::Refused(id, forward, error)
                     }
-                    // The end of the session is told by whoever tends it.
+                    // The session's monitor reports its end.
                     Err(ForwardError::Lost(_)) => return,
                 };
                 let _ = messages.send(message).await;
@@ -248,13 +248,13 @@ impl Supervisor {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        // Without one it has ended, which the machine is about to learn.
+        // Without a session it has ended; the event is in the queue.
         if let Some(session) = self.state.session(id) {
             tokio::spawn(work(session));
         }
     }
 
-    /// Notes and logs a message, and makes of it what the machine understands.
+    /// Publishes and logs a message, and converts it to an event of the machine.
     fn on_message(&mut self, message: SupervisorMessage) -> SupervisorEvent {
         let span = self.span(&message);
         let _entered = span.enter();
@@ -351,7 +351,7 @@ impl Supervisor {
         }
     }
 
-    /// Shows what has changed, and logs what the machine has decided about forwards.
+    /// Publishes the state, and logs changes of the forwards.
     fn publish(&self) {
         let after = self.machine.summaries();
         let active_forwards = self
@@ -430,12 +430,12 @@ impl SupervisorHandle {
         self.state.spool_resets()
     }
 
-    /// What new sessions are opened by.
+    /// The settings that new sessions are opened with.
     pub fn settings(&self) -> Arc<Settings> {
         self.state.settings()
     }
 
-    /// One per gateway as configured: the last attempt there, where that has failed.
+    /// One per configured gateway: its last failure, if the last attempt there has failed.
     pub fn failures(&self) -> Vec<Option<LastFailure>> {
         self.state.failures()
     }
@@ -450,22 +450,22 @@ impl SupervisorHandle {
         self.state.open_channels()
     }
 
-    /// Counts up with every change of [`connections`](Self::connections) worth looking at.
+    /// A counter that increases with each relevant change of [`connections`](Self::connections).
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.state.changes()
     }
 
-    /// Whether the supervisor's own loop answers a question, or has ended as it was told to. Waits for as long as it
-    /// does neither: the caller sets a limit.
+    /// Whether the supervisor's loop answers, or has ended on request. It waits while the loop does neither: the caller sets
+    /// a deadline.
     pub async fn ping(&self) -> bool {
         let (ping, answer) = oneshot::channel();
         let asked = self.messages.send(SupervisorMessage::Ping(ping)).await;
         asked.is_ok() && answer.await.is_ok() || self.state.is_stopped()
     }
 
-    /// Brings about what `settings` say: binds and cancels forwards on the sessions that stand, opens and leaves
-    /// sessions. `replace_sessions`: sessions that stand are to be replaced, since they would be opened in another way now. Returns
-    /// as soon as that is under way.
+    /// Applies new settings: requests and cancels forwards on open sessions, opens and replaces sessions.
+    /// `replace_sessions`: all open sessions must be replaced, because they would be opened differently now. Returns when the
+    /// change has begun.
     pub async fn reload(&self, settings: Arc<Settings>, replace_sessions: bool) {
         let (answer, answered) = oneshot::channel();
         let messages = self.messages.clone();
@@ -486,8 +486,8 @@ impl SupervisorHandle {
         }
     }
 
-    /// Waits until no gateway listens any more for the forwards of which `which` says so, by its own answer: after a
-    /// reload has taken them out, or in a drain.
+    /// Waits until all gateways have confirmed that they do not listen for the forwards that `which` selects: after a reload
+    /// has removed them, or in a drain.
     pub async fn cancelled(&self, which: impl Fn(&str) -> bool) {
         let mut changes = self.changes();
         while self.state.expects_channels(&which) {
@@ -506,7 +506,7 @@ impl SupervisorHandle {
     }
 }
 
-/// What of known_hosts is not used; a revocation is never among it.
+/// Logs the lines of known_hosts that are not used; a revocation is never among them.
 fn log_skipped_lines(settings: &Settings) {
     for skipped in settings.host_keys.skipped().iter().take(MAX_SKIPPED_LINES) {
         let (line, problem) = (skipped.line, &skipped.problem);
@@ -518,13 +518,13 @@ fn log_skipped_lines(settings: &Settings) {
     }
 }
 
-/// Lines that are named; the others are of the same kind.
+/// Number of lines that are logged.
 const MAX_SKIPPED_LINES: usize = 10;
-/// The machine takes messages faster than sessions can make them; senders wait otherwise.
+/// Capacity of the queue; senders wait when it is full.
 const MAX_MESSAGES: usize = 64;
-/// A loop that takes longer hangs, which is the watchdog's business.
+/// A loop that takes longer hangs; the watchdog handles that.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the goodbyes after a drain.
+/// Time for the disconnects after a drain.
 const DISCONNECT_TIME: Duration = Duration::from_secs(15);
-/// Stands for "never" where tokio wants an instant.
+/// A deadline that stands for "never".
 const FAR: Duration = Duration::from_secs(3600);

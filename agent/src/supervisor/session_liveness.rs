@@ -1,4 +1,4 @@
-//! The liveness of one session that stands, shared by the task that asks and by whoever reads the status.
+//! The liveness of one open session, shared by its monitor and by readers of the status.
 
 use super::liveness::{LinkSample, Liveness, LivenessLimits, LivenessVerdict};
 use crate::tunnel::{session::Session, transport::TransportHandle};
@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-/// Whoever looks takes note of what has come meanwhile, so that status does not depend on the task that asks.
+/// Each reader takes a sample first, so that status does not depend on the monitor.
 pub(super) struct SessionLiveness {
     limits: LivenessLimits,
     transport: Arc<TransportHandle>,
@@ -26,19 +26,19 @@ impl SessionLiveness {
         })
     }
 
-    /// What may be said of the session.
+    /// The state of the session at `now`, after a new sample.
     pub(super) fn verdict(&self, now: Instant) -> LivenessVerdict {
         let mut liveness = self.lock();
         liveness.on_sample(now, sample(&self.transport));
         liveness.verdict(now)
     }
 
-    /// A probe goes out now.
+    /// Notes that a probe is sent now.
     pub(super) fn on_probe_sent(&self, now: Instant) {
         self.lock().on_probe_sent(now, sample(&self.transport));
     }
 
-    /// Whether a probe is due; it counts as asked from now on.
+    /// Whether a probe is due; if so, it counts as sent now.
     pub(super) fn probe_if_due(&self, now: Instant, in_flight: bool) -> bool {
         let mut liveness = self.lock();
         let due = liveness.next_probe(in_flight);
@@ -73,7 +73,7 @@ impl SessionLiveness {
     }
 
     fn lock(&self) -> MutexGuard<'_, Liveness> {
-        // Every write leaves a whole state behind.
+        // Every write leaves a consistent state.
         self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

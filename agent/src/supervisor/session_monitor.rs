@@ -1,4 +1,4 @@
-//! The tasks that the shell starts: one per dial, one per session for as long as it stands.
+//! The tasks that the shell starts: one per dial and one per open session.
 
 use super::{
     liveness::LivenessVerdict, machine::SessionId, published_state::PublishedState,
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Runs a dial as a task of its own, so that a panic in it is an error here; ends it when it is given up.
+/// Runs a dial as a task, so that a panic in it is an error here. Aborts it when it is abandoned.
 pub(super) async fn spawn_cancellable<T: Send + 'static>(
     abandon: CancellationToken,
     dial: impl Future<Output = T> + Send + 'static,
@@ -44,7 +44,7 @@ pub(super) fn panicked_dial(gateway: &GatewayAddress, problem: String) -> Sessio
     }
 }
 
-/// Asks a session whether it lives for as long as it stands, ends it when it does not, and tells of its end.
+/// Probes a session until it ends, aborts it when it is dead, and reports its end.
 pub(super) async fn monitor(
     id: SessionId,
     session: Session,
@@ -62,7 +62,7 @@ pub(super) async fn monitor(
     liveness.on_probe_sent(Instant::now().into_std());
     answer.set(session.probe_without_deadline().fuse());
     loop {
-        // Before anything is looked at, so that nothing is missed.
+        // Before the counters are read, so that no byte is missed.
         transport.arm_activity();
         let now = Instant::now();
         let in_flight = is_in_flight(session.budget());
@@ -82,7 +82,7 @@ pub(super) async fn monitor(
         }
         let asked = liveness.probe_sent_at().map(Instant::from_std);
         let next = match asked {
-            // Where the probe still waits in a queue shows only in the kernel; an answer is usually there before.
+            // Only the kernel knows whether the probe still waits in a queue; usually the answer arrives before.
             Some(asked) => (now + SAMPLE).max(asked + FIRST_SAMPLE),
             None => Instant::from_std(liveness.next_probe(in_flight)),
         };
@@ -102,12 +102,12 @@ pub(super) async fn monitor(
     }
 }
 
-/// Something is under way that a dead gateway would swallow.
+/// Whether bytes or requests are in flight that a dead gateway would lose.
 fn is_in_flight(budget: &SessionBudget) -> bool {
     budget.transport().is_unanswered() || budget.unanswered() > 0
 }
 
-/// Shows and logs a silence, and its end, once each.
+/// Publishes and logs a silence and its end, once each.
 fn report_silence(state: &PublishedState, silent: &mut bool, verdict: LivenessVerdict) {
     let is_silent = verdict != LivenessVerdict::Alive;
     if *silent == is_silent {
@@ -133,7 +133,7 @@ fn report_silence(state: &PublishedState, silent: &mut bool, verdict: LivenessVe
     state.changed();
 }
 
-/// Whether a session should be replaced before it does harm.
+/// Whether a session has reached a limit and should be replaced.
 fn needs_replacement(budget: &SessionBudget) -> bool {
     let transport = budget.transport();
     is_past_limits(
@@ -147,7 +147,7 @@ fn is_past_limits(closed_first: u64, received: u64, sent: u64) -> bool {
     closed_first >= MAX_CLOSED_FIRST || received.max(sent) >= MAX_BYTES
 }
 
-/// Tells when no channel is open any more.
+/// Reports when a session has no open channel.
 pub(super) async fn watch_idle(
     id: SessionId,
     session: Session,
@@ -161,14 +161,13 @@ pub(super) async fn watch_idle(
     let _ = messages.send(SupervisorMessage::Idle(id)).await;
 }
 
-/// While a probe is unanswered.
+/// Interval of samples while a probe is unanswered.
 const SAMPLE: Duration = Duration::from_millis(250);
-/// Most answers are there before.
+/// Time before the first sample: most answers arrive sooner.
 const FIRST_SAMPLE: Duration = Duration::from_millis(400);
 /// About 14 MiB of memory that russh gives back only with the session (docs/dev/ssh.md, D4).
 const MAX_CLOSED_FIRST: u64 = 4096;
-/// A quarter of what makes russh exchange keys by itself, so that what is under way then has room to
-/// finish (docs/dev/ssh.md, D3).
+/// A quarter of the amount after which russh exchanges keys, so that requests in flight can finish (docs/dev/ssh.md, D3).
 const MAX_BYTES: u64 = 8 << 30;
 /// Only a drain polls.
 const IDLE_POLL: Duration = Duration::from_millis(50);

@@ -143,19 +143,19 @@ async fn each_certificate_that_sshd_refuses_has_a_remedy_of_its_own() {
             "",
             "the certificate is for [\"globex\"]: set tunnel.user to one of these",
         ),
-        (ed25519, "ca", &[], "", "the certificate names nobody"),
+        (ed25519, "ca", &[], "", "the certificate has no principal"),
         (
             ed25519,
             "ca",
             &["-n", "USER", "-O", "source-address=192.0.2.0/24"],
             "",
-            "good from 192.0.2.0/24 only",
+            "valid from 192.0.2.0/24 only",
         ),
         (rsa, "other", &["-n", "USER"], "", "TrustedUserCAKeys"),
         // As OpenSSH before 7.8 does.
         (rsa, "ca", &["-n", "USER"], sha1, "OpenSSH before 7.8"),
         // Nothing is visibly wrong: the key or its CA must be authorized.
-        (ed25519, "other", &["-n", "USER"], "", "authorise this key"),
+        (ed25519, "other", &["-n", "USER"], "", "authorize this key"),
     ] {
         let prepare = |dir: &Path| {
             keygen(&dir.join("ca"), &["-t", "ed25519"], "")?;

@@ -101,7 +101,7 @@ pub enum AddressError {
     PortZero,
     /// A path that a terminal, a log line or the gateway's file system could misread.
     #[error(
-        "\"{0}\" is no path of a socket: it must be printable ASCII without white space, at most {LONGEST_SOCKET} bytes, and not end with a slash"
+        "\"{0}\" is not a socket path: it must be printable ASCII without white space, at most {LONGEST_SOCKET} bytes, and not end with a slash"
     )]
     BadSocket(String),
 }

@@ -1,4 +1,4 @@
-//! Which host keys are accepted. Judges only; sends and stores nothing.
+//! Which host keys are trusted. It decides only; it sends and stores nothing.
 
 use crate::address::at_address;
 use crate::certificate_time::date;
@@ -16,8 +16,8 @@ use std::{
 
 /// Pinned fingerprints and known_hosts entries. Anything else is refused.
 ///
-/// A pinned fingerprint is that of a host key, on whatever gateway it shows up; it never makes a
-/// certificate authority, which only an `@cert-authority` line does. A `@revoked` line wins over both.
+/// A pinned fingerprint is that of a host key, on any gateway. It never makes a CA: only an `@cert-authority` line does. A
+/// `@revoked` line wins over both.
 #[derive(Clone, Debug)]
 pub struct HostKeys {
     pinned: Vec<Fingerprint>,
@@ -28,8 +28,8 @@ pub struct HostKeys {
 }
 
 impl HostKeys {
-    /// Takes `SHA256:…` fingerprints (as `ssh-keygen -lf` prints them) and a known_hosts file's path and
-    /// content. At least one key must be named, since nothing would ever be accepted otherwise.
+    /// Takes `SHA256:…` fingerprints (as `ssh-keygen -lf` prints them) and a known_hosts file's path and content. At least
+    /// one key must be named, because nothing would be trusted otherwise.
     pub fn new(
         fingerprints: Vec<String>,
         known_hosts: Option<(&Path, &str)>,
@@ -62,8 +62,8 @@ impl HostKeys {
         })
     }
 
-    /// Whether what `host` has presented is to be trusted at `now`. The library has already checked
-    /// that the host holds the private key.
+    /// Whether the key or certificate that `host` has presented is trusted at `now`. The library has already verified that
+    /// the host holds the private key.
     pub fn verify(
         &self,
         host: &str,
@@ -74,7 +74,7 @@ impl HostKeys {
         let known = self.known(host, port);
         let key = presented.public_key();
         let verdict = match presented.certificate() {
-            // A certificate that does not convince may still wrap a key that is known by itself.
+            // The key in an untrusted certificate may be known itself.
             Some(certificate) => known
                 .verify_certificate(certificate, host, now)
                 .or_else(|why| match known.verify_key(&key) {
@@ -96,17 +96,17 @@ impl HostKeys {
         })
     }
 
-    /// Lines of the known_hosts file that were left out, as ssh leaves them out.
+    /// Lines of the known_hosts file that were skipped, as ssh skips them.
     pub fn skipped(&self) -> &[SkippedLine] {
         &self.skipped
     }
 
-    /// Whether there are fingerprints, which do not say the type of their key.
+    /// Whether there are fingerprints, which do not name the type of their key.
     pub fn pins(&self) -> bool {
         !self.pinned.is_empty()
     }
 
-    /// This was found trusted: its type is asked for first from now on.
+    /// Notes a trusted key: its type is requested first from now on.
     pub fn trusted(&self, host: &str, port: u16, presented: &PublicKeyOrCertificate) {
         let kind = presented.public_key().algorithm();
         let mut types = self
@@ -116,13 +116,12 @@ impl HostKeys {
         types.insert((host.to_owned(), port), kind);
     }
 
-    /// Whether certificates are to be asked for: only where an authority could vouch for one.
+    /// Whether certificates should be requested: only where a CA is trusted for this host.
     pub fn trusts_a_ca_for(&self, host: &str, port: u16) -> bool {
         !self.known(host, port).authorities.is_empty()
     }
 
-    /// Key types that known_hosts names for this host, and the one that was trusted last, so that they can be asked for
-    /// first.
+    /// Key types that known_hosts names for this host, and the one that was trusted last: these are requested first.
     pub fn key_types(&self, host: &str, port: u16) -> Vec<Algorithm> {
         let known = self.known(host, port);
         let types = self
@@ -144,7 +143,7 @@ impl HostKeys {
                 .filter(|l| l.matches(name))
                 .collect()
         };
-        // The bare name counts only where no line names the port; a revocation counts under either.
+        // The bare name counts only if no line names the port; a revocation counts under either.
         let found = names
             .iter()
             .map(|n| of(n, false))
@@ -203,7 +202,7 @@ impl KnownHostKeys<'_> {
             return Err(HostKeyRefusalReason::Revoked);
         }
         if !self.authorities.iter().any(|a| same(a, authority)) {
-            return Err(HostKeyRefusalReason::UnknownAuthority(print(authority)));
+            return Err(HostKeyRefusalReason::UnknownCa(print(authority)));
         }
         validate(certificate, host, now)
     }
@@ -227,7 +226,7 @@ impl KnownHostKeys<'_> {
     }
 }
 
-/// Everything that a certificate of a trusted authority must fulfil (PROTOCOL.certkeys).
+/// The requirements for a host certificate of a trusted CA (PROTOCOL.certkeys).
 fn validate(
     certificate: &Certificate,
     host: &str,
@@ -266,27 +265,27 @@ fn validate(
     Ok(())
 }
 
-/// A host key or certificate that is not trusted, with all that is needed to find out why.
+/// A host key or certificate that is not trusted, and the details that explain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostKeyRefusal {
     /// The gateway's host as configured.
     pub host: String,
     /// The gateway's port as configured.
     pub port: u16,
-    /// Which of the host's addresses it was; none behind a proxy.
+    /// The host's address that presented it; none behind a proxy.
     pub address: Option<SocketAddr>,
     /// Type of the key that was presented.
     pub kind: Algorithm,
-    /// Fingerprint and kind of what was presented; of each key, where the gateway has several.
+    /// Fingerprint and type of the presented key; of each one, if the gateway has several.
     pub presented: String,
-    /// What would have been accepted: fingerprints of keys and of authorities.
+    /// Fingerprints of keys and CAs that would be trusted.
     pub expected: Vec<String>,
     /// Why it is not trusted.
     pub reason: HostKeyRefusalReason,
 }
 
 impl HostKeyRefusal {
-    /// Seen at this address.
+    /// Sets the address that presented the key.
     pub fn at(self, address: Option<SocketAddr>) -> Self {
         Self { address, ..self }
     }
@@ -297,18 +296,18 @@ impl HostKeyRefusal {
         match &self.reason {
             HostKeyRefusalReason::Revoked => "do not connect: ask the vendor which key replaces the revoked one".to_owned(),
             HostKeyRefusalReason::Unknown | HostKeyRefusalReason::Changed | HostKeyRefusalReason::NoCertificate => format!(
-                "ask the vendor, by another way than this connection, for the gateway's fingerprints. If the \
-                 presented one is among them, put it into tunnel.host_keys; if not, somebody may be in between. \
+                "ask the vendor, through another channel than this connection, for the gateway's fingerprints. If the \
+                 presented one is among them, add it to tunnel.host_keys; if not, someone may intercept the connection. \
                  The gateway's keys: ssh-keyscan -p {port} {host} | ssh-keygen -lf -"
             ),
-            HostKeyRefusalReason::UnknownAuthority(_) => "ask the vendor for its certificate authority and add it to known_hosts_file \
+            HostKeyRefusalReason::UnknownCa(_) => "ask the vendor for its CA key and add it to known_hosts_file \
                  as an @cert-authority line (host_keys pins host keys only)"
                 .to_owned(),
             HostKeyRefusalReason::Expired(_) | HostKeyRefusalReason::NotYetValid(_) => {
-                "compare this host's clock (timedatectl), then ask the vendor for a renewed host certificate".to_owned()
+                "check this host's clock (timedatectl), then ask the vendor for a new host certificate".to_owned()
             }
             HostKeyRefusalReason::WrongPrincipal(names) if !names.is_empty() => format!(
-                "name the gateway in tunnel.gateways as its certificate does ({}), or ask the vendor for a \
+                "use the name in the certificate ({}) in tunnel.gateways, or ask the vendor for a \
                  certificate that names {host}",
                 names.join(", ")
             ),
@@ -346,25 +345,25 @@ pub enum HostKeyRefusalReason {
     /// Nothing is known about this host.
     #[error("nothing is known about this host")]
     Unknown,
-    /// Other keys are known: it was replaced, or somebody is in between.
+    /// Other keys are known: it was replaced, or someone intercepts the connection.
     #[error("it is not the key that is known")]
     Changed,
-    /// Only an authority is known, and a bare key was presented.
+    /// Only a CA is known, and a bare key was presented.
     #[error("a certificate is expected and a bare key was presented")]
     NoCertificate,
-    /// A `@revoked` line names the key or its authority.
+    /// A `@revoked` line names the key or its CA.
     #[error("it is revoked")]
     Revoked,
-    /// Signed by somebody else; their fingerprint.
-    #[error("its certificate is signed by an unknown authority, {0}")]
-    UnknownAuthority(String),
+    /// Signed by a CA that is not trusted; its fingerprint.
+    #[error("its certificate is signed by an unknown CA, {0}")]
+    UnknownCa(String),
     /// The certificate has expired; since when.
     #[error("its certificate expired on {0}")]
     Expired(String),
     /// The certificate is not valid yet; from when on.
     #[error("its certificate is not valid before {0}")]
     NotYetValid(String),
-    /// The names it is valid for; none at all is refused too.
+    /// The names that it is valid for; a certificate without names is refused too.
     #[error("its certificate is for {0:?}")]
     WrongPrincipal(Vec<String>),
     /// The signature does not verify: forged or damaged.
@@ -373,10 +372,10 @@ pub enum HostKeyRefusalReason {
     /// A user certificate instead of a host certificate.
     #[error("its certificate is not a host certificate")]
     NotAHostCertificate,
-    /// Host certificates have none that we know.
+    /// A critical option of a host certificate; none is supported.
     #[error("its certificate has the unknown critical option {0:?}")]
     CriticalOption(String),
-    /// The authority signed with SHA-1.
+    /// The CA signed with SHA-1.
     #[error("its certificate is signed with SHA-1")]
     Sha1,
 }
@@ -386,7 +385,7 @@ pub enum HostKeyRefusalReason {
 pub enum HostKeyError {
     /// Not as `ssh-keygen -lf` prints it.
     #[error(
-        "{0:?} is no SHA256 fingerprint; expected SHA256: and 43 characters, as printed by: ssh-keygen -lf KEY.pub"
+        "{0:?} is not a SHA256 fingerprint; expected SHA256: and 43 characters, as printed by: ssh-keygen -lf KEY.pub"
     )]
     BadFingerprint(String),
     /// A line of the known_hosts file.

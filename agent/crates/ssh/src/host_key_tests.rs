@@ -168,7 +168,7 @@ fn an_authority_for_other_hosts_vouches_for_nothing_here() {
     let verdict = judge(&keys, certificate(&key, &ca, for_host));
     assert_eq!(
         verdict,
-        Err(HostKeyRefusalReason::UnknownAuthority(fingerprint(&ca)))
+        Err(HostKeyRefusalReason::UnknownCa(fingerprint(&ca)))
     );
 }
 
@@ -226,7 +226,7 @@ fn each_fault_of_a_certificate_refuses_it() {
     ));
     assert!(matches!(
         judge(&keys, stranger),
-        Err(HostKeyRefusalReason::UnknownAuthority(_))
+        Err(HostKeyRefusalReason::UnknownCa(_))
     ));
 }
 
@@ -273,7 +273,7 @@ fn pinning_an_authority_does_not_make_it_one() {
         .unwrap_err();
     assert_eq!(
         refused.reason,
-        HostKeyRefusalReason::UnknownAuthority(fingerprint(&ca))
+        HostKeyRefusalReason::UnknownCa(fingerprint(&ca))
     );
     assert!(refused.remedy().contains("@cert-authority"));
 }

@@ -1,5 +1,5 @@
-//! The known_hosts format (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): which lines speak of which host.
-//! What a line means for a presented key is judged in `host_key`.
+//! The known_hosts format (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): which lines match which host. What a line means for a
+//! presented key is decided in `host_key`.
 
 use hmac::{Hmac, KeyInit, Mac};
 use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns};
@@ -22,7 +22,7 @@ impl KnownHostsLine {
         self.entry.public_key()
     }
 
-    /// Whether the line speaks of this name, which `names` has made.
+    /// Whether the line matches this name, which [`names`] returned.
     pub(crate) fn matches(&self, name: &str) -> bool {
         match self.entry.host_patterns() {
             HostPatterns::HashedName { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
@@ -35,8 +35,8 @@ impl KnownHostsLine {
     }
 }
 
-/// Under which names a host is looked up: with its port, and, as OpenSSH does where no line names the
-/// port, without. Lower case, since host names are.
+/// The names that a host is looked up by, in lower case: with its port, and, as OpenSSH does if no line names the port,
+/// without.
 pub(crate) fn names(host: &str, port: u16) -> Vec<String> {
     let host = host.to_ascii_lowercase();
     if port == SSH_PORT {
@@ -46,7 +46,7 @@ pub(crate) fn names(host: &str, port: u16) -> Vec<String> {
     }
 }
 
-/// A line that speaks of no key that we could use, by its number from 1.
+/// A line without a usable key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkippedLine {
     /// Number of the line, from 1.
@@ -58,13 +58,12 @@ pub struct SkippedLine {
 /// The lines of a file that name a key, and those that were left out.
 pub(crate) type KnownHosts = (Vec<KnownHostsLine>, Vec<SkippedLine>);
 
-/// Reads a whole file. As ssh does, a line that cannot be read is left out: one of SSH version 1, of a type of key that is
-/// not known here, or none at all. Not so one with a marker, which is an error: skipping a revocation would be worse than
-/// not starting.
+/// Reads a whole file. As ssh does, it skips lines that cannot be read: of SSH version 1, with an unknown type of key, or
+/// none at all. A line with a marker is an error instead: skipping a revocation would be worse than not starting.
 pub(crate) fn parse(content: &str) -> Result<KnownHosts, SkippedLine> {
     let (mut lines, mut skipped) = (Vec::new(), Vec::new());
     for (number, text) in content.lines().enumerate() {
-        // What ssh takes for space; more would be read as a host's name there.
+        // The white space of ssh; other characters belong to a host name.
         let text = text.trim_matches([' ', '\t', '\r', '\0']);
         if text.is_empty() || text.starts_with('#') {
             continue;
@@ -79,7 +78,7 @@ pub(crate) fn parse(content: &str) -> Result<KnownHosts, SkippedLine> {
     Ok((lines, skipped))
 }
 
-/// Whether whoever wrote the line meant a marker, whatever an editor or a page has put before it.
+/// Whether the line has a marker, even if an editor has put invisible characters before it.
 fn is_marked(text: &str) -> bool {
     let unseen =
         |c: char| c.is_whitespace() || c.is_control() || !(c.is_ascii() || c.is_alphanumeric());
@@ -100,12 +99,12 @@ fn parse_line(text: &str) -> Result<KnownHostsLine, String> {
     let (Some(hosts), Some(kind), Some(key)) = (fields.next(), fields.next(), fields.next()) else {
         return Err("expected: hosts, key type, key".to_owned());
     };
-    // ssh takes these names of signatures for the type of the key.
+    // ssh accepts these signature names as the type of the key.
     let kind = match kind {
         "rsa-sha2-256" | "rsa-sha2-512" => "ssh-rsa",
         kind => kind,
     };
-    // The crate's parser knows single spaces only, and would read a comment as part of the key's.
+    // The crate's parser knows single spaces only, and would read a comment as a part of the key.
     let normal = match marker {
         Some(marker) => format!("{marker} {hosts} {kind} {key}"),
         None => format!("{hosts} {kind} {key}"),
@@ -158,7 +157,7 @@ fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 const SSH_PORT: u16 = 22;
-/// What some editors put before a text; ssh takes it for a part of the first host.
+/// Some editors put it before a text; ssh reads it as a part of the first host.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 #[cfg(test)]

@@ -3,34 +3,34 @@
 use crate::backoff::{ExponentialBackoff, jittered};
 use std::time::Duration;
 
-/// Before the next attempt to connect, after `attempt` failures in a row: full jitter, anywhere between
-/// nothing and a ceiling that doubles from half a second to 30 s. `jitter` is in 0..1.
+/// The wait before the next attempt to connect, after `attempt` failures in a row: full jitter, between zero and a ceiling
+/// that doubles from 0.5 to 30 s. `jitter` is in 0..1.
 pub(super) fn reconnect(attempt: u32, jitter: f64) -> Duration {
     jittered(RECONNECT.after(attempt.saturating_add(1)), 0.0, jitter)
 }
 
-/// Before a gateway that somebody must change something on (or for) is tried again: a minute and a bit,
-/// so that many agents do not come back together.
+/// The wait before a gateway that needs a person's action is tried again: 60 to 66 s, so that many agents do not return
+/// together.
 pub(super) fn slow(jitter: f64) -> Duration {
     SLOW + SLOW.mul_f64(0.1 * jitter.clamp(0.0, 1.0))
 }
 
-/// Before a refused forward is asked for again: 50 ms at first, since the port of a session that has just died is
-/// free in a moment and a connection that stands by is to have it before the lost one is back; then longer, since
-/// a session that was cut off frees its port after half a minute or so; at most 15 s.
+/// The wait before a refused forward is requested again. 50 ms at first: the port of a session that has just ended is free
+/// in a moment, and a standby connection should get it before the lost one is back. Then longer, at most 15 s, because a
+/// session that was cut off frees its port after about half a minute.
 pub(super) fn forward(refusals: u32, jitter: f64) -> Duration {
     jittered(FORWARD.after(refusals.saturating_add(1)), 0.8, jitter)
 }
 
 const RECONNECT: ExponentialBackoff =
     ExponentialBackoff::new(Duration::from_millis(500), CEILING, 2.0);
-/// No reconnect waits longer, except for a gateway that is barred.
+/// The longest wait of a reconnect, except for a barred gateway.
 pub(super) const CEILING: Duration = Duration::from_secs(30);
 const FORWARD: ExponentialBackoff =
     ExponentialBackoff::new(Duration::from_millis(50), FORWARD_CEILING, 1.6);
-/// No refused forward waits longer.
+/// The longest wait of a refused forward.
 pub(super) const FORWARD_CEILING: Duration = Duration::from_secs(15);
-/// Nothing that needs somebody's hand is tried more often.
+/// The shortest wait where a person must act first.
 pub(super) const SLOW: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! When the state machine dials, and where: retries, barred gateways, replacement of worn sessions.
+//! When the state machine dials, and where: retries, barred gateways, replacement of sessions.
 
 use super::{
     STABLE, SessionId, StateMachine, SupervisorAction, backoff,
@@ -7,7 +7,7 @@ use super::{
 use std::time::Duration;
 
 impl StateMachine {
-    /// Puts the slot to sleep before its next attempt; in a drain there is none.
+    /// Schedules the slot's next attempt; in a drain there is none.
     pub(super) fn wait(&mut self, now: Duration, index: usize, jitter: f64) {
         let wanted = |slot: &&ConnectionSlot| !self.draining && !slot.retired;
         let Some(slot) = self.slots.get(index).filter(wanted) else {
@@ -20,7 +20,7 @@ impl StateMachine {
         }
     }
 
-    /// At once, since it is the configuration that has changed and not the gateway that has failed.
+    /// Dials at once, because the configuration has changed and no gateway has failed.
     pub(super) fn dial_now(&mut self, now: Duration, index: usize) {
         let wanted = |slot: &ConnectionSlot| !self.draining && !slot.retired;
         if self.slots.get(index).is_some_and(wanted) {
@@ -28,7 +28,7 @@ impl StateMachine {
         }
     }
 
-    /// A session that serves goes on meanwhile, and is replaced when it is its turn.
+    /// A serving session stays, and is replaced when its turn comes.
     fn dial_at(&mut self, index: usize, until: Duration) {
         let (gateway, open) = self.choose(index, until);
         let Some(slot) = self.slots.get_mut(index) else {
@@ -46,13 +46,13 @@ impl StateMachine {
         };
     }
 
-    /// The gateway to dial at `at`, or later if all are barred. A replacement stays where the old session
-    /// is, unless that has to move; otherwise it is the slot's own gateway first, and the next after each failure.
+    /// The gateway to dial at `at`, or later if all are barred. A replacement stays at the gateway of the old session unless
+    /// that must move. Otherwise the slot's own gateway is first, and after each failure the next one.
     pub(super) fn choose(&self, index: usize, at: Duration) -> (usize, Duration) {
         self.choose_where(index, at, |_| false)
     }
 
-    /// As [`choose`](Self::choose); a gateway that is `postponed` not before the longest wait has passed.
+    /// As [`choose`](Self::choose), but a `postponed` gateway is not dialed before the longest wait has passed.
     fn choose_where(
         &self,
         index: usize,
@@ -76,7 +76,7 @@ impl StateMachine {
         let order = self.gateways.iter().cycle();
         let order = order.skip(first % self.gateways.len().max(1));
         let order = order.take(self.gateways.len()).copied();
-        // `min_by_key` keeps the first of equals: the order decides among those that are open.
+        // `min_by_key` returns the first of equals: the order decides among open gateways.
         let best = order.min_by_key(|g| open_at(*g).max(at));
         let gateway = best.unwrap_or_default();
         (gateway, at.max(open_at(gateway)))
@@ -96,7 +96,7 @@ impl StateMachine {
             })
     }
 
-    /// A gateway that refused logins lets us in again: whoever waits for it goes on at once.
+    /// A gateway that refused logins accepts them again: connections that wait for it dial at once.
     pub(super) fn retry_waiting(&mut self, now: Duration, opened: usize) {
         let barred = self.barred.get(&opened).copied().unwrap_or_default();
         for slot in &mut self.slots {
@@ -108,7 +108,7 @@ impl StateMachine {
         }
     }
 
-    /// Whether a session has come as far as a session can: each forward is held, by it or beside it.
+    /// Whether a session has served: it, or another connection, holds each forward.
     pub(super) fn has_served(&self, id: SessionId) -> bool {
         let slot = self.slots.get(id.slot);
         let Some(active) = slot.and_then(|slot| slot.current.as_ref()) else {
@@ -125,7 +125,7 @@ impl StateMachine {
         active.generation == id.generation && active.forwards.iter().all(has)
     }
 
-    /// Replaces sessions that are worn or old, one at a time, so that the others carry the load.
+    /// Replaces sessions that are near their limits or old, one at a time, so that the others carry the load.
     pub(super) fn replace_one(&mut self, now: Duration) {
         for slot in &mut self.slots {
             if let Some(active) = &mut slot.current
@@ -211,5 +211,5 @@ impl StateMachine {
     }
 }
 
-/// A session is replaced after this, which also proves once a day that a login still works.
+/// Maximum age of a session. Its replacement also proves once a day that a login works.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);

@@ -1,4 +1,4 @@
-//! What becomes of the forwards: asked for, held, let go of, and handed from one session to the next.
+//! The forwards: requested, granted, released, and handed from one session to the next.
 
 use super::{
     SessionId, StateMachine, SupervisorAction, backoff,
@@ -16,17 +16,17 @@ impl StateMachine {
         match self.forward_phase(id, forward) {
             Some(phase @ ForwardPhase::Requested { .. }) => {
                 *phase = ForwardPhase::Granted;
-                // From here on the session that was there before is not needed for it.
+                // The previous session need not hold it any more.
                 self.release_predecessors(id.slot, forward, actions);
             }
-            // It was asked for before it was taken out of the configuration.
+            // It was requested before it was removed from the configuration.
             Some(phase @ ForwardPhase::Releasing(ReleasePhase::Requested)) => {
                 *phase = ForwardPhase::Releasing(ReleasePhase::Cancelling);
                 actions.push(SupervisorAction::Cancel(id, forward));
             }
             _ => {}
         }
-        // It was asked for before the session was left.
+        // It was requested before the session was replaced.
         if let Some(release) = self.release_phase(id, forward)
             && *release == ReleasePhase::Requested
         {
@@ -45,8 +45,8 @@ impl StateMachine {
     ) {
         match self.forward_phase(id, forward).copied() {
             Some(ForwardPhase::Requested { refusals }) => {
-                // Where only one may listen, the session that was there before lets go first: at another gateway too,
-                // which may be another way to the same machine.
+                // If only one session may listen, the previous one releases the forward first. At another gateway too,
+                // which may be another name of the same machine.
                 let phase = match self.release_predecessors(id.slot, forward, actions) {
                     Some(from) => ForwardPhase::AwaitingRelease { from },
                     None => ForwardPhase::Refused {
@@ -91,7 +91,7 @@ impl StateMachine {
         }
     }
 
-    /// Makes the older sessions of a connection let go of a forward that they keep. Gives the last of them.
+    /// Makes the older sessions of a connection release a forward that they retain. Returns the last of them.
     fn release_predecessors(
         &mut self,
         index: usize,
@@ -115,8 +115,7 @@ impl StateMachine {
         }
     }
 
-    /// A forward that a session on its way out held is free: its successor asks now, or else whoever
-    /// stands by.
+    /// A draining session has released a forward: its successor requests it now, or else the standby connections.
     pub(super) fn on_released(
         &mut self,
         now: Duration,
@@ -135,7 +134,7 @@ impl StateMachine {
         }
     }
 
-    /// Those that stand by for a forward of this gateway ask at once: its holder is gone.
+    /// Standby connections request a forward of this gateway at once: its holder has ended.
     pub(super) fn retry_now(&mut self, now: Duration, gateway: usize, forward: usize) {
         let lives = self.slots.iter_mut().filter_map(|s| s.current.as_mut());
         for active in lives.filter(|active| active.gateway == gateway) {

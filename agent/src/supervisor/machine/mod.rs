@@ -1,5 +1,14 @@
-//! The state machine: which connection to open, when to retry, when to drain. Pure: time and jitter are
-//! arguments, what is to be done are values. No sockets, no clock, no randomness.
+//! The state machine: which connection to open, when to retry, when to drain. Pure: time and jitter are arguments, and
+//! actions are values. Nothing here imports tokio, a socket, a clock or a random number.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `slot` | the state of one connection |
+//! | `dialing` | when and where to dial |
+//! | `forwards` | which session requests a forward, and which one releases it |
+//! | `reload` | the reaction to a changed configuration |
+//! | `backoff` | how long to wait |
+//! | `summary` | the state as status and log show it |
 
 mod backoff;
 mod dialing;
@@ -22,35 +31,35 @@ use std::{
     time::Duration,
 };
 
-/// What has happened. Times and generations that are no longer current are ignored.
+/// Something that has happened. Outdated generations are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SupervisorEvent {
     /// A deadline may have passed.
     Tick,
-    /// A dial has led to a session.
+    /// A dial has opened a session.
     Opened(SessionId),
-    /// A dial has failed, or was given up.
+    /// A dial has failed, or was abandoned.
     OpenFailed(SessionId, RetryPace),
-    /// The gateway listens.
+    /// The gateway listens for a forward.
     Granted(SessionId, usize),
     /// The gateway refuses to listen.
     Refused(SessionId, usize),
-    /// The gateway listens no more.
+    /// The gateway has stopped listening.
     Cancelled(SessionId, usize),
-    /// A session is over.
+    /// A session has ended.
     Ended(SessionId),
-    /// A session should be replaced: it has leaked too much.
+    /// A session should be replaced, because it is near its limits.
     NeedsReplacement(SessionId),
-    /// A session that is left has no channel open any more.
+    /// A replaced session has no open channel.
     Idle(SessionId),
-    /// The configuration has changed; in a drain that is ignored.
+    /// The configuration has changed; ignored in a drain.
     Reload(DesiredState),
-    /// Let what is under way finish within this time, then stop.
+    /// Let requests in flight finish within this time, then stop.
     Drain(Duration),
 }
 
-/// What the configuration asks for. Gateways and forwards go by numbers, each given once and to one alone: a number that
-/// is not wanted any more is never wanted again.
+/// What the configuration asks for. Gateways and forwards are numbers that are never reused: one that disappears does not
+/// come back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct DesiredState {
     /// Number of connections to keep, at least 1.
@@ -58,20 +67,20 @@ pub(super) struct DesiredState {
     /// At least one; connections are spread over them in this order.
     pub gateways: Vec<usize>,
     pub forwards: Vec<usize>,
-    /// Sessions are opened in another way now (user, key, proxy, bounds): those that stand are to be replaced.
+    /// User, key, proxy or bounds have changed: open sessions must be replaced.
     pub replace_sessions: bool,
 }
 
-/// What is to be done.
+/// Something that the shell must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SupervisorAction {
     /// Open a session to the gateway of this number; answered by `Opened` or `OpenFailed`.
     Dial(SessionId, usize),
-    /// Give up a dial; answered by `OpenFailed`, or by `Opened` if that was faster.
+    /// Abandon a dial; answered by `OpenFailed`, or by `Opened` if that was faster.
     Abandon(SessionId),
-    /// Let the channels of a session end where they may: a successor serves, or soon will.
+    /// Tell the channels of a session that a new session serves, so that idle ones end.
     MarkReplaced(SessionId),
-    /// Ask for a forward; answered by `Granted`, `Refused` or `Ended`.
+    /// Request a forward; answered by `Granted`, `Refused` or `Ended`.
     Request(SessionId, usize),
     /// Cancel a forward; answered by `Cancelled` or `Ended`.
     Cancel(SessionId, usize),
@@ -83,7 +92,7 @@ pub(super) enum SupervisorAction {
     Stopped,
 }
 
-/// One dial and the session that came of it.
+/// One dial and the session that it opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SessionId {
     /// Number of the connection.
@@ -95,14 +104,15 @@ pub(super) struct SessionId {
 /// The supervisor's state machine, without sockets and clock.
 pub(super) struct StateMachine {
     slots: Vec<ConnectionSlot>,
-    /// How many of the slots are wanted; those behind are retired.
+    /// Number of wanted slots; the ones after them are retired.
     connections: usize,
     /// The gateways, by number; never empty.
     gateways: Vec<usize>,
     forwards: Vec<usize>,
-    /// Per gateway: not before this, since somebody must change something first.
+    /// Per gateway: not to be dialed before this, because someone must change something first.
     barred: BTreeMap<usize, Duration>,
-    /// Gateways whose last login, or host key, was refused: until one connection has got in, one at a time tries.
+    /// Gateways that refused the last login, or whose host key was refused: one connection at a time tries them until one
+    /// succeeds.
     refusing: BTreeSet<usize>,
     generations: u64,
     draining: bool,
@@ -125,7 +135,7 @@ impl StateMachine {
         }
     }
 
-    /// One step. `now` never goes back; `jitter` is in 0..1 and fresh each time.
+    /// One step. `now` never decreases; `jitter` is in 0..1 and new for each step.
     pub(super) fn step(
         &mut self,
         now: Duration,
@@ -187,7 +197,7 @@ impl StateMachine {
             .min()
     }
 
-    /// Whether a session still has to do with this forward.
+    /// Whether any session still holds, requests or releases this forward.
     pub(super) fn involves(&self, forward: usize) -> bool {
         self.slots.iter().any(|slot| {
             let active = slot
@@ -202,7 +212,7 @@ impl StateMachine {
         })
     }
 
-    /// Whether channels may still come by this forward, on any session.
+    /// Whether channels of this forward may still be opened, on any session.
     pub(super) fn expects_channels(&self, forward: usize) -> bool {
         self.slots.iter().any(|slot| {
             let active = slot.current.as_ref();
@@ -241,7 +251,7 @@ impl StateMachine {
             return;
         };
         if self.draining || stale || slot.retired {
-            // It came too late to serve anything.
+            // Too late: the session cannot serve.
             slot.draining.push(DrainingSession {
                 generation,
                 gateway,
@@ -261,7 +271,7 @@ impl StateMachine {
         let mut forwards: BTreeMap<_, _> = self.forwards.iter().map(due).collect();
         if let Some(old) = slot.current.take() {
             if old.gateway == gateway {
-                // What another connection holds is not asked for sooner for it.
+                // A new session is no reason to request sooner what another connection holds.
                 let refused = |phase: &ForwardPhase| matches!(phase, ForwardPhase::Refused { .. });
                 let refused = old.forwards.iter().filter(|(_, phase)| refused(phase));
                 forwards.extend(refused.map(|(forward, phase)| (*forward, *phase)));
@@ -274,7 +284,7 @@ impl StateMachine {
             slot.draining
                 .push(old.drain(old_id, deadline, true, actions));
         }
-        // What an older session here is letting go of cannot be had yet.
+        // A forward that an older session of this connection releases is not free yet.
         for draining in slot.draining.iter().filter(|l| l.gateway == gateway) {
             for (forward, phase) in &mut forwards {
                 if let Some(ReleasePhase::Requested | ReleasePhase::Cancelling) =
@@ -314,7 +324,7 @@ impl StateMachine {
         }
         slot.dial = DialState::Idle;
         if stale {
-            // It says nothing of the configuration that holds now.
+            // The failure says nothing about the current configuration.
             self.dial_now(now, id.slot);
             return;
         }
@@ -361,11 +371,11 @@ impl StateMachine {
         } else {
             slot.rotation += 1;
         }
-        // The way, the login and the forward are good: what cuts the session is not made better by waiting.
+        // Connection, login and forward work: waiting does not help against what cuts the session.
         if lived >= SERVED && served {
             slot.attempt = slot.attempt.min(SERVED_ATTEMPT);
         }
-        // A dial for its replacement goes on, and a wait for one may have become too long.
+        // A dial for its replacement continues; a wait for one may have become too long.
         if !matches!(slot.dial, DialState::Dialing { .. }) {
             self.wait(now, id.slot, jitter);
         }
@@ -409,7 +419,7 @@ impl StateMachine {
         }
     }
 
-    /// Everything that time alone, or the last event, has made due.
+    /// Adds all actions that are due.
     fn advance(&mut self, now: Duration, actions: &mut Vec<SupervisorAction>) {
         if !self.draining {
             self.retire(now, actions);
@@ -449,12 +459,12 @@ impl StateMachine {
     }
 }
 
-/// A session that stood for so long was a good one: the next loss begins a new count of attempts.
+/// A session this old was stable: its loss starts a new count of attempts.
 const STABLE: Duration = Duration::from_secs(60);
-/// One that ends sooner has a gateway that cannot keep sessions, and is not to be flooded with logins.
+/// A gateway whose sessions end sooner cannot keep sessions, and must not be flooded with logins.
 const SERVED: Duration = Duration::from_secs(1);
-/// The wait after a session that has served is this attempt's at most: a second.
+/// After a session that has served, the wait is at most that of this attempt: a second.
 const SERVED_ATTEMPT: u32 = 1;
-/// How long a replaced session may take to finish what is under way: a large attachment over a slow link
-/// is not cut for it, and it ends well before russh would exchange keys.
+/// How long requests of a replaced session may take: enough for a large attachment over a slow link, and well before russh
+/// would exchange keys.
 const REPLACED_DRAIN: Duration = Duration::from_secs(12 * 3600);

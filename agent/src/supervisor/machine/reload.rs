@@ -1,5 +1,4 @@
-//! What the state machine does about a changed configuration: what has not changed stays as it is, what has is let go of,
-//! asked for or replaced.
+//! The reaction to a changed configuration: unchanged parts stay, changed ones are released, requested or replaced.
 
 use super::{
     DesiredState, REPLACED_DRAIN, SessionId, StateMachine, SupervisorAction,
@@ -21,7 +20,7 @@ impl StateMachine {
         let rearranged = gateways != self.gateways;
         self.forwards = wanted.forwards;
         match wanted.replace_sessions {
-            // Whatever barred a gateway may be what was changed.
+            // The change may remove the reason for which a gateway was barred.
             true => {
                 self.barred.clear();
                 self.refusing.clear();
@@ -91,13 +90,13 @@ impl StateMachine {
         }
     }
 
-    /// Winds up what is retired, once another connection has a session, and forgets what is done.
+    /// Drains retired slots, once another connection has a session, and removes the ones that are done.
     pub(super) fn retire(&mut self, now: Duration, actions: &mut Vec<SupervisorAction>) {
         let serves = |slot: &ConnectionSlot| !slot.retired && slot.current.is_some();
         if self.slots.iter().any(serves) {
             let slots = self.slots.iter_mut().enumerate();
             for (index, slot) in slots.filter(|(_, slot)| slot.retired) {
-                // What it kept for a successor, which is not wanted any more.
+                // Forwards retained for a successor, which does not come.
                 for draining in &mut slot.draining {
                     draining.cancel_forwards(index, |_| true, actions);
                 }

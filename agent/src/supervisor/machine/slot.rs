@@ -1,5 +1,4 @@
-//! One connection of the supervisor: at most one dial, at most one session that serves, and sessions on
-//! their way out.
+//! One connection of the supervisor: at most one dial, at most one active session, and draining sessions.
 
 use super::{SessionId, SupervisorAction};
 use std::{collections::BTreeMap, time::Duration};
@@ -7,9 +6,9 @@ use std::{collections::BTreeMap, time::Duration};
 /// State of one connection. Without a session it always waits or dials, except in a drain.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
-    /// Its place among the connections: its own gateway is the one at this place, so that connections spread.
+    /// Its place among the connections. Its own gateway is the one at the same place, which spreads the connections.
     pub home: usize,
-    /// Failures since it last dialled its own gateway.
+    /// Failures since it last dialed its own gateway.
     pub rotation: usize,
     /// Attempts since a session was stable.
     pub attempt: u32,
@@ -18,18 +17,18 @@ pub(super) struct ConnectionSlot {
     pub dial: DialState,
     pub current: Option<ActiveSession>,
     pub draining: Vec<DrainingSession>,
-    /// The configuration has fewer connections now: it is gone as soon as nothing is under way on it.
+    /// The configuration has fewer connections now: the slot is removed once it is drained.
     pub retired: bool,
 }
 
-/// Whether a new session is on its way.
+/// Whether a new session is being opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DialState {
-    /// There is a session, or the drain has begun.
+    /// There is an active session, or a drain has begun.
     Idle,
-    /// There is no session: the next attempt; the gateway is chosen anew when it is due.
+    /// The next attempt; when it is due, the gateway is chosen again.
     Waiting { until: Duration, gateway: usize },
-    /// One attempt is under way. `stale`: it was given up, since the configuration has changed.
+    /// An attempt is running. `stale`: it was abandoned, because the configuration has changed.
     Dialing {
         generation: u64,
         gateway: usize,
@@ -37,66 +36,66 @@ pub(super) enum DialState {
     },
 }
 
-/// A session that serves, or would.
+/// A session that serves or will serve.
 #[derive(Debug)]
 pub(super) struct ActiveSession {
     pub generation: u64,
     pub gateway: usize,
     pub since: Duration,
-    /// By the forward's number: all that are wanted, and those that are being let go of.
+    /// By the forward's number: all that are wanted, and those that are being released.
     pub forwards: BTreeMap<usize, ForwardPhase>,
-    /// It is to be replaced.
+    /// It must be replaced.
     pub needs_replacement: bool,
-    /// When its replacement is tried again, where that has failed.
+    /// When its replacement is tried again, if that has failed.
     pub retry_at: Option<Duration>,
-    /// Its successor belongs to another gateway.
+    /// Its successor must be at another gateway.
     pub relocate: bool,
 }
 
-/// One forward of a session that serves.
+/// One forward of an active session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ForwardPhase {
-    /// To be asked for now.
+    /// It must be requested now.
     Due { refusals: u32 },
-    /// An older session of this connection must let go of it first.
+    /// An older session of this connection must release it first.
     AwaitingRelease { from: u64 },
-    /// Asked for; `refusals` were given before.
+    /// It was requested, and refused `refusals` times before.
     Requested { refusals: u32 },
     /// The gateway listens.
     Granted,
-    /// The gateway refused; it is asked again.
+    /// The gateway refused; it is requested again at `retry_at`.
     Refused { retry_at: Duration, refusals: u32 },
-    /// No longer wanted, and not let go of yet: `Requested` or `Cancelling`.
+    /// It is not wanted any more, and not released yet: `Requested` or `Cancelling`.
     Releasing(ReleasePhase),
 }
 
-/// A session on its way out.
+/// A replaced session that finishes its requests.
 #[derive(Debug)]
 pub(super) struct DrainingSession {
     pub generation: u64,
     pub gateway: usize,
     /// By the forward's number.
     pub forwards: BTreeMap<usize, ReleasePhase>,
-    /// It is disconnected then, whatever is still under way.
+    /// When it is disconnected, with or without open channels.
     pub deadline: Duration,
-    /// `Leave` was given out.
+    /// `MarkReplaced` was returned for it.
     pub marked_replaced: bool,
-    /// `WatchIdle` was given out.
+    /// `WatchIdle` was returned for it.
     pub watched: bool,
-    /// `Disconnect` was given out.
+    /// `Disconnect` was returned for it.
     pub disconnecting: bool,
 }
 
-/// One forward of a session on its way out.
+/// One forward of a draining session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReleasePhase {
-    /// Still held, until the successor holds it too or cannot for as long as this one does.
+    /// Still held until the successor holds it too, or cannot while this session does.
     Retained,
-    /// An answer to the request is still to come.
+    /// The answer to the request is pending.
     Requested,
-    /// An answer to the cancellation is still to come.
+    /// The answer to the cancellation is pending.
     Cancelling,
-    /// Not held, or no more.
+    /// Not held.
     Released,
 }
 
@@ -117,13 +116,13 @@ impl ConnectionSlot {
         }
     }
 
-    /// Nothing is left to wait for.
+    /// Whether the slot has no dial and no session.
     pub(super) fn is_empty(&self) -> bool {
         self.dial == DialState::Idle && self.current.is_none() && self.draining.is_empty()
     }
 
-    /// Its session has a successor under way, or one that has not taken everything over yet. One that waits to be tried
-    /// again is none: it would hold up the other connections for as long as it cannot log in.
+    /// Whether a successor of its session is being opened, or has not taken over everything yet. A failed one that waits
+    /// does not count: it would block the other connections for as long as it cannot log in.
     pub(super) fn is_being_replaced(&self) -> bool {
         self.current.as_ref().is_some_and(|active| {
             let moving =
@@ -132,7 +131,7 @@ impl ConnectionSlot {
         })
     }
 
-    /// Its session is to be replaced and can be.
+    /// Whether its session must be replaced, and can be now.
     pub(super) fn awaits_replacement(&self) -> bool {
         !self.retired
             && self.dial == DialState::Idle
@@ -156,7 +155,7 @@ impl ConnectionSlot {
             slot: index,
             generation: active.generation,
         };
-        // A forward whose place or name has changed may need what is being let go of.
+        // A forward whose address or name has changed may need one that is being released.
         if active.is_releasing() {
             return;
         }
@@ -177,7 +176,7 @@ impl ConnectionSlot {
         index: usize,
         actions: &mut Vec<SupervisorAction>,
     ) {
-        // Whoever comes anew finds somebody: before, a channel that ends would send its client into the gap.
+        // Only when new connections are served: before that, a channel that ends would leave its client without a forward.
         let settled = match &self.current {
             Some(active) => active.forwards.values().all(ForwardPhase::is_settled),
             None => self.retired || self.dial == DialState::Idle,
@@ -210,12 +209,12 @@ impl ConnectionSlot {
 }
 
 impl ForwardPhase {
-    /// It is held, or another session holds it, as far as this one can know.
+    /// Whether this or, as far as it knows, another session holds the forward.
     fn is_settled(&self) -> bool {
         matches!(self, Self::Granted | Self::Refused { .. })
     }
 
-    /// The gateway listens, or may as far as we know.
+    /// Whether the gateway listens, or may listen.
     pub(super) fn may_listen(&self) -> bool {
         matches!(
             self,
@@ -225,8 +224,8 @@ impl ForwardPhase {
 }
 
 impl ActiveSession {
-    /// Begins to leave: what is under way has until `deadline`. `keep`: a successor is there, and what is held is let go
-    /// of when that one holds it.
+    /// Starts to drain: requests in flight have until `deadline`. `keep`: there is a successor, and each forward is released
+    /// when that one holds it.
     pub(super) fn drain(
         self,
         id: SessionId,
@@ -260,13 +259,13 @@ impl ActiveSession {
         }
     }
 
-    /// Whether something is being let go of.
+    /// Whether a forward is being released.
     pub(super) fn is_releasing(&self) -> bool {
         let parting = |phase: &ForwardPhase| matches!(phase, ForwardPhase::Releasing(_));
         self.forwards.values().any(parting)
     }
 
-    /// Lets go of what is not wanted, and will ask for what is.
+    /// Releases the forwards that are not wanted, and requests those that are.
     pub(super) fn reconcile(
         &mut self,
         id: SessionId,
@@ -299,7 +298,7 @@ impl ActiveSession {
 }
 
 impl DrainingSession {
-    /// Lets go of what it still holds where `which` says so.
+    /// Releases the retained forwards that `which` selects.
     pub(super) fn cancel_forwards(
         &mut self,
         slot: usize,
@@ -319,5 +318,5 @@ impl DrainingSession {
     }
 }
 
-/// Sessions of one connection that still finish what is under way; meanwhile it is not replaced again.
+/// A connection with this many draining sessions is not replaced again.
 pub(super) const MAX_DRAINING: usize = 4;

@@ -1,4 +1,4 @@
-//! What the state machine says of one connection, for the log and the status.
+//! The state of one connection, for the log and the status.
 
 use super::{
     StateMachine,
@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::supervisor) struct ConnectionSummary {
     pub phase: ConnectionPhase,
-    /// Number of the gateway it is at, or will dial next.
+    /// Number of the gateway of its session, or the one to dial next.
     pub gateway: usize,
     pub attempt: u32,
     /// When it dials next, on the machine's clock.
@@ -20,7 +20,7 @@ pub(in crate::supervisor) struct ConnectionSummary {
     pub sessions: u64,
     /// Generation of the session that serves.
     pub current: Option<u64>,
-    /// One per forward that is wanted.
+    /// State of each wanted forward.
     pub forwards: Vec<ForwardState>,
 }
 
@@ -98,7 +98,7 @@ impl StateMachine {
                 | ForwardPhase::AwaitingRelease { .. }
                 | ForwardPhase::Releasing(_),
             ) => ForwardState::Pending,
-            // While it is asked again it is still what it was.
+            // While it is requested again, its state does not change.
             Some(
                 ForwardPhase::Due { .. }
                 | ForwardPhase::Requested { .. }
@@ -106,7 +106,7 @@ impl StateMachine {
             ) => {
                 match self.is_held_by_any(active.gateway, forward) {
                     true => ForwardState::Standby,
-                    // Another connection was faster, and its answer is still to come.
+                    // Another connection was faster, and its answer is pending.
                     false if self.is_first_asked(active.gateway, forward) => ForwardState::Pending,
                     false => ForwardState::Refused,
                 }

@@ -1,5 +1,5 @@
-//! What was learned about the addresses behind a name once TCP stood: which of them failed, and which of them this agent's
-//! other connections use. A resolver knows neither.
+//! What connections have shown about the addresses of a name: which ones failed after TCP, and which ones other connections
+//! of this agent use. A resolver knows neither.
 
 use std::{
     collections::HashMap,
@@ -18,30 +18,30 @@ struct AddressMemoryInner {
     failures: HashMap<SocketAddr, AddressFailure>,
     /// By host and port, as last resolved.
     names: HashMap<(String, u16), Vec<SocketAddr>>,
-    /// By host: what is resolved without a resolver.
+    /// By host: addresses that replace those of the resolver, for tests.
     fixed: HashMap<String, Vec<IpAddr>>,
-    /// One entry for each lease.
+    /// Number, address and connection of each lease.
     leases: Vec<(u64, SocketAddr, usize)>,
     next_lease: u64,
-    /// By place: when a gateway last ended a session for a keep-alive.
+    /// By gateway: when it last ended a session for a keep-alive.
     no_keep_alive: HashMap<String, Instant>,
-    /// Where packets of full size may be lost on the way, and since when.
+    /// Addresses where packets of full size may be lost, and since when.
     small_segments: HashMap<SocketAddr, Instant>,
 }
 
 #[derive(Debug)]
 struct AddressFailure {
     at: Instant,
-    /// Somebody must change something first: no login is tried there before this.
+    /// No login is tried there before this: someone must change something first.
     barred_until: Option<Instant>,
 }
 
-/// Addresses in the order in which they are to be tried.
+/// Addresses in the order to try them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct DialOrder {
     /// Addresses to try, in this order.
     pub(super) open: Vec<SocketAddr>,
-    /// Not to be tried yet, each with the time that is left.
+    /// Addresses not to try yet, each with the remaining time.
     pub(super) barred: Vec<(SocketAddr, Duration)>,
 }
 
@@ -53,9 +53,9 @@ pub struct AddressLease {
 }
 
 impl AddressMemory {
-    /// Sorts what `host` was resolved to, and takes a lease on the first for `connection`. First what has not failed, then
-    /// what failed longest ago; among equals what fewest other connections use, then the resolver's order with the
-    /// families alternating (RFC 8305 §4). `login`: addresses that are barred are left out.
+    /// Sorts the addresses of `host`, and takes a lease on the first one for `connection`. Addresses that have not failed
+    /// come first, then those that failed longest ago; among equals those that the fewest other connections use, then the
+    /// resolver's order with alternating families (RFC 8305 §4). With `login`, barred addresses are left out.
     pub(super) fn order(
         &self,
         host: &str,
@@ -76,7 +76,7 @@ impl AddressMemory {
                 None => order.open.push(address),
             }
         }
-        // Stable: the order stays otherwise.
+        // The sort is stable.
         order.open.sort_by_key(|address| {
             let failure = memory.failures.get(address).map(|failure| failure.at);
             (failure, memory.users(address, connection))
@@ -88,12 +88,12 @@ impl AddressMemory {
         (order, lease)
     }
 
-    /// A lease where the address is given and no order is asked for.
+    /// A lease on a given address.
     pub(super) fn claim(&self, address: SocketAddr, connection: usize) -> AddressLease {
         self.lease(&mut self.lock(), address, connection)
     }
 
-    /// From now on `host` has these addresses, whatever the resolver says: for tests, which cannot change it.
+    /// Sets the addresses of `host` instead of the resolver's, for tests.
     pub fn fix(&self, host: &str, addresses: Vec<IpAddr>) {
         self.lock().fixed.insert(host.to_owned(), addresses);
     }
@@ -104,7 +104,7 @@ impl AddressMemory {
         Some(addresses.map(|ip| SocketAddr::new(*ip, port)).collect())
     }
 
-    /// TCP stood, and what came after it failed. `barred`: no login before a minute has passed.
+    /// Notes a failure after TCP. `barred`: no login within a minute.
     pub fn failed(&self, address: SocketAddr, barred: bool) {
         let at = Instant::now();
         let barred_until = barred.then(|| at + BARRED_FOR);
@@ -112,7 +112,7 @@ impl AddressMemory {
         self.lock().failures.insert(address, failure);
     }
 
-    /// A session stands there.
+    /// Notes an open session.
     pub fn succeeded(&self, address: SocketAddr) {
         self.lock().failures.remove(&address);
     }
@@ -132,20 +132,20 @@ impl AddressMemory {
         })
     }
 
-    /// The gateway at this place has ended a session for a keep-alive. Whether that is news.
+    /// Notes that a gateway has ended a session for a keep-alive. Returns whether that is new.
     pub fn record_keep_alive_rejection(&self, place: &str) -> bool {
         let now = Instant::now();
         let mut memory = self.lock();
         let known = &mut memory.no_keep_alive;
         known.retain(|_, since| now.saturating_duration_since(*since) < KEEP_ALIVE_REJECTED_FOR);
-        // A name whose addresses keep changing must not fill memory; what is left out is learnt anew.
+        // A name whose addresses keep changing must not fill memory; forgotten ones are learned again.
         if known.len() >= MAX_PLACES {
             known.clear();
         }
         known.insert(place.to_owned(), now).is_none()
     }
 
-    /// Whether a session there had better not send keep-alives.
+    /// Whether sessions there should send no keep-alives.
     pub fn rejects_keep_alive(&self, place: &str) -> bool {
         let now = Instant::now();
         let memory = self.lock();
@@ -153,8 +153,8 @@ impl AddressMemory {
         since.is_some_and(|since| now.saturating_duration_since(*since) < KEEP_ALIVE_REJECTED_FOR)
     }
 
-    /// A connection to this address fell silent while more than questions was on its way: packets of full size may be lost
-    /// there, unannounced (a path MTU black hole, RFC 2923). Whether that is news.
+    /// Notes a connection that fell silent while it sent more than probes: packets of full size may be lost there
+    /// unannounced (a path MTU black hole, RFC 2923). Returns whether that is new.
     pub fn suspect_mtu(&self, address: SocketAddr) -> bool {
         let now = Instant::now();
         let mut memory = self.lock();
@@ -167,7 +167,7 @@ impl AddressMemory {
         small_segments.insert(address, now).is_none()
     }
 
-    /// The largest segment for a new connection to this address, where the usual one may be too large.
+    /// The maximum segment size for a new connection to this address, if the usual one may be too large.
     pub(super) fn segment(&self, address: &SocketAddr) -> Option<u32> {
         let now = Instant::now();
         let memory = self.lock();
@@ -175,7 +175,7 @@ impl AddressMemory {
         (now.saturating_duration_since(*since) < SMALL_SEGMENTS_FOR).then_some(SMALL_SEGMENT)
     }
 
-    /// What failed may have been mended: key, user or host keys are others now.
+    /// Forgets failures, because key, user or host keys have changed.
     pub fn clear_failures(&self) {
         self.lock().failures.clear();
     }
@@ -212,7 +212,7 @@ impl AddressMemory {
 }
 
 impl AddressMemoryInner {
-    /// Other connections that use the address: a session that is to be replaced does not keep its successor away.
+    /// Number of other connections that use the address; the connection's own session does not count.
     fn users(&self, address: &SocketAddr, connection: Option<usize>) -> usize {
         let leases = self.leases.iter();
         let others = leases.filter(|(_, used, by)| used == address && Some(*by) != connection);
@@ -233,7 +233,7 @@ impl AddressFailure {
 }
 
 impl AddressLease {
-    /// Another address was faster.
+    /// Moves the lease to an address that was faster.
     pub(super) fn move_to(&self, address: SocketAddr) {
         let mut memory = self.memory.lock();
         let mut leases = memory.leases.iter_mut();
@@ -269,16 +269,16 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 /// The supervisor bars a gateway for a minute and a bit: by then its addresses must be open again.
 const BARRED_FOR: Duration = Duration::from_secs(59);
-/// Longer than a restart or a failover takes; then the resolver's order counts again.
+/// Longer than a restart or a failover; then the resolver's order applies again.
 const REMEMBER_FAILURE_FOR: Duration = Duration::from_secs(300);
-/// Then the usual question is tried once more, at the beginning of a session.
+/// Then the next session tries a keep-alive again.
 const KEEP_ALIVE_REJECTED_FOR: Duration = Duration::from_secs(6 * 3600);
-/// A session lives for a day at most, so that the next one is narrow too where the first one was cut for it.
+/// More than a day, the maximum age of a session, so that its successor uses small segments too.
 const SMALL_SEGMENTS_FOR: Duration = Duration::from_secs(25 * 3600);
-/// Bytes of `TCP_MAXSEG`, for both directions: with the heads of IPv6 it fits 1,180 bytes, less than any tunnel of the field
-/// leaves (IPv6 itself wants 1,280).
+/// Bytes of `TCP_MAXSEG`, for both directions: with IPv6 headers 1,180 bytes, less than any common tunnel leaves (IPv6 itself
+/// requires 1,280).
 const SMALL_SEGMENT: u32 = 1100;
-/// Places that are remembered, of either kind.
+/// Entries that are remembered, of either kind.
 const MAX_PLACES: usize = 256;
 
 #[cfg(test)]

@@ -12,8 +12,7 @@ use std::pin::pin;
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-/// Asks for a connection to `target` (`host:port`). Gives it back with what has come on it already.
-/// The caller's deadline bounds it.
+/// Requests a connection to `target` (`host:port`). Returns it with the bytes already received. The caller sets a deadline.
 pub(super) async fn connect(
     stream: TcpStream,
     target: &str,
@@ -23,14 +22,14 @@ pub(super) async fn connect(
     let handshake = Builder::new()
         .max_buf_size(MAX_ANSWER)
         .max_headers(MAX_HEADERS)
-        // Of an answer that is no tunnel nothing is kept but words for a person (RFC 9112 §5.1, §5.2).
+        // An answer that opens no tunnel is only shown to a person (RFC 9112 §5.1, §5.2).
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true)
         .ignore_invalid_headers_in_responses(true)
         .handshake(TokioIo::new(stream))
         .await;
     let (mut sender, connection) = handshake.map_err(|error| unreadable(&error))?;
-    // Nothing of this outlives the call: the connection is driven here, beside what waits for it.
+    // The connection is driven here, so nothing outlives the call.
     let mut connection = pin!(connection.with_upgrades());
     let exchange = async {
         let response = sender.send_request(request).await;
@@ -46,13 +45,13 @@ pub(super) async fn connect(
     let upgraded = loop {
         tokio::select! {
             outcome = &mut exchange => break outcome?,
-            // Whatever ends it is told to the exchange too.
+            // The exchange gets its error too.
             _ = &mut connection, if !ended => ended = true,
         }
     };
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
-        // It is what was put in above.
+        // The type is the one put in above.
         Err(_) => Err((ProxyFault::Answer, "was lost".to_owned())),
     }
 }
@@ -141,7 +140,7 @@ fn refusal(
     }
 }
 
-/// A session of somebody's may stand in the query.
+/// The query may contain a session token.
 fn without_query(place: &[u8]) -> &[u8] {
     place
         .split(|b| matches!(b, b'?' | b'#'))
@@ -149,7 +148,7 @@ fn without_query(place: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// `403 Forbidden (ERR_ACCESS_DENIED 0)`: many proxies say in a header what went wrong.
+/// `403 Forbidden (ERR_ACCESS_DENIED 0)`: many proxies give the reason in a header.
 fn answer(status: StatusCode, headers: &HeaderMap) -> String {
     let reason = status.canonical_reason().unwrap_or_default();
     let detail = DETAILS.iter().find_map(|name| headers.get(name));
@@ -174,7 +173,7 @@ fn schemes(headers: &HeaderMap) -> Vec<String> {
     each.take(MAX_CHALLENGES).collect()
 }
 
-/// The elements of a list with commas, those in quotes apart.
+/// The elements of a comma-separated list with quoted strings.
 fn elements(text: &str) -> Vec<String> {
     let (mut all, mut quoted, mut escaped) = (vec![String::new()], false, false);
     for c in text.chars() {
@@ -224,7 +223,7 @@ const MAX_HEADERS: usize = 64;
 /// Challenges named in an error, and characters of each.
 const MAX_CHALLENGES: usize = 4;
 const MAX_SCHEME: usize = 20;
-/// Room for a login at once: growing would leave unzeroed copies behind.
+/// Capacity for a credential: growing would leave copies that are not zeroed.
 const MAX_LOGIN: usize = 1024;
 const USER_AGENT: &str = concat!("jira-tunnel-agent/", env!("CARGO_PKG_VERSION"));
 /// RFC 9209, and squid's own.

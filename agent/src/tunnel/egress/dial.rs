@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// A TCP connection, where it leads, and the lease on that address where a connection of the agent's asked for it.
+/// A TCP connection, its address, and the lease on that address if it was dialed for a numbered connection.
 #[derive(Debug)]
 pub(super) struct DialedConnection {
     pub(super) stream: TcpStream,
@@ -22,9 +22,9 @@ pub(super) struct DialedConnection {
     pub(super) lease: Option<AddressLease>,
 }
 
-/// Connects to the first address that answers, in the order that `memory` gives. A further address is tried
-/// beside the ones under way every quarter of a second (RFC 8305), so that a dead family costs little.
-/// `limit` holds for resolving and for each address.
+/// Connects to the first address that answers, in the order of `memory`. Every 250 ms another address is tried in parallel
+/// (RFC 8305), so that an address family that does not work costs little. `limit` applies to name resolution and to each
+/// address.
 pub(super) async fn dial(
     host: &str,
     port: u16,
@@ -86,7 +86,7 @@ pub(super) async fn dial(
                 address,
                 kind: ConnectFailureKind::Barred,
                 problem: format!(
-                    "is not tried for another {} s, since it refused us",
+                    "is not tried for another {} s, because it refused the agent",
                     left.as_secs() + 1
                 ),
             }),
@@ -125,7 +125,7 @@ async fn connect(
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
-        // Before the connection is made: so the far side is told, too.
+        // Before the connection is made, so that the handshake announces it to the far side too.
         if let Err(error) = SockRef::from(&socket).set_tcp_mss(segment) {
             tracing::debug!(option = "TCP_MAXSEG", %error, "cannot set a socket option");
         }
@@ -152,7 +152,7 @@ async fn connect(
 
 /// Delay before a further address is tried (RFC 8305 §5 recommends 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
-/// A name with more addresses than this has more than anybody waits for.
+/// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
 #[cfg(test)]

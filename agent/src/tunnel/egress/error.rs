@@ -1,4 +1,4 @@
-//! Which hop on the way to a gateway failed, why, and what an administrator does about it.
+//! Which hop to a gateway failed, why, and what an administrator does about it.
 
 use crate::{
     tunnel::{Hop, session::RetryPace},
@@ -6,16 +6,16 @@ use crate::{
 };
 use std::{fmt, net::SocketAddr, time::Duration};
 
-/// Why no way to a gateway could be opened.
+/// Why no connection to a gateway could be opened.
 #[derive(Debug)]
 pub enum EgressError {
-    /// On the straight way: the gateway itself.
+    /// Without a proxy: the gateway itself.
     Dial(DialError),
-    /// The proxy, or what it said.
+    /// The proxy, or its answer.
     Proxy(Box<ProxyError>),
     /// TLS with the gateway.
     Tls(Box<GatewayTlsError>),
-    /// The socket died at once.
+    /// The socket was closed at once.
     Lost(String),
 }
 
@@ -40,10 +40,10 @@ impl From<GatewayTlsError> for EgressError {
 /// Why a host could not be connected to.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// Its name gave no address.
+    /// Its name does not resolve.
     #[error("{0}")]
     Resolve(String),
-    /// None of its addresses took the connection.
+    /// None of its addresses accepted the connection.
     #[error("{}", join(.0))]
     Connect(Vec<ConnectFailure>),
     /// The resolver did not answer within this.
@@ -58,20 +58,20 @@ pub struct ConnectFailure {
     pub address: SocketAddr,
     /// How the connection attempt failed.
     pub kind: ConnectFailureKind,
-    /// What the system said.
+    /// The system's error, as text.
     pub problem: String,
 }
 
 /// In what way an address could not be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectFailureKind {
-    /// Nothing listens there, or a firewall says so.
+    /// Nothing listens there, or a firewall rejects the connection.
     Refused,
     /// The address did not answer in time.
     Timeout,
-    /// Not tried: a login or its host key was refused there a moment ago.
+    /// Not tried: a login or the host key was refused there a moment ago.
     Barred,
-    /// No route, no permission, or else.
+    /// No route, no permission, or another error.
     Other,
 }
 
@@ -84,51 +84,51 @@ pub(in crate::tunnel) fn join(failures: &[ConnectFailure]) -> String {
     each.join(", ")
 }
 
-/// The proxy is not there, does not let us in, or does not let us through.
+/// The proxy cannot be reached, rejects the agent, or cannot reach the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyError {
-    /// Its URL, without login.
+    /// Its URL, without a credential.
     pub proxy: String,
-    /// `host:port` that was asked for.
+    /// The gateway that the proxy was asked for, as `host:port`.
     pub gateway: String,
     /// What kind of failure.
     pub kind: ProxyFault,
-    /// What the system or the proxy said.
+    /// The error of the system or the proxy.
     pub problem: String,
 }
 
 /// In what way a proxy failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyFault {
-    /// Its name gave no address.
+    /// Its name does not resolve.
     Resolve,
     /// No TCP connection to it.
     Connect,
-    /// The password's file cannot be read, or the password not be sent.
+    /// The password's file cannot be read, or the password cannot be sent.
     Password,
-    /// It wants a login and none is configured (407).
+    /// It requires a credential and none is configured (407).
     LoginMissing,
-    /// It refused the login (407).
+    /// It rejected the credential (407).
     LoginRefused,
-    /// It wants a kind of login that we do not have (407).
+    /// It requires an authentication scheme that the agent does not support (407).
     LoginScheme,
     /// Its rules forbid this target (403).
     Policy,
-    /// It let us through, and then could not reach the gateway (502, 503, 504).
+    /// It accepted the request, and could not reach the gateway (502, 503, 504).
     Gateway,
-    /// It sends whoever asks to a web page (3xx).
+    /// It redirects to a web page (3xx).
     Redirect,
-    /// It has too much to do, or this host asks too often (429).
+    /// It is overloaded, or this host connects too often (429).
     Busy,
-    /// It failed by itself (5xx).
+    /// It failed itself (5xx).
     Failing,
-    /// What answers is another kind of server.
+    /// Another kind of server answered.
     NotAProxy,
-    /// It ended the connection in place of an answer.
+    /// It closed the connection without an answer.
     Closed,
-    /// It took the connection and did not answer.
+    /// It accepted the connection and did not answer.
     Silent,
-    /// An answer that the protocol does not have, or that is of no use.
+    /// An invalid or unusable answer.
     Answer,
 }
 
@@ -153,12 +153,14 @@ impl fmt::Display for ProxyError {
             }
             ProxyFault::LoginMissing => write!(
                 f,
-                "the proxy {proxy} wants a login, and none is configured: {problem}"
+                "the proxy {proxy} requires a credential, and none is configured: {problem}"
             ),
-            ProxyFault::LoginRefused => write!(f, "the proxy {proxy} refused the login: {problem}"),
+            ProxyFault::LoginRefused => {
+                write!(f, "the proxy {proxy} rejected the credential: {problem}")
+            }
             ProxyFault::LoginScheme => write!(
                 f,
-                "the proxy {proxy} wants a kind of login that the agent does not have: {problem}"
+                "the proxy {proxy} requires an authentication scheme that the agent does not support: {problem}"
             ),
             ProxyFault::Policy => {
                 write!(
@@ -174,12 +176,12 @@ impl fmt::Display for ProxyError {
             }
             ProxyFault::Redirect => write!(
                 f,
-                "the proxy {proxy} sends us to a web page instead of connecting to {gateway}: {problem}"
+                "the proxy {proxy} redirects to a web page instead of connecting to {gateway}: {problem}"
             ),
             ProxyFault::Busy => {
                 write!(
                     f,
-                    "the proxy {proxy} takes no more connections from this host: {problem}"
+                    "the proxy {proxy} accepts no more connections from this host: {problem}"
                 )
             }
             ProxyFault::Failing => {
@@ -199,7 +201,7 @@ impl fmt::Display for ProxyError {
 impl std::error::Error for ProxyError {}
 
 impl ProxyError {
-    /// Which hop: the way to the proxy, or its answer.
+    /// The hop that failed: before the proxy, or the proxy itself.
     pub fn hop(&self) -> Hop {
         match self.kind {
             ProxyFault::Resolve => Hop::Dns,
@@ -208,15 +210,15 @@ impl ProxyError {
         }
     }
 
-    /// Whether a login was refused, so that the same one must not be tried again at once.
+    /// Whether the credential was rejected, so that it must not be tried again at once.
     pub fn refused_login(&self) -> bool {
         self.kind == ProxyFault::LoginRefused
     }
 
-    /// How soon another attempt makes sense.
+    /// How soon another attempt is useful.
     pub fn retry(&self) -> RetryPace {
         match self.kind {
-            // An account that is asked again and again with a wrong password is locked.
+            // Repeated attempts with a wrong password lock an account.
             ProxyFault::Password
             | ProxyFault::LoginMissing
             | ProxyFault::LoginRefused
@@ -249,37 +251,37 @@ impl ProxyError {
                 "put the password into the file that tunnel.proxy_password_file names".to_owned()
             }
             ProxyFault::LoginMissing => format!(
-                "set tunnel.proxy_username and tunnel.proxy_password_file, or ask the network team to let this host out to {gateway} without a login"
+                "set tunnel.proxy_username and tunnel.proxy_password_file, or ask the network team to let this host connect to {gateway} without one"
             ),
             ProxyFault::LoginRefused => {
-                "check tunnel.proxy_username and the password in tunnel.proxy_password_file, which is read anew at each attempt; the account may be locked or may have expired".to_owned()
+                "check tunnel.proxy_username and the password in tunnel.proxy_password_file, which is read at each attempt; the account may be locked or expired".to_owned()
             }
             ProxyFault::LoginScheme => format!(
-                "ask the network team for a Basic account on the proxy (SOCKS5: user name and password), or to let this host out to {gateway} without a login"
+                "ask the network team for a Basic account on the proxy (SOCKS5: user name and password), or to let this host connect to {gateway} without one"
             ),
             ProxyFault::Policy => format!(
-                "ask the network team to allow CONNECT from this host to {gateway} on the proxy; many proxies allow no other port than 443"
+                "ask the network team to allow CONNECT from this host to {gateway} on the proxy; many proxies allow port 443 only"
             ),
             ProxyFault::Gateway => format!(
-                "check name and port in tunnel.gateways with the vendor, and ask the network team whether the firewall lets the proxy out to {gateway}"
+                "check name and port in tunnel.gateways with the vendor, and ask the network team whether the firewall lets the proxy connect to {gateway}"
             ),
             ProxyFault::Redirect => format!(
-                "the proxy wants somebody to log in or agree on a web page first, which a service cannot do: ask the network team to let this host out to {gateway} without that page"
+                "the proxy requires a person to log in or consent on a web page, which a service cannot do: ask the network team to let this host connect to {gateway} without that page"
             ),
             ProxyFault::Busy => format!(
-                "it is asked again once a minute; ask the network team for a higher limit for this host, which keeps few connections to {gateway}, each for days"
+                "the agent retries once a minute; ask the network team for a higher limit for this host, which keeps few connections to {gateway}, each for days"
             ),
             ProxyFault::Failing => format!(
-                "the fault is the proxy's or lies behind it: ask the network team for its log at this time, and whether it can reach {gateway}"
+                "the fault is in the proxy or behind it: ask the network team for its log at this time, and whether it can reach {gateway}"
             ),
             ProxyFault::NotAProxy => {
                 "another server answers at that address: check host and port in tunnel.proxy with the network team, and whether the proxy is an http:// or a socks5:// one".to_owned()
             }
             ProxyFault::Closed => {
-                "it may not serve this host, or expect another protocol: ask the network team whether this host may use it, and whether tunnel.proxy is to begin with http:// or socks5://".to_owned()
+                "it may not serve this host, or expect another protocol: ask the network team whether this host may use it, and whether tunnel.proxy begins with http:// or socks5://".to_owned()
             }
             ProxyFault::Silent => {
-                "it may be overloaded, wait for the gateway, or expect another protocol: ask the network team, and whether tunnel.proxy is to begin with http:// or socks5://".to_owned()
+                "it may be overloaded, wait for the gateway, or expect another protocol: ask the network team, and whether tunnel.proxy begins with http:// or socks5://".to_owned()
             }
             ProxyFault::Answer => {
                 "check with the network team that tunnel.proxy names a proxy of this kind (http:// or socks5://) and its right port".to_owned()
@@ -296,9 +298,9 @@ pub struct GatewayTlsError {
     pub gateway: String,
     /// What kind of failure.
     pub kind: GatewayTlsFault,
-    /// What is wrong, the issuer named where that is it.
+    /// The problem; it names the issuer if that is not trusted.
     pub problem: String,
-    /// What was presented, where that was refused; the gateway's own certificate first.
+    /// The presented certificates if they were refused, the gateway's own first.
     pub chain: Vec<PresentedCertificate>,
 }
 
@@ -308,14 +310,14 @@ pub enum GatewayTlsFault {
     /// The certificate comes from an issuer that is not trusted: TLS is intercepted, or the vendor has
     /// a CA of its own.
     UnknownIssuer,
-    /// The handshake did not end in time.
+    /// The handshake did not finish in time.
     Silent,
     /// Any other TLS failure.
     Other,
 }
 
 impl GatewayTlsError {
-    /// How soon another attempt makes sense.
+    /// How soon another attempt is useful.
     pub fn retry(&self) -> RetryPace {
         match self.kind {
             GatewayTlsFault::UnknownIssuer => RetryPace::Slow,
@@ -328,13 +330,13 @@ impl GatewayTlsError {
         let gateway = &self.gateway;
         match self.kind {
             GatewayTlsFault::UnknownIssuer => format!(
-                "if that issuer is your company's, TLS is inspected on the way: ask the network team to exempt {gateway} from TLS inspection; if the vendor has a CA of its own, name its certificate in tunnel.gateway_ca_file"
+                "if that issuer is your company's, TLS is inspected: ask the network team to exempt {gateway}; if it is the vendor's CA, name its certificate in tunnel.gateway_ca_file"
             ),
             GatewayTlsFault::Silent => format!(
-                "ask the vendor whether {gateway} speaks TLS, and the network team whether something between holds it up; a gateway that speaks plain SSH is named without tls://"
+                "ask the vendor whether {gateway} speaks TLS, and the network team whether a firewall delays it; write a gateway that speaks plain SSH without tls://"
             ),
             GatewayTlsFault::Other => format!(
-                "ask the vendor whether {gateway} speaks TLS and which certificate it shows; a gateway that speaks plain SSH is named without tls://"
+                "ask the vendor whether {gateway} speaks TLS and which certificate it presents; write a gateway that speaks plain SSH without tls://"
             ),
         }
     }

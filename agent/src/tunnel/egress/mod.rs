@@ -1,13 +1,13 @@
-//! The way out to a gateway: straight, through the company's proxy, inside TLS, or both. Knows no SSH.
+//! The connection to a gateway: direct, through the company's proxy, inside TLS, or both. Knows no SSH.
 //!
-//! What answers on this way is not trusted: every wait has a deadline, every answer a bound, and each
-//! error names the hop that failed.
+//! Nothing that answers is trusted: every wait has a deadline, every answer a bound, and each error names the hop that
+//! failed.
 //!
-//! | file | what |
+//! | module | what it holds |
 //! |---|---|
 //! | `dial` | from a name to a TCP connection |
-//! | `addresses` | which of a name's addresses failed, which are in use |
-//! | `proxy` | which proxy, and the login there |
+//! | `addresses` | which of a name's addresses failed, and which are in use |
+//! | `proxy` | the proxy and the credential for it |
 //! | `connect` | HTTP CONNECT (RFC 9110 §9.3.6) |
 //! | `socks` | SOCKS5 (RFC 1928, RFC 1929) |
 //! | `error` | which hop failed, and what to do |
@@ -53,7 +53,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// Which way leads to which gateway. `Default` is straight to all of them, none inside TLS.
+/// How each gateway is reached. `Default` is direct, without TLS.
 #[derive(Default)]
 pub struct Egress {
     proxy: Option<ProxyServer>,
@@ -62,10 +62,10 @@ pub struct Egress {
     addresses: Mutex<AddressMemory>,
 }
 
-/// Which of the addresses behind a name to go to.
+/// Which of a name's addresses to use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AddressChoice {
-    /// The connection that it is for, which will log in; none for a look at what answers.
+    /// The number of the connection that will log in; `None` for a test of what answers.
     pub connection: Option<usize>,
     /// This address and no other, without resolving.
     pub only: Option<SocketAddr>,
@@ -73,23 +73,23 @@ pub struct AddressChoice {
 
 /// A connection to a gateway, ready for SSH.
 pub struct GatewayConnection {
-    /// What the gateway sends.
+    /// The half to read from the gateway.
     pub reader: Box<dyn AsyncRead + Send + Unpin>,
-    /// What is sent to the gateway.
+    /// The half to write to the gateway.
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The TCP connection below: to the gateway, or to the proxy.
     pub tcp: Option<TcpPair>,
-    /// The gateway's address; none behind a proxy, which alone knows it.
+    /// The gateway's address; `None` behind a proxy, which resolves the name.
     pub peer: Option<SocketAddr>,
-    /// Held for as long as the address is in use.
+    /// Marks the address as in use until it is dropped.
     pub lease: Option<AddressLease>,
 }
 
 impl Egress {
-    /// `no_proxy` names what is reached without the proxy, as curl's variable of that name does: hosts,
-    /// domains with all below them, addresses, networks, `*`. `tls` is for the gateways inside TLS.
+    /// `no_proxy` lists what is reached without the proxy, as curl's variable of that name: hosts, domains with all their
+    /// subdomains, addresses, networks, `*`. `tls` is for the gateways inside TLS.
     pub fn new(proxy: Option<ProxyServer>, no_proxy: &[String], tls: Option<ClientConfig>) -> Self {
-        // The matcher wants a proxy for what is not excepted; which one is not its affair here.
+        // The matcher needs a proxy for the hosts that are not excepted; any will do.
         let around = Matcher::builder().all("http://proxy.invalid:1");
         Self {
             proxy,
@@ -105,7 +105,7 @@ impl Egress {
         memory.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Goes on with what the egress of a former configuration has learned.
+    /// Takes over what the egress of the previous configuration has learned.
     pub fn adopt_addresses(&self, former: &Self) {
         let memory = former.addresses();
         *self
@@ -114,14 +114,14 @@ impl Egress {
             .unwrap_or_else(PoisonError::into_inner) = memory;
     }
 
-    /// The proxy that leads to this gateway.
+    /// The proxy for this gateway, if it needs one.
     pub fn proxy(&self, gateway: &GatewayAddress) -> Option<&ProxyServer> {
         let excepted = |matcher: &Matcher| {
             let url = match gateway.host.contains(':') {
                 true => format!("https://[{}]/", gateway.host),
                 false => format!("https://{}/", gateway.host),
             };
-            // What is no URL's host cannot be excepted either.
+            // A name that is no host of a URL cannot be excepted either.
             let url = url.parse();
             url.is_ok_and(|url| matcher.intercept(&url).is_none())
         };
@@ -129,8 +129,8 @@ impl Egress {
         self.proxy.as_ref().filter(|_| !around)
     }
 
-    /// Opens the way. `limit` holds for resolving, for each address tried, for the proxy's answer and
-    /// for the TLS handshake, each. `observer` hears of each hop as it is passed.
+    /// Connects to a gateway. `limit` applies to name resolution, to each address, to the proxy's answer and to the TLS
+    /// handshake, each. `observer` is called for each hop.
     ///
     /// # Errors
     /// The hop that failed, with cause and remedy.
@@ -184,8 +184,8 @@ impl Egress {
         Ok(wrapped?)
     }
 
-    /// The first hop alone: a TCP connection to the proxy, where one leads there, else to the gateway. No login
-    /// is sent; `limit` and errors as for [`open`](Self::open).
+    /// Tests the first hop alone: a TCP connection to the proxy, or to the gateway without one. No credential is sent;
+    /// `limit` and errors as for [`open`](Self::open).
     ///
     /// # Errors
     /// The hop that failed, with cause and remedy.
@@ -266,8 +266,8 @@ impl Egress {
     }
 }
 
-/// A TCP connection to the gateway by way of the proxy, and what has come on it already: an SSH server
-/// speaks first, and its banner may come in one packet with the proxy's answer.
+/// A TCP connection to the gateway through the proxy, and the bytes already received: an SSH server sends first, and its
+/// banner may be in one packet with the proxy's answer.
 async fn through(
     proxy: &ProxyServer,
     gateway: &GatewayAddress,
@@ -315,7 +315,7 @@ async fn through(
             Ok((stream, early, lease))
         }
         Err(error) => {
-            // One of several machines behind the proxy's name may be ill; what its rules say, all say.
+            // One of several machines behind the proxy's name may be faulty; their rules are the same.
             if error.retry() == RetryPace::Soon && error.kind != ProxyFault::Gateway {
                 memory.failed(peer, false);
             }
@@ -324,7 +324,7 @@ async fn through(
     }
 }
 
-/// A TCP connection to the proxy, which is told nothing yet.
+/// A TCP connection to the proxy, on which nothing was sent yet.
 async fn to_proxy(
     proxy: &ProxyServer,
     gateway: &GatewayAddress,
@@ -334,7 +334,7 @@ async fn to_proxy(
     choice: AddressChoice,
 ) -> Result<DialedConnection, ProxyError> {
     let choice = AddressChoice {
-        // The gateway's, which is not dialed here.
+        // The address is the gateway's, which is not dialed here.
         only: None,
         ..choice
     };

@@ -1,82 +1,82 @@
-//! Which proxy, and the login there.
+//! The proxy, and the credential for it.
 
 use crate::secret::{Secret, SecretFile};
 use http::Uri;
 use percent_encoding::percent_decode_str;
 use std::{fmt, sync::Arc};
 
-/// A company's proxy. `Display` gives its URL, never the login.
+/// A company's proxy. `Display` prints its URL, never the credential.
 #[derive(Clone)]
 pub struct ProxyServer {
-    /// How it is spoken to.
+    /// The protocol that the proxy speaks.
     pub scheme: ProxyScheme,
     /// Name or address, without brackets.
     pub host: String,
     /// TCP port of the proxy.
     pub port: u16,
-    /// Who we are there.
+    /// The credential for the proxy, if it needs one.
     pub credential: Option<ProxyCredential>,
 }
 
-/// How a proxy is spoken to.
+/// The protocol of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyScheme {
-    /// HTTP CONNECT, with the Basic login (RFC 7617).
+    /// HTTP CONNECT, with Basic authentication (RFC 7617).
     Http,
-    /// SOCKS5 (RFC 1928), with the login of RFC 1929. Names are resolved by the proxy.
+    /// SOCKS5 (RFC 1928), with user name and password (RFC 1929). The proxy resolves names.
     Socks5,
 }
 
-/// A login at a proxy.
+/// A user name and password for a proxy.
 #[derive(Clone)]
 pub struct ProxyCredential {
-    /// 1 to 255 bytes, no control character; no colon for HTTP.
+    /// 1 to 255 bytes, without control characters; for HTTP without a colon.
     pub username: String,
     /// 1 to 255 bytes for SOCKS5.
     pub password: PasswordSource,
 }
 
-/// Where the password is.
+/// Where the password comes from.
 #[derive(Clone)]
 pub enum PasswordSource {
-    /// Read anew for each connection, so that a changed one needs no restart.
+    /// A file, read for each connection: a changed password needs no restart.
     File(SecretFile),
     /// From the environment's URL.
     Held(Arc<Secret>),
 }
 
-/// A login with its password at hand, for one connection.
+/// A credential with its password, for one connection.
 pub(super) struct LoadedProxyCredential {
     pub(super) username: String,
     pub(super) password: Arc<Secret>,
 }
 
-/// Why a proxy's URL was refused. What was written is not repeated: it may hold a password.
+/// Why a proxy's URL was refused. The texts do not repeat it, because it may contain a password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProxyUrlError {
     /// No URL, or none with a host.
     #[error("not the URL of a proxy; expected http://host:port or socks5://host:port")]
     NoUrl,
-    /// Another scheme.
+    /// A scheme other than `http` and `socks5`.
     #[error(
         "the agent speaks to proxies by HTTP CONNECT and SOCKS5; write http://host:port or socks5://host:port"
     )]
     Scheme,
     /// The URL names no port.
-    #[error("the port is missing; write it behind the host, like http://proxy.corp:3128")]
+    #[error("the port is missing; write it after the host, like http://proxy.corp:3128")]
     NoPort,
     /// Something behind the port.
-    #[error("a proxy's URL ends with the port; remove what is behind it")]
+    #[error("a proxy's URL ends with the port; remove what follows it")]
     Path,
-    /// A login in the URL, in the configuration.
+    /// A credential in the URL of the configuration.
     #[error(
-        "a login does not belong into the URL: name it in proxy_username and the file with the password in proxy_password_file"
+        "a credential does not belong in the URL: set proxy_username, and proxy_password_file to the file with the password"
     )]
     Login,
 }
 
 impl ProxyServer {
-    /// Reads `http://host:port` or `socks5://host:port`, without a login.
+    /// Reads `http://host:port` or `socks5://host:port`, without a credential.
     pub fn parse(text: &str) -> Result<Self, ProxyUrlError> {
         if text.contains('@') {
             return Err(ProxyUrlError::Login);
@@ -84,7 +84,7 @@ impl ProxyServer {
         Self::parse_any(text)
     }
 
-    /// Reads what the environment's variables hold: the scheme may be left out, a login may stand in it.
+    /// Reads the value of an environment variable: the scheme is optional, and a credential is allowed.
     pub fn parse_variable(text: &str) -> Result<Self, ProxyUrlError> {
         let whole = match text.contains("://") {
             true => text.to_owned(),
@@ -132,7 +132,7 @@ impl ProxyServer {
         })
     }
 
-    /// The login, its password read.
+    /// The credential, with its password read.
     pub(super) async fn load_credential(&self) -> Result<Option<LoadedProxyCredential>, String> {
         let Some(ProxyCredential { username, password }) = self.credential.clone() else {
             return Ok(None);

@@ -1,10 +1,10 @@
-//! SOCKS5 (RFC 1928) with its login (RFC 1929), by tokio-socks, which reads no byte more than it must.
+//! SOCKS5 (RFC 1928) with user name and password (RFC 1929), by tokio-socks, which does not read ahead.
 
 use super::{ProxyFault, proxy::LoadedProxyCredential};
 use tokio::net::TcpStream;
 use tokio_socks::{Error, tcp::Socks5Stream};
 
-/// Asks for a connection; a name is resolved by the proxy. The caller's deadline bounds it.
+/// Requests a connection; the proxy resolves names. The caller sets a deadline.
 pub(super) async fn connect(
     stream: TcpStream,
     host: &str,
@@ -51,7 +51,7 @@ fn refusal(error: &Error, login: Option<&LoadedProxyCredential>) -> (ProxyFault,
             return (ProxyFault::NotAProxy, "does not speak SOCKS5".to_owned());
         }
         (Error::Io(_), Some(login)) => {
-            // Some close the connection instead of the answer that RFC 1929 asks for.
+            // Some close the connection instead of answering (RFC 1929).
             let problem = format!(
                 "closed the connection without an answer ({error}); it may refuse the login of {}",
                 user(login)

@@ -182,7 +182,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             ProxyFault::Gateway,
             RetryPace::Soon,
             "cannot connect to gw.vendor.example:443",
-            "lets the proxy out",
+            "lets the proxy connect",
         ),
         (
             "HTTP/1.1 504 Gateway Timeout\r\n\r\n",
@@ -190,7 +190,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             ProxyFault::Gateway,
             RetryPace::Soon,
             "504",
-            "lets the proxy out",
+            "lets the proxy connect",
         ),
         (
             "HTTP/1.1 302 Found\r\nLocation: http://login\r\n\r\n",
@@ -205,7 +205,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             false,
             ProxyFault::Redirect,
             RetryPace::Slow,
-            "sends us to a web page",
+            "redirects to a web page",
             "without that page",
         ),
         (
@@ -213,7 +213,7 @@ async fn each_refusal_of_an_http_proxy_is_told_apart() {
             false,
             ProxyFault::Busy,
             RetryPace::Slow,
-            "takes no more connections from this host: 429",
+            "accepts no more connections from this host: 429",
             "higher limit",
         ),
         (

@@ -44,12 +44,12 @@ impl BannerCapture {
         }
     }
 
-    /// Nothing was received.
+    /// Whether nothing was received.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().first.is_empty()
     }
 
-    /// An identification string was received, or begins in the first bytes.
+    /// Whether an identification string was received, or begins in the first bytes.
     pub(super) fn is_ssh(&self) -> bool {
         let beginning = self.lock();
         let mut lines = beginning.first.split(|b| *b == b'\n');

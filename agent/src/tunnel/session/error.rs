@@ -13,12 +13,12 @@ use crate::{
 };
 use std::{fmt, time::Duration};
 
-/// How soon another attempt makes sense.
+/// How soon another attempt is useful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryPace {
-    /// It may work at any moment: back off from half a second.
+    /// It may succeed at any moment: back off from half a second.
     Soon,
-    /// Somebody must change something first: once a minute.
+    /// Someone must change something first: once a minute.
     Slow,
 }
 
@@ -27,7 +27,7 @@ pub enum RetryPace {
 pub enum SessionOpenStep {
     /// Name resolution, TCP, the proxy, TLS.
     Connect,
-    /// TCP stands; waiting for the SSH banner.
+    /// Waiting for the SSH banner.
     Banner,
     /// Key exchange and host key.
     KeyExchange,
@@ -49,7 +49,7 @@ impl fmt::Display for SessionOpenStep {
 /// Why no session could be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionOpenError {
-    /// The gateway's name gave no address.
+    /// The gateway's name does not resolve.
     #[error("cannot resolve the gateway's name {host:?}: {problem}")]
     Resolve {
         /// The gateway's host name, as configured.
@@ -57,7 +57,7 @@ pub enum SessionOpenError {
         /// The resolver's error.
         problem: String,
     },
-    /// No address of the gateway took the connection.
+    /// No address of the gateway accepted the connection.
     #[error("cannot connect to {gateway}: {}", join(failures))]
     Connect {
         /// The gateway as `host:port`.
@@ -65,13 +65,13 @@ pub enum SessionOpenError {
         /// One per address tried.
         failures: Vec<ConnectFailure>,
     },
-    /// The proxy is not there, does not let us in, or does not let us through.
+    /// The proxy cannot be reached, rejects the agent, or cannot reach the gateway.
     #[error(transparent)]
     Proxy(Box<ProxyError>),
     /// TLS with the gateway failed.
     #[error(transparent)]
     Tls(Box<GatewayTlsError>),
-    /// Something else than an SSH server answered.
+    /// The answer was not SSH.
     #[error("{gateway} does not speak SSH: it answered {answer:?}")]
     NotSsh {
         /// The gateway as `host:port`.
@@ -81,16 +81,16 @@ pub enum SessionOpenError {
         /// What it seems to be.
         peer: UnexpectedPeer,
     },
-    /// The gateway talks to nobody at this host's address for a while.
-    #[error("{gateway} bars the address of this host for a while: it answered {answer:?}")]
+    /// The gateway accepts no connection from this host's address for a while.
+    #[error("{gateway} blocks the address of this host for a while: it answered {answer:?}")]
     AddressBarred {
         /// The gateway as `host:port`.
         gateway: String,
         /// The gateway's own words.
         answer: String,
     },
-    /// The gateway has too many logins under way.
-    #[error("{gateway} takes no more logins for now: it answered {answer:?}")]
+    /// The gateway has too many concurrent logins.
+    #[error("{gateway} accepts no more logins for now: it answered {answer:?}")]
     GatewayFull {
         /// The gateway as `host:port`.
         gateway: String,
@@ -110,7 +110,7 @@ pub enum SessionOpenError {
     /// The host key is not trusted.
     #[error(transparent)]
     HostKey(Box<HostKeyRefusal>),
-    /// The gateway does not let this user in with this key.
+    /// The gateway rejected this key for this user.
     #[error("{gateway} refused the login of user {user:?} with {credential}: {problem}")]
     LoginRefused {
         /// The gateway as `host:port`.
@@ -119,19 +119,19 @@ pub enum SessionOpenError {
         user: String,
         /// Fingerprint of the key, and the certificate if one was used.
         credential: String,
-        /// Which methods the gateway offers instead, or what else it wants; and its own words.
+        /// The methods that the gateway offers or requires instead, and its own text.
         problem: String,
         /// Why the gateway refused the login.
         fault: LoginFault,
     },
-    /// A text of the gateway's for people is not UTF-8, and russh ends the connection for it (docs/dev/ssh.md, D8).
+    /// A text of the gateway's is not UTF-8, and russh ends the connection for that (docs/dev/ssh.md, D8).
     #[error(
         "{gateway} sent a text that is not UTF-8 during {step}, and the SSH library ends the connection for that"
     )]
     TextNotUtf8 {
         /// The gateway as `host:port`.
         gateway: String,
-        /// The step in which the text came.
+        /// The step in which the text was received.
         step: SessionOpenStep,
     },
     /// Its identification string (RFC 4253 §4.2) cannot be used.
@@ -142,7 +142,7 @@ pub enum SessionOpenError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The connection ended before the session stood.
+    /// The connection ended before the session was open.
     #[error("the connection to {gateway} was lost during {step}: {problem}")]
     Lost {
         /// The gateway as `host:port`.
@@ -165,7 +165,7 @@ pub enum SessionOpenError {
 }
 
 impl SessionOpenError {
-    /// No way to this gateway could be opened.
+    /// The error of a connection to the gateway.
     pub(super) fn from_egress(gateway: &GatewayAddress, error: EgressError) -> Self {
         match error {
             EgressError::Dial(DialError::Resolve(problem)) => Self::Resolve {
@@ -190,7 +190,7 @@ impl SessionOpenError {
         }
     }
 
-    /// How soon another attempt makes sense.
+    /// How soon another attempt is useful.
     pub fn retry(&self) -> RetryPace {
         match self {
             Self::LoginRefused { fault, .. } if fault.is_temporary() => RetryPace::Soon,
@@ -200,7 +200,7 @@ impl SessionOpenError {
             | Self::TextNotUtf8 { .. }
             | Self::Identification { .. }
             | Self::AddressBarred { .. } => RetryPace::Slow,
-            // Each address that is left was refused a moment ago.
+            // Each remaining address has refused the agent a moment ago.
             Self::Connect { failures, .. }
                 if failures
                     .iter()
@@ -244,7 +244,7 @@ impl SessionOpenError {
         }
     }
 
-    /// What was presented where TLS with the gateway was refused for it.
+    /// The certificates that the gateway presented, if they are why TLS failed.
     pub fn chain(&self) -> &[PresentedCertificate] {
         match self {
             Self::Tls(error) => &error.chain,
@@ -252,7 +252,7 @@ impl SessionOpenError {
         }
     }
 
-    /// Whether the gateway answered at all with an SSH banner.
+    /// Whether the gateway answered with an SSH banner.
     pub fn reached_ssh(&self) -> bool {
         match self {
             Self::HostKey(_)
@@ -283,44 +283,44 @@ impl SessionOpenError {
                 let only = |kind: &[ConnectFailureKind]| failures.iter().all(|f| kind.contains(&f.kind));
                 let test = format!("test with: nc -vz {}", gateway.replacen(':', " ", 1));
                 if only(&[ConnectFailureKind::Barred]) {
-                    "see what the gateway refused there; it is tried again after a minute".to_owned()
+                    "see what the gateway refused; the agent retries after a minute".to_owned()
                 } else if only(&[ConnectFailureKind::Refused, ConnectFailureKind::Barred]) {
                     format!("nothing listens there: ask the vendor whether the gateway is up, and check its port; {test}")
                 } else {
-                    format!("ask the network team whether the firewall lets this host out to {gateway}; {test}")
+                    format!("ask the network team whether the firewall lets this host connect to {gateway}; {test}")
                 }
             }
             Self::Proxy(error) => error.remedy(),
             Self::Tls(error) => error.remedy(),
             Self::NotSsh { peer: stranger, .. } => stranger.remedy().to_owned(),
             Self::AddressBarred { .. } => {
-                "logins from this address have failed, of this agent or of another behind the same address (PerSourcePenalties, OpenSSH 9.8 or later); it passes within minutes, and the agent tries once a minute. Ask the vendor which logins failed by the sshd log, and for this address in PerSourcePenaltyExemptList".to_owned()
+                "logins of this agent, or of another behind the same address, have failed (PerSourcePenalties, OpenSSH 9.8 or later). The block ends within minutes, and the agent retries once a minute. Ask the vendor which logins failed (sshd's log), and to add this address to PerSourcePenaltyExemptList".to_owned()
             }
             Self::GatewayFull { .. } => {
-                "the agent tries again; if it stays, ask the vendor to raise MaxStartups on the gateway, and PerSourceMaxStartups where many agents come from one address".to_owned()
+                "the agent retries; if it persists, ask the vendor to raise MaxStartups on the gateway, and PerSourceMaxStartups if many agents share one address".to_owned()
             }
             Self::KeyExchange { fault, .. } => fault.remedy().to_owned(),
             Self::HostKey(refused) => refused.remedy(),
             Self::TextNotUtf8 { .. } => TEXT_NOT_UTF8.to_owned(),
             Self::Identification { .. } => {
-                "ask the vendor to shorten it and to keep it to ASCII (OpenSSH: VersionAddendum in sshd_config)".to_owned()
+                "ask the vendor for a shorter one in ASCII (OpenSSH: VersionAddendum in sshd_config)".to_owned()
             }
             Self::LoginRefused { user, fault, .. } => fault.remedy(user),
             Self::Lost { step: SessionOpenStep::Banner, .. } => {
-                "something takes the connection and ends it: a firewall, a balancer without a gateway behind it, a full gateway (MaxStartups), or one that starts or needs TLS (tls://); ask the vendor if it stays".to_owned()
+                "something accepts the connection and closes it: a firewall, a load balancer without a gateway, a full gateway (MaxStartups), or one that is starting or needs TLS (tls://); if it persists, ask the vendor".to_owned()
             }
             Self::Lost { step: SessionOpenStep::Connect, .. } => {
-                "the connection ended at once: ask the network team what between this host and the gateway ends it".to_owned()
+                "the connection was closed at once: ask the network team what closes it between this host and the gateway".to_owned()
             }
             Self::Lost { step: SessionOpenStep::KeyExchange, .. } => {
-                "the connection ended between the banner and the login: ask the vendor for the gateway's log at this time; if it has nothing, the network team about firewalls that inspect SSH".to_owned()
+                "the connection ended between the banner and the login: ask the vendor for the gateway's log at this time; if that has nothing, ask the network team about firewalls that inspect SSH".to_owned()
             }
-            Self::Lost { step: SessionOpenStep::Login, .. } => "if it stays, ask the vendor for the gateway's log at this time".to_owned(),
+            Self::Lost { step: SessionOpenStep::Login, .. } => "if it persists, ask the vendor for the gateway's log at this time".to_owned(),
             Self::Timeout { step: SessionOpenStep::Connect | SessionOpenStep::Banner, .. } => {
-                "ask the network team whether something between drops or inspects SSH; a gateway on port 443 often helps, or one inside TLS (tls://)".to_owned()
+                "ask the network team whether a firewall drops or inspects SSH; a gateway on port 443 or inside TLS (tls://) often helps".to_owned()
             }
             Self::Timeout { step: SessionOpenStep::KeyExchange, gateway, .. } => format!(
-                "small packets pass and larger ones may not: ask the network team about the path MTU (VPN, PPPoE, blocked ICMP) and test with: {}; else the gateway is slow, and tunnel.login_timeout may be raised",
+                "small packets pass and larger ones may not: ask the network team about the path MTU (VPN, PPPoE, blocked ICMP) and test with: {}; otherwise the gateway is slow: raise tunnel.login_timeout",
                 mtu_test(gateway)
             ),
             Self::Timeout { step: SessionOpenStep::Login, .. } => {
@@ -330,7 +330,7 @@ impl SessionOpenError {
     }
 }
 
-/// Shows whether packets of the usual size come through to a place, `host:port` and what may follow it.
+/// A command that tests whether packets of the usual size reach `place`, a `host:port` and what may follow it.
 pub(super) fn mtu_test(place: &str) -> String {
     let place = place.strip_prefix("tls://").unwrap_or(place);
     let place = place.split(' ').next().unwrap_or_default();
@@ -348,7 +348,7 @@ pub enum SessionEnd {
     /// The gateway sent SSH_MSG_DISCONNECT with this text (RFC 4253 §11.1).
     #[error("the gateway closed the session: {0}")]
     ByGateway(String),
-    /// The connection was closed without a goodbye.
+    /// The connection was closed without SSH_MSG_DISCONNECT.
     #[error("the gateway closed the connection")]
     Closed,
     /// Keep-alives were not answered.
@@ -357,24 +357,24 @@ pub enum SessionEnd {
     /// The socket failed, or the stall timer ended it.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The far side broke the protocol, or the library met a case it does not know.
+    /// The gateway violated the protocol, or the library does not support what it sent.
     #[error("protocol error: {0}")]
     Protocol(String),
-    /// A goodbye, a refusal or a banner that is not UTF-8: russh ends the session for it (docs/dev/ssh.md, D8).
+    /// A disconnect, a refusal or a banner was not UTF-8: russh ends the session for that (docs/dev/ssh.md, D8).
     #[error(
         "the gateway sent a text that is not UTF-8, and the SSH library ends the session for that"
     )]
     TextNotUtf8,
-    /// A fault of the program; the process goes on.
+    /// A bug in the agent; the process continues.
     #[error("the session task panicked; please report this with the log")]
     Panicked,
 }
 
 impl SessionEnd {
-    /// Whether the far side, or something before it, has ended the session.
+    /// Whether the gateway, or a device before it, has ended the session.
     pub fn is_cut(&self) -> bool {
         match self {
-            // What breaks the protocol is no rule about how long a session may last.
+            // A protocol error is no limit of a session's lifetime.
             Self::ByGateway(text) => !text.starts_with(PROTOCOL_ERROR),
             Self::Closed => true,
             Self::Broken(how) => how.contains("reset by peer"),
@@ -392,21 +392,21 @@ impl SessionEnd {
             Self::ByUs => "nothing".to_owned(),
             Self::TextNotUtf8 => TEXT_NOT_UTF8.to_owned(),
             Self::ByGateway(text) if text.starts_with(PROTOCOL_ERROR) => {
-                "the agent reconnects by itself; if it recurs, the gateway's SSH server may object to how the SSH library \
-                 answers requests that want no reply: ask the vendor to switch its global requests off"
+                "the agent reconnects; if it recurs, the gateway's SSH server may object to how the SSH library answers requests \
+                 that need no reply: ask the vendor to disable its global requests"
                     .to_owned()
             }
             Self::ByGateway(_) | Self::Closed => {
-                "the agent reconnects by itself; if it recurs, ask the vendor for the gateway's log at this time".to_owned()
+                "the agent reconnects; if it recurs, ask the vendor for the gateway's log at this time".to_owned()
             }
             Self::Broken(how) if how.contains("stalled") || how.contains("has not answered") => {
-                "the agent reconnects by itself; if it recurs with larger answers or uploads while small requests pass, packets of full size are lost on the way: ask the network team about the path MTU (VPN, PPPoE, blocked ICMP), and test with: ping -M do -s 1400 GATEWAY".to_owned()
+                "the agent reconnects; if it recurs with larger answers or uploads while small requests pass, packets of full size are lost: ask the network team about the path MTU (VPN, PPPoE, blocked ICMP), and test with: ping -M do -s 1400 GATEWAY".to_owned()
             }
             Self::KeepAlive | Self::Broken(_) => {
-                "the agent reconnects by itself; if it recurs, ask the network team about idle or broken connections".to_owned()
+                "the agent reconnects; if it recurs, ask the network team about idle or broken connections".to_owned()
             }
             Self::Protocol(_) | Self::Panicked => {
-                "the agent reconnects by itself; if it recurs, send the log to the vendor".to_owned()
+                "the agent reconnects; if it recurs, send the log to the vendor".to_owned()
             }
         }
     }
@@ -417,9 +417,9 @@ pub(in crate::tunnel) fn printable(text: &str) -> String {
     crate::printable::printable(text, MAX_PEER_TEXT)
 }
 
-/// How russh names reason 2 of RFC 4253 §11.1.
+/// russh's name for reason 2 of RFC 4253 §11.1.
 const PROTOCOL_ERROR: &str = "ProtocolError";
 const TEXT_NOT_UTF8: &str = "ask the vendor to write its texts for people in ASCII or UTF-8: OpenSSH's Banner file, the \
-     messages of PAM (pam_nologin, pam_motd), and what it says when it closes or refuses";
+     messages of PAM (pam_nologin, pam_motd), and its texts for refusals and disconnects";
 /// Characters of a peer's text that are kept.
 const MAX_PEER_TEXT: usize = 200;

@@ -1,15 +1,15 @@
-//! What exactly went wrong within a step of opening a session, and what an administrator does about exactly that.
+//! The exact fault within a step of opening a session, with one remedy each.
 
-/// What answered where SSH was expected.
+/// What answered instead of SSH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnexpectedPeer {
     /// A web server or an HTTP proxy.
     Http,
-    /// A TLS server, or something that opens TLS.
+    /// A TLS server, or a device that intercepts TLS.
     Tls,
     /// SSH version 1 only.
     OldSsh,
-    /// An SSH banner that RFC 4253 §4.2 does not have.
+    /// An SSH banner that is invalid by RFC 4253 §4.2.
     InvalidBanner,
     /// Any other answer that is not SSH.
     Other,
@@ -26,13 +26,13 @@ impl UnexpectedPeer {
                 "the port speaks TLS: write the gateway as tls://host:port in tunnel.gateways if the vendor offers SSH inside TLS, else ask the vendor for the port of SSH"
             }
             Self::OldSsh => {
-                "the server has no SSH version 2 (RFC 4253): ask the vendor for the right host and port, or for a server of this century"
+                "the server has no SSH version 2 (RFC 4253): ask the vendor for the right host and port, or for a newer server"
             }
             Self::InvalidBanner => {
-                "ask the vendor for a banner as RFC 4253 §4.2 has it: SSH-2.0-…, at most 255 characters (on OpenSSH a shorter VersionAddendum)"
+                "ask the vendor for a banner by RFC 4253 §4.2: SSH-2.0-…, at most 255 characters (on OpenSSH a shorter VersionAddendum)"
             }
             Self::Other => {
-                "another service answers at that port, or a firewall in between: check host and port in tunnel.gateways with the vendor"
+                "another service or a firewall answers at that port: check host and port in tunnel.gateways with the vendor"
             }
         }
     }
@@ -49,13 +49,13 @@ pub enum KeyExchangeFault {
     Cipher,
     /// No MAC in common.
     Mac,
-    /// Compression is asked for.
+    /// The gateway requires compression.
     Compression,
-    /// A banner of another version, or one that is too long.
+    /// An unsupported version in the banner, or a banner that is too long.
     Version,
-    /// Text came where packets were expected.
+    /// Text was received instead of packets.
     Text,
-    /// Bytes were changed, lost or added on the way.
+    /// Bytes were changed, lost or added between the gateway and this host.
     Damaged,
     /// Any other failure of the key exchange.
     Other,
@@ -79,44 +79,44 @@ impl KeyExchangeFault {
             }
             Self::Compression => "ask the vendor to allow sessions without compression",
             Self::Version => {
-                "the gateway's banner is of no version that the agent has, or longer than 255 characters (RFC 4253 §4.2): ask the vendor for SSH version 2, and on OpenSSH for a shorter VersionAddendum"
+                "the gateway's banner has an unsupported version or more than 255 characters (RFC 4253 §4.2): ask the vendor for SSH version 2, and on OpenSSH for a shorter VersionAddendum"
             }
             Self::Text => {
-                "something between adds bytes of its own to the connection, often the PROXY protocol, which sshd does not know: ask the vendor to remove send-proxy (HAProxy) or proxy_protocol (a cloud's balancer) before the gateway"
+                "something adds bytes to the connection, often the PROXY protocol, which sshd does not support: ask the vendor to remove send-proxy (HAProxy) or proxy_protocol (a cloud's load balancer) before the gateway"
             }
             Self::Damaged => {
-                "bytes were changed on the way: ask the network team what between this host and the gateway inspects or rewrites SSH; a gateway inside TLS (tls://) often helps"
+                "bytes were changed in transit: ask the network team what inspects or rewrites SSH between this host and the gateway; a gateway inside TLS (tls://) often helps"
             }
             Self::Other => {
-                "ask the vendor for the gateway's log at this time; it names what it did not like"
+                "ask the vendor for the gateway's log at this time, which has the reason"
             }
         }
     }
 }
 
-/// Why a gateway did not let us in.
+/// Why a gateway refused the login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginFault {
-    /// It does not take this key for this user, and says no more.
+    /// It does not accept this key for this user, and gives no reason.
     NotAccepted,
-    /// It takes no public keys from this user; what it offers.
+    /// It accepts no public keys from this user; the methods that it offers.
     NoPublicKeys(String),
-    /// It took the key and wants another factor as well; which.
+    /// It accepted the key and requires another factor; which one.
     PartialSuccess(String),
-    /// It ended the connection for the number of keys that were offered.
+    /// It closed the connection because too many keys were offered.
     TooManyFailures,
-    /// It ended the connection once the key was offered.
+    /// It closed the connection once the key was offered.
     ClosedAfterKey,
-    /// It takes RSA signatures with SHA-1 only.
+    /// It accepts RSA signatures with SHA-1 only.
     Sha1Only,
-    /// It refuses all logins for a while, by its own words: it starts, stops or is being maintained.
+    /// It refuses all logins for a while by its own text: it is starting, stopping or in maintenance.
     TemporarilyRefused,
-    /// What is visibly wrong with the certificate that we hold, and what to do about it.
+    /// The user certificate has a visible problem; the remedy for it.
     Certificate(String),
 }
 
 impl LoginFault {
-    /// Whether it passes by itself.
+    /// Whether the fault is temporary.
     pub(super) fn is_temporary(&self) -> bool {
         matches!(self, Self::TemporarilyRefused)
     }
@@ -125,11 +125,11 @@ impl LoginFault {
     pub fn remedy(&self, user: &str) -> String {
         match self {
             Self::NotAccepted => format!(
-                "ask the vendor to authorise this key for the user {user:?} (authorized_keys, or a certificate that \
-                 names the user and has not expired); the gateway's log says why it refused"
+                "ask the vendor to authorize this key for the user {user:?} (authorized_keys, or a certificate that \
+                 names the user and has not expired); the gateway's log shows why it refused"
             ),
             Self::NoPublicKeys(offered) => format!(
-                "the gateway takes no public keys from the user {user:?} (it offers {offered}): ask the vendor for \
+                "the gateway accepts no public keys from the user {user:?} (it offers {offered}): ask the vendor for \
                  \"PubkeyAuthentication yes\" for this user, and whether the user exists"
             ),
             Self::PartialSuccess(more) => format!(
@@ -137,28 +137,28 @@ impl LoginFault {
                  for the user {user:?}"
             ),
             Self::TooManyFailures => format!(
-                "the key is not authorised for the user {user:?}, and the gateway allows few tries in one connection \
-                 (MaxAuthTries; a certificate and its key count as two): ask the vendor to authorise the key, and to \
-                 raise MaxAuthTries to 3 at least where a certificate is used"
+                "the key is not authorized for the user {user:?}, and the gateway allows few attempts in one connection \
+                 (MaxAuthTries; a certificate and its key count as two): ask the vendor to authorize the key, and to \
+                 raise MaxAuthTries to at least 3 if a certificate is used"
             ),
             Self::ClosedAfterKey => format!(
-                "the gateway ends the login without a word, which is what PAM (an account that has expired or is \
-                 locked, a password that must be changed, pam_nologin, pam_access) and a broken home folder do: ask \
+                "the gateway closes the connection without a reason, as PAM does (an account that has expired or is \
+                 locked, a password that must be changed, pam_nologin, pam_access) or a broken home folder: ask \
                  the vendor for its log about the user {user:?} at this time"
             ),
             Self::Sha1Only => {
-                "ask the vendor to authorise an Ed25519 key (ssh-keygen -t ed25519), or for OpenSSH 7.8 or later, which takes RSA with SHA-2".to_owned()
+                "ask the vendor to authorize an Ed25519 key (ssh-keygen -t ed25519), or for OpenSSH 7.8 or later, which accepts RSA with SHA-2".to_owned()
             }
             Self::TemporarilyRefused => {
-                "it passes by itself once the gateway has started, or its maintenance is over; the agent tries again".to_owned()
+                "the gateway is starting, stopping or in maintenance; the agent retries".to_owned()
             }
             Self::Certificate(remedy) => remedy.clone(),
         }
     }
 }
 
-/// Whether the words of a gateway say that it refuses everybody for a while: systemd's and shutdown's own, and what people
-/// write into /etc/nologin.
+/// Whether a gateway's text means that it refuses all logins for a while: texts of systemd and shutdown, and common ones in
+/// /etc/nologin.
 pub(super) fn refuses_all_logins(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     TEMPORARY_TEXTS.iter().any(|known| text.contains(known))

@@ -1,5 +1,5 @@
-//! Why a gateway does not listen for us. It never says; what we hold ourselves (bind, user, certificate) rules most reasons
-//! in or out.
+//! Why a gateway does not listen for us. It never reports the reason; our bind address, user and certificate rule out most of
+//! them.
 
 use super::SessionEnd;
 use crate::tunnel::BindAddress;
@@ -8,10 +8,10 @@ use russh::keys::Certificate;
 /// A remote forward was not bound or not cancelled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
-    /// The gateway said no; the session is as good as before.
+    /// The gateway refused; the session is not affected.
     #[error("the gateway refuses to listen on {}{}", .0.bind, .0.known_cause())]
     Refused(Box<ForwardRefusal>),
-    /// The session is gone, or has just been ended since it did not answer.
+    /// The session has ended, or was ended because it did not answer.
     #[error("{0}")]
     Lost(SessionEnd),
 }
@@ -19,7 +19,7 @@ pub enum ForwardError {
 /// What we know of a refused forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardRefusal {
-    /// What was asked for.
+    /// The requested bind address.
     pub bind: BindAddress,
     /// SSH user name of the session.
     pub user: String,
@@ -50,36 +50,36 @@ impl ForwardRefusal {
     fn remedy(&self) -> String {
         let Self { bind, user, .. } = self;
         if self.certificate_forbids {
-            return "ask the vendor for a certificate with permit-port-forwarding (ssh-keygen -s CA -O clear leaves it out; add -O permit-port-forwarding), and write it over the old one; it is used from the next connection on".to_owned();
+            return "ask the vendor for a certificate with permit-port-forwarding (ssh-keygen -s CA -O clear omits it; add -O permit-port-forwarding), and replace the old one; the next connection uses it".to_owned();
         }
         let (host, port) = match bind {
             BindAddress::Socket(path) => {
                 return format!(
-                    "the gateway does not say why. One of: a socket left behind by a former session, which stays there unless the gateway has \
+                    "the gateway gives no reason. One of: a previous session has left the socket behind, where it stays unless the gateway has \
                      \"StreamLocalBindUnlink yes\"; sshd_config forbids it (AllowStreamLocalForwarding, DisableForwarding); authorized_keys has \
                      \"restrict\" without \"port-forwarding\"; or the user {user:?} may not write to the folder of {path}. \
-                     It is asked again every few seconds"
+                     The agent retries every few seconds"
                 );
             }
             BindAddress::Tcp { host, port } => (host, *port),
         };
         let other = match host.as_str() {
-            "localhost" => " (the words are compared: 127.0.0.1 is another than localhost)",
-            "127.0.0.1" | "::1" => " (the words are compared: localhost is another than 127.0.0.1)",
+            "localhost" => " (compared as text: 127.0.0.1 is not localhost)",
+            "127.0.0.1" | "::1" => " (compared as text: localhost is not 127.0.0.1)",
             _ => "",
         };
         let privileged = match (port, user.as_str()) {
             (1..1024, name) if name != "root" => format!(
-                "a port below 1024 is for root alone on the gateway, and the user is {user:?}: ask the vendor for a higher one; or "
+                "a port below 1024 needs root on the gateway, and the user is {user:?}: ask the vendor for a higher one; or "
             ),
             _ => String::new(),
         };
         format!(
-            "the gateway does not say why. One of: {privileged}the port is taken: a session that was cut off frees it within a minute, another \
+            "the gateway gives no reason. One of: {privileged}the port is in use: a session that was cut off frees it within a minute, another \
              program does not (on the gateway: ss -ltnp); sshd_config forbids it (it needs \"AllowTcpForwarding remote\", no \"DisableForwarding \
              yes\"); authorized_keys has \"restrict\" or \"no-port-forwarding\" without \"port-forwarding\"; or no PermitListen or permitlisten names \
-             exactly {bind}{other}. It is asked again every few seconds; sshd's log has \"Server has disabled port forwarding\" or \"administratively \
-             prohibited\" where it is not permitted"
+             exactly {bind}{other}. The agent retries every few seconds; sshd's log has \"Server has disabled port forwarding\" or \"administratively \
+             prohibited\" if it is not permitted"
         )
     }
 }
@@ -112,8 +112,8 @@ mod tests {
         assert!(!remedy("127.0.0.1:81", "root").contains("below 1024"));
         assert!(!remedy("127.0.0.1:8080", "acme").contains("below 1024"));
         assert!(!remedy("127.0.0.1:0", "acme").contains("below 1024"));
-        assert!(remedy("127.0.0.1:8080", "acme").contains("localhost is another"));
-        assert!(remedy("localhost:8080", "acme").contains("127.0.0.1 is another"));
+        assert!(remedy("127.0.0.1:8080", "acme").contains("localhost is not 127.0.0.1"));
+        assert!(remedy("localhost:8080", "acme").contains("127.0.0.1 is not localhost"));
         assert!(remedy("/run/x.sock", "acme").contains("StreamLocalBindUnlink"));
         for bind in ["127.0.0.1:8080", "/run/x.sock"] {
             assert!(remedy(bind, "acme").contains("\"restrict\""), "{bind}");

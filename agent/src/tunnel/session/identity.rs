@@ -1,4 +1,4 @@
-//! The key, and the certificate beside it, by which we log in.
+//! The SSH key of the agent, and the user certificate beside it.
 
 use crate::{
     expiry::{CredentialExpiry, CredentialKind, ExpiryTime},
@@ -23,9 +23,9 @@ use zeroize::Zeroizing;
 pub struct SshIdentity {
     key: Arc<PrivateKey>,
     certificate: Option<Certificate>,
-    /// `None` for a key that never was in a file.
+    /// `None` for a key that was not read from a file.
     certificate_path: Option<PathBuf>,
-    /// The same.
+    /// The key's file; `None` for a key that was not read from one.
     file: Option<SecretFile>,
 }
 
@@ -82,13 +82,13 @@ impl SshIdentity {
         }
     }
 
-    /// A new key that no gateway knows, where the configuration is only shown.
+    /// A new key that no gateway knows, for a configuration that is only shown.
     pub fn ephemeral() -> Self {
         let seed: zeroize::Zeroizing<[u8; 32]> = zeroize::Zeroizing::new(rand::random());
         Self::of_key(PrivateKey::from(Ed25519Keypair::from_seed(&seed)))
     }
 
-    /// Where the key was read from, if it was.
+    /// The file that the key was read from.
     pub fn file(&self) -> Option<&SecretFile> {
         self.file.as_ref()
     }
@@ -98,7 +98,7 @@ impl SshIdentity {
         self.key.fingerprint(HashAlg::Sha256).to_string()
     }
 
-    /// As in an authorized_keys line: `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`.
+    /// The key type as in an authorized_keys line: `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`.
     pub fn algorithm(&self) -> String {
         self.key.algorithm().to_string()
     }
@@ -111,7 +111,7 @@ impl SshIdentity {
             .unwrap_or_else(|_| self.fingerprint())
     }
 
-    /// Key and certificate as they are shown to a gateway, to tell one identity from another.
+    /// Key and certificate as a gateway sees them, to compare two identities.
     pub fn public_form(&self) -> String {
         let certificate = self.certificate.as_ref();
         let certificate = certificate.and_then(|c| c.to_openssh().ok());
@@ -122,8 +122,8 @@ impl SshIdentity {
         Arc::clone(&self.key)
     }
 
-    /// The certificate to log in with now. A renewed one is picked up from its file without a restart;
-    /// one that has become unreadable leaves the last good one in use.
+    /// The certificate to log in with now. A new one is read from its file without a restart; if it cannot be read, the
+    /// previous one is used.
     pub(super) async fn certificate(&self) -> Option<Certificate> {
         match self.read_certificate().await {
             Some(Err(error)) => {
@@ -135,7 +135,7 @@ impl SshIdentity {
         }
     }
 
-    /// `None` where there is no file that can be read.
+    /// `None` if there is no file that can be read.
     async fn read_certificate(&self) -> Option<Result<Certificate, SshIdentityError>> {
         let path = self.certificate_path.as_ref()?;
         let from = path.clone();
@@ -146,7 +146,7 @@ impl SshIdentity {
 }
 
 impl SshIdentity {
-    /// When the certificate ends that lies beside the key now; none where there is none.
+    /// When the certificate beside the key expires; `None` without one.
     pub async fn expiry(&self) -> Option<CredentialExpiry> {
         let certificate = match self.read_certificate().await {
             Some(Ok(certificate)) => certificate,
@@ -154,7 +154,7 @@ impl SshIdentity {
         };
         let path = self.certificate_path.as_ref()?;
         let remedy = format!(
-            "ask the vendor for a new certificate and write it into {}; it is used from the next connection on",
+            "ask the vendor for a new certificate and write it to {}; the next connection uses it",
             path.display()
         );
         let end = certificate.valid_before();
@@ -176,7 +176,7 @@ impl fmt::Debug for SshIdentity {
     }
 }
 
-/// A user certificate in one line, with what is visibly wrong with it.
+/// A user certificate in one line, with its validity.
 pub(super) fn describe(certificate: &Certificate) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -195,14 +195,14 @@ pub(super) fn describe(certificate: &Certificate) -> String {
     )
 }
 
-/// What about a certificate may make a gateway refuse it, and what to do; nothing where nothing is visibly wrong.
+/// Why a gateway may refuse a certificate, and what to do; `None` if no problem is visible.
 pub(super) fn certificate_problem(certificate: &Certificate, user: &str) -> Option<String> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
     if now >= certificate.valid_before() {
         return Some(
-            "the certificate has expired: ask the vendor for a new one and write it over the old one; it is used from the next connection on".to_owned(),
+            "the certificate has expired: ask the vendor for a new one and replace the old one; the next connection uses it".to_owned(),
         );
     }
     if now < certificate.valid_after() {
@@ -213,7 +213,7 @@ pub(super) fn certificate_problem(certificate: &Certificate, user: &str) -> Opti
     let principals = certificate.valid_principals();
     if principals.is_empty() {
         return Some(format!(
-            "the certificate names nobody, and OpenSSH takes none without a principal: ask the vendor for one with the principal {user:?} (ssh-keygen -n)"
+            "the certificate has no principal, and OpenSSH does not accept such certificates: ask the vendor for one with the principal {user:?} (ssh-keygen -n)"
         ));
     }
     if !principals.iter().any(|name| name == user) {
@@ -223,7 +223,7 @@ pub(super) fn certificate_problem(certificate: &Certificate, user: &str) -> Opti
     }
     if let Some(addresses) = option(certificate, "source-address") {
         return Some(format!(
-            "the certificate is good from {addresses} only (source-address), and the gateway sees this host by the address of its firewall or proxy: compare the two with the vendor"
+            "the certificate is valid from {addresses} only (source-address), and the gateway sees the address of this host's firewall or proxy: compare the two with the vendor"
         ));
     }
     let options = certificate.critical_options();
@@ -239,7 +239,7 @@ pub(super) fn certificate_problem(certificate: &Certificate, user: &str) -> Opti
     }
     if matches!(certificate.algorithm(), Algorithm::Rsa { .. }) {
         return Some(
-            "ask the vendor to trust the certificate's authority (TrustedUserCAKeys); and OpenSSH before 7.8 takes certificates of RSA keys by SHA-1 only, which the agent does not sign: use an Ed25519 key there".to_owned(),
+            "ask the vendor to trust the certificate's CA (TrustedUserCAKeys). OpenSSH before 7.8 accepts certificates of RSA keys with SHA-1 only, which the agent does not sign: use an Ed25519 key there".to_owned(),
         );
     }
     None
@@ -255,12 +255,12 @@ fn option<'a>(certificate: &'a Certificate, name: &str) -> Option<&'a str> {
 /// Why a key or its certificate cannot be used. Each text names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SshIdentityError {
-    /// Missing, unreadable, or open to others.
+    /// The file is missing, unreadable, or accessible to others.
     #[error(transparent)]
     File(#[from] SecretFileError),
     /// Not in OpenSSH's format: PEM, PKCS#8, PuTTY, or a public key.
     #[error(
-        "{} is no OpenSSH private key ({problem}); {remedy}", path.display()
+        "{} is not an OpenSSH private key ({problem}); {remedy}", path.display()
     )]
     NotOpenSsh {
         /// Path of the key file.
@@ -270,19 +270,19 @@ pub enum SshIdentityError {
         /// How to convert or what to name.
         remedy: String,
     },
-    /// Encrypted, and nothing to decrypt it with.
+    /// The key is encrypted, and no passphrase is configured.
     #[error(
         "{} is encrypted; name a file with its passphrase in tunnel.identity_passphrase_file", .0.display()
     )]
     PassphraseMissing(PathBuf),
-    /// The passphrase does not fit.
+    /// The passphrase does not decrypt the key.
     #[error(
         "the passphrase does not decrypt {}; check with: ssh-keygen -y -f {}", .0.display(), .0.display()
     )]
     PassphraseWrong(PathBuf),
-    /// DSA, FIDO, short RSA.
+    /// A key of an unsupported type: DSA, FIDO, short RSA.
     #[error(
-        "{} holds a key that cannot be used ({problem}); make one with: ssh-keygen -t ed25519 -f {}", path.display(), path.display()
+        "{} contains a key that cannot be used ({problem}); make one with: ssh-keygen -t ed25519 -f {}", path.display(), path.display()
     )]
     Unsuitable {
         /// Path of the key file.
@@ -290,7 +290,7 @@ pub enum SshIdentityError {
         /// What is wrong with it.
         problem: String,
     },
-    /// There, but not to be read.
+    /// The certificate exists and cannot be read.
     #[error(
         "{} cannot be read ({problem}); make it readable to the user the agent runs as, or remove it", path.display()
     )]
@@ -300,9 +300,9 @@ pub enum SshIdentityError {
         /// What the system said.
         problem: String,
     },
-    /// No user certificate for this key.
+    /// Not a user certificate for this key.
     #[error(
-        "{} is no certificate for this key ({problem}); ask the vendor for one made from {}.pub, or remove it",
+        "{} is not a certificate for this key ({problem}); ask the vendor for one made from {}.pub, or remove it",
         path.display(), path.display().to_string().trim_end_matches("-cert.pub")
     )]
     CertificateUnfit {
@@ -415,7 +415,7 @@ fn check_kind(path: &Path, key: &PrivateKey) -> Result<(), SshIdentityError> {
             _ => unsuitable(format!("RSA of less than {MIN_RSA_BITS} bits")),
         },
         Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => {
-            unsuitable("it lives in a security key that somebody must touch".to_owned())
+            unsuitable("it is in a security key that a person must touch".to_owned())
         }
         other => unsuitable(format!("{other} is not supported")),
     }
@@ -430,7 +430,7 @@ fn parse_certificate(
         path: path.to_owned(),
         problem,
     };
-    // As ssh does: comments and other lines before it are passed over, and what comes behind the key, in whatever encoding.
+    // As ssh does: comments and other lines before it are skipped, and everything after the key, in any encoding.
     let text = String::from_utf8_lossy(text);
     let lines = text.lines().map(str::trim);
     let mut lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));

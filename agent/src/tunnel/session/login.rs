@@ -18,7 +18,7 @@ use russh::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// Logs in, or says in words what the gateway did not like.
+/// Logs in, or returns why the gateway refused.
 pub(super) async fn login(
     handle: &mut Handle<SessionHandler>,
     shared: &SessionShared,
@@ -32,7 +32,7 @@ pub(super) async fn login(
         certificate: None,
     };
     let Some(hash) = rsa_hash(handle, &key).await else {
-        let problem = "it takes RSA signatures with SHA-1 only, which are not safe".to_owned();
+        let problem = "it accepts RSA signatures with SHA-1 only, which are not secure".to_owned();
         return Err(offer.refused(LoginFault::Sha1Only, problem));
     };
     if let Some(certificate) = identity.certificate().await {
@@ -49,7 +49,7 @@ pub(super) async fn login(
                 }
                 return Ok(());
             }
-            // As OpenSSH does: the key may be authorised by itself.
+            // As OpenSSH does: the key itself may be authorized.
             Ok(AuthResult::Failure {
                 ref remaining_methods,
                 partial_success: false,
@@ -66,7 +66,7 @@ pub(super) async fn login(
     }
 }
 
-/// SHA-2 for RSA keys, whatever the gateway says; nothing for other keys.
+/// SHA-2 for RSA keys, whatever the gateway offers; nothing for other keys.
 async fn rsa_hash(handle: &Handle<SessionHandler>, key: &PrivateKey) -> Option<Option<HashAlg>> {
     if !matches!(key.algorithm(), Algorithm::Rsa { .. }) {
         return Some(None);
@@ -74,7 +74,7 @@ async fn rsa_hash(handle: &Handle<SessionHandler>, key: &PrivateKey) -> Option<O
     match handle.best_supported_rsa_hash().await {
         Ok(Some(Some(hash))) => Some(Some(hash)),
         Ok(Some(None)) => None,
-        // It has not said, or the session is gone, which the next step finds out.
+        // The gateway has not sent the list, or the session has ended, which the next step finds out.
         Ok(None) | Err(_) => Some(Some(HashAlg::Sha512)),
     }
 }
@@ -82,13 +82,13 @@ async fn rsa_hash(handle: &Handle<SessionHandler>, key: &PrivateKey) -> Option<O
 /// What was offered to the gateway.
 struct KeyOffer<'a> {
     shared: &'a SessionShared,
-    /// In words.
+    /// Key and certificate as text, for errors.
     credential: String,
     certificate: Option<Certificate>,
 }
 
 impl KeyOffer<'_> {
-    /// A failure is either a refusal or, with no method left, a session that has ended meanwhile.
+    /// The error of a failed login: a refusal or, with no method left, the end of the session.
     async fn failed(&self, result: AuthResult) -> SessionOpenError {
         let AuthResult::Failure {
             remaining_methods,
@@ -102,7 +102,7 @@ impl KeyOffer<'_> {
         let methods: Vec<&str> = remaining_methods.iter().map(Into::into).collect();
         let offered = methods.join(", ");
         if partial_success {
-            let problem = format!("it accepted the key and wants more: {offered}");
+            let problem = format!("it accepted the key and requires more: {offered}");
             return self.refused(LoginFault::PartialSuccess(offered), problem);
         }
         if methods.is_empty() {
@@ -115,7 +115,7 @@ impl KeyOffer<'_> {
         }
     }
 
-    /// The session has ended, or is about to. With a key offered that is mostly the gateway's answer to it.
+    /// The error of a session that has ended, or is about to: mostly the gateway's answer to the offered key.
     async fn ended(&self) -> SessionOpenError {
         let Ok(ended) = timeout(ENDING, self.shared.ended()).await else {
             return self
@@ -123,7 +123,7 @@ impl KeyOffer<'_> {
                 .lost(SessionOpenStep::Login, "no answer".to_owned());
         };
         match ended {
-            // russh ends the session by itself where no method is left.
+            // russh ends the session when no method is left.
             SessionEnd::Protocol(text) if text == Error::NoAuthMethod.to_string() => {
                 let problem = "it was not accepted; the gateway offers nothing else".to_owned();
                 self.refused(self.not_accepted(), problem)
@@ -154,7 +154,7 @@ impl KeyOffer<'_> {
         }
     }
 
-    /// What is visibly wrong with our certificate is the likeliest reason.
+    /// A visible problem of our certificate is the most likely reason.
     fn not_accepted(&self) -> LoginFault {
         let certificate = self.certificate.as_ref();
         let doubts = certificate.and_then(|c| certificate_problem(c, &self.shared.settings.user));
@@ -181,8 +181,7 @@ impl KeyOffer<'_> {
     }
 }
 
-/// Signs with a key in memory. russh's own way with certificates knows no hash for RSA, and would
-/// announce SHA-1.
+/// Signs with a key in memory. russh's own signer for certificates has no hash for RSA, and would announce SHA-1.
 struct KeySigner(Arc<PrivateKey>);
 
 impl Signer for KeySigner {
@@ -213,7 +212,7 @@ impl From<SendError> for HandlerError {
     }
 }
 
-/// How long the session task may take to say why it ended.
+/// How long the session task may take to report why it ended.
 const ENDING: Duration = Duration::from_secs(5);
-/// sshd's own words where MaxAuthTries is reached.
+/// sshd's text when MaxAuthTries is reached.
 const TOO_MANY: &str = "Too many authentication failures";
