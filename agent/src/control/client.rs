@@ -35,7 +35,7 @@ pub enum AgentClientError {
         path: PathBuf,
     },
     /// The agent did not answer in time, or not with what was expected.
-    #[error("{path}: the agent gave no usable answer: {problem}; look at its log")]
+    #[error("{path}: the agent gave no usable answer: {problem}; check its log")]
     NoAnswer {
         /// The socket.
         path: PathBuf,

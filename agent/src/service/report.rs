@@ -301,7 +301,7 @@ mod tests {
         let report = tunnel(&views);
         assert_eq!(report.state, LayerState::Proven);
         assert_eq!(report.detail.as_deref(), Some("connection 1"));
-        // What stands by carries nothing.
+        // A standby connection carries no requests.
         assert_eq!(tunnel(&views[..1]).state, LayerState::Failed);
         assert_eq!(tunnel(&views[2..]).state, LayerState::Unknown);
     }

@@ -69,7 +69,7 @@ pub(super) async fn notify_status(
 const PINGS_PER_PERIOD: u32 = 3;
 /// Shorter watchdog periods make no sense.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
-/// Pause between two looks at the status.
+/// Pause between two readings of the status.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

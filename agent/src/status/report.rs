@@ -431,8 +431,8 @@ mod tests {
         };
         let judged = |condition: AuditCondition| {
             let report = AuditReport::of(&condition);
-            let told = report.cause.is_some() && report.remedy.is_some();
-            assert_eq!(told, matches!(report.state, Degraded | Failed));
+            let explained = report.cause.is_some() && report.remedy.is_some();
+            assert_eq!(explained, matches!(report.state, Degraded | Failed));
             OverallState::Proven.with_audit(&report)
         };
         let lost = |seconds| AuditCondition {
@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn the_cause_of_a_single_connection_stands_once() {
-        let told = |connections: Vec<ConnectionView>, forwards: usize| {
+        let mentions = |connections: Vec<ConnectionView>, forwards: usize| {
             let forwards = vec![forward(Failed, Proven, Proven); forwards];
             let document = serde_json::json!({
                 "version": REPORT_VERSION,
@@ -491,10 +491,10 @@ mod tests {
         };
         let failing = || connection(Failed, Failed);
         // Once for each layer.
-        assert_eq!(told(vec![failing()], 1), 2);
+        assert_eq!(mentions(vec![failing()], 1), 2);
         // Which connection, and which forward.
-        assert_eq!(told(vec![failing(), failing()], 1), 2 + 4);
-        assert_eq!(told(vec![failing()], 2), 1 + 1 + 2);
+        assert_eq!(mentions(vec![failing(), failing()], 1), 2 + 4);
+        assert_eq!(mentions(vec![failing()], 2), 1 + 1 + 2);
     }
 
     #[test]

@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn no_room_shows_while_it_lasts_and_a_reset_for_an_hour() {
-        let told = |room, ago: Option<u64>| {
+        let report = |room, ago: Option<u64>| {
             let now = Instant::now() + Duration::from_secs(10_000);
             let resets = SpoolResets {
                 count: ago.iter().count() as u64,
@@ -95,15 +95,15 @@ mod tests {
             report
         };
         let fine = Some(Ok(()));
-        assert_eq!(told(None, None).state, LayerState::Unknown);
-        assert_eq!(told(fine, None).state, LayerState::Proven);
-        let full = told(Some(Err("only 1 B are free")), None);
+        assert_eq!(report(None, None).state, LayerState::Unknown);
+        assert_eq!(report(fine, None).state, LayerState::Proven);
+        let full = report(Some(Err("only 1 B are free")), None);
         assert_eq!(full.state, LayerState::Degraded);
         assert!(full.cause.unwrap().contains("/spool: only 1 B are free"));
-        let reset = told(fine, Some(3599));
+        let reset = report(fine, Some(3599));
         assert_eq!(reset.state, LayerState::Degraded);
         assert_eq!((reset.resets, reset.reset_seconds_ago), (1, Some(3599.0)));
-        assert_eq!(told(fine, Some(3600)).state, LayerState::Proven);
+        assert_eq!(report(fine, Some(3600)).state, LayerState::Proven);
     }
 
     #[test]

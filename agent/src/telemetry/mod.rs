@@ -1,8 +1,8 @@
-//! Logs: human on a terminal, JSON or journald otherwise; the level changes at run time.
+//! Logs: for a person on a terminal, JSON or journald otherwise; the level can change at run time.
 //!
-//! `level` is what a level may be, `signals` changes it by SIGUSR1 and SIGUSR2. `lines` gathers the
-//! fields of an event and of its spans, `sentence` makes one sentence of them, `journal` an entry for systemd. Lines go through a bounded queue and a thread of its own: a
-//! terminal, pipe or journal that takes nothing holds up no request, it loses lines.
+//! `level` parses and changes the level, `signals` does so on SIGUSR1 and SIGUSR2. `lines` collects the fields of an event
+//! and of its spans, `sentence` makes one sentence of them, `journal` an entry of the systemd journal. Lines pass a bounded
+//! queue and a separate thread: a terminal, pipe or journal that blocks does not delay requests, but loses lines.
 
 mod journal;
 mod level;
@@ -182,15 +182,16 @@ mod tests {
         let (mut writer, flush) = queue(stuck);
         writer.write_all(b"first\n").unwrap();
         assert_eq!(lines.recv().unwrap(), b"first\n");
-        let (done, told) = mpsc::channel();
+        let (done, finished) = mpsc::channel();
         let logging = std::thread::spawn(move || {
             for _ in 0..2 * QUEUED_LINES {
                 writer.write_all(b"more\n").unwrap();
             }
             done.send(()).unwrap();
         });
-        told.recv_timeout(Duration::from_secs(60))
-            .expect("whoever logs waits for whoever reads");
+        finished
+            .recv_timeout(Duration::from_secs(60))
+            .expect("logging waits for the reader");
         logging.join().unwrap();
         drop(go_on);
         drop(flush);

@@ -35,17 +35,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// GatewayPorts decides, and nobody is told of it (RFC 4254 §7.1).
+    /// GatewayPorts decides, and the protocol does not report it (RFC 4254 §7.1).
     #[test]
     fn an_address_of_the_gateway_is_told_as_asked_for_and_not_as_a_fact() {
-        let told = |bind: &str| listens(&bind.parse().unwrap());
+        let detail = |bind: &str| listens(&bind.parse().unwrap());
         for bind in ["0.0.0.0:8080", "*:8080", "192.0.2.1:8080"] {
-            let text = told(bind);
+            let text = detail(bind);
             assert!(text.contains(&format!("asked for {bind}; ")), "{text}");
             assert!(text.contains("GatewayPorts"), "{text}");
         }
         for bind in ["127.0.0.1:8080", "localhost:8080", "/run/jira.sock"] {
-            assert_eq!(told(bind), format!("the gateway listens, asked for {bind}"));
+            assert_eq!(
+                detail(bind),
+                format!("the gateway listens, asked for {bind}")
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where the agent runs: its own sessions tell how far they came, and only what takes no credential is tried anew.
+//! While the agent runs: its own sessions show how far they got, and only hops without a credential are tried separately.
 
 use super::{
     hop_recorder::{HopRecorder, SESSION_HOPS, key_exchange, login},

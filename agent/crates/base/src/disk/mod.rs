@@ -138,7 +138,7 @@ mod tests {
             assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::TimedOut);
         }
         assert!(begun.load(Ordering::SeqCst) <= MAX_CONCURRENT);
-        // Once it answers, all goes on.
+        // Once the disk answers, new work runs again.
         drop(release);
         assert_eq!(disk.run(|| 7).await.unwrap(), 7);
     }

@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(tries.get(), 2);
         assert!(path.exists());
 
-        // Anything else is no reason to give it away.
+        // Any other error does not release the reserve.
         let failed = reserve.save_using_reserve(is_full, || {
             Err::<(), _>(io::ErrorKind::PermissionDenied.into())
         });
