@@ -147,7 +147,7 @@ fn a_link_is_held_to_where_it_leads() {
         assert_eq!(code, Some(1), "{report:#?}");
         let found = find(&report, LINK);
         assert_eq!(found.cause.as_deref(), Some(cause));
-        assert!(found.remedy.as_deref().unwrap().contains("again"));
+        assert!(found.remedy.as_deref().unwrap().contains("reinstall"));
         fs::remove_file(&place).unwrap();
     };
     fs::remove_file(&place).unwrap();
