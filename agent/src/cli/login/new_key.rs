@@ -68,7 +68,7 @@ In Jira, logged in as administrator: Administration (cog), Applications, Applica
 
 Jira 9.0 and later: \"Create link\", \"External application\" makes OAuth 2.0 links, which are the better choice
 (mode = \"oauth2\"). For OAuth 1.0a choose \"Create link\" and the type that asks for nothing but an address:
-\"Atlassian product\", in some versions \"Direct application link\". Go on with step 1.
+\"Atlassian product\", in some versions \"Direct application link\". Continue with step 1.
 
 Earlier versions: type the address of step 1 into the field on the page itself.
 
