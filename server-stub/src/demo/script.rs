@@ -5,6 +5,7 @@ use super::{
     environment::{CONTEXT_PATH, DemoEnvironment},
     step::{CompletedStep, StepRequest, json, text},
 };
+use agent_base::printable::hex;
 use futures_util::StreamExt;
 use reqwest::{Body, Client, Method, Response, multipart};
 use serde_json::{Value, json};
@@ -288,10 +289,6 @@ fn expect_equal(found: &str, wanted: &str) -> Result<(), String> {
 fn piece(at: u64) -> Vec<u8> {
     let byte = |offset: u64| (offset.wrapping_mul(31).wrapping_add(at * 17) >> 3).to_le_bytes()[0];
     (0..PIECE_SIZE).map(byte).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 type NeverFails = std::convert::Infallible;

@@ -2,6 +2,7 @@
 //! is created by a hard link, which fails if it exists, so that only one of two concurrent uses wins.
 
 use crate::AgentName;
+use agent_base::printable::hex;
 use agent_enrollment::{OneTimeSecret, registered_options};
 use agent_ssh::address::BindAddress;
 use russh::keys::{HashAlg, PublicKey};
@@ -357,8 +358,7 @@ fn sync(folder: &Path) -> Result<(), InvitationError> {
 
 fn id(key: &PublicKey) -> String {
     let print = key.fingerprint(HashAlg::Sha256);
-    let digits = print.as_bytes().iter().take(ID_BYTES);
-    digits.map(|byte| format!("{byte:02x}")).collect()
+    hex(print.as_bytes().get(..ID_BYTES).unwrap_or_default())
 }
 
 fn invitation_file(id: &str) -> String {

@@ -1,6 +1,7 @@
 //! The HTTP listener.
 
-use crate::support::{Origin, PIECE, TestGateway, hex, in_time, piece};
+use crate::support::{Origin, PIECE, TestGateway, in_time, piece};
+use agent_base::printable::hex;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};

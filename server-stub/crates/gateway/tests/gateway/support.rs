@@ -1,5 +1,6 @@
 //! A gateway in a temporary folder, OpenSSH clients of it, and an HTTP origin behind them.
 
+use agent_base::printable::hex;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
@@ -324,7 +325,3 @@ pub fn piece(at: u64) -> Bytes {
 }
 
 pub const PIECE: usize = 64 << 10;
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
