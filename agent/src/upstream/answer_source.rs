@@ -127,7 +127,7 @@ impl AnswerSource {
         head.extensions.insert(source);
     }
 
-    /// The source stored by [`note`](Self::note); else what the head alone shows.
+    /// The source that the upstream stored when the answer came; else what the head alone shows.
     pub fn noted(head: &response::Parts) -> Self {
         match head.extensions.get::<Self>() {
             Some(noted) => noted.clone(),
