@@ -72,7 +72,7 @@ async fn a_request_that_cannot_be_repeated_fails_once() {
     assert_eq!((status, &problem["type"]), (502, &json!(LOGIN_FAILED)));
     assert_eq!(problem["delivery"], "answered");
     assert!(
-        problem["detail"].as_str().unwrap().contains("renewed"),
+        problem["detail"].as_str().unwrap().contains("refreshed"),
         "{problem}"
     );
     assert_eq!(site.post(SEARCH, &jql).await.unwrap().status(), 200);

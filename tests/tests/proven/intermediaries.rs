@@ -7,7 +7,7 @@ use server_stub::jira::{CannedResponse, FaultKind, InjectedFault};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_form_of_single_sign_on_proves_nothing_and_is_named() {
-    nothing_is_proven_by(&[(CannedResponse::login_form(), "no Jira")]).await;
+    nothing_is_proven_by(&[(CannedResponse::login_form(), "not Jira")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
