@@ -2,10 +2,8 @@
 
 use crate::{raw_http, tcp_server::TcpServer};
 use anyhow::Result;
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use parking_lot::Mutex;
+use std::{net::SocketAddr, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     net::TcpStream,
@@ -36,7 +34,7 @@ impl CapturingProxy {
 
     /// The requests so far, grouped by connection, in their order.
     pub fn requests(&self) -> Vec<raw_http::RawRequest> {
-        let sent = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = self.captured.lock();
         sent.iter()
             .flat_map(|bytes| raw_http::requests(bytes))
             .collect()
@@ -51,15 +49,14 @@ async fn connection(
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = TcpStream::connect(target).await?.into_split();
     let index = {
-        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sent = sent.lock();
         sent.push(Vec::new());
         sent.len() - 1
     };
     let up = async {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(n @ 1..) = from_client.read(&mut buffer).await {
-            sent.lock().unwrap_or_else(PoisonError::into_inner)[index]
-                .extend_from_slice(&buffer[..n]);
+            sent.lock()[index].extend_from_slice(&buffer[..n]);
             if to_server.write_all(&buffer[..n]).await.is_err() {
                 break;
             }

@@ -11,12 +11,9 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 /// A running cluster; stops when dropped.
 pub struct JiraCluster {
@@ -75,28 +72,22 @@ impl JiraCluster {
 
     /// How many sessions were created.
     pub fn sessions(&self) -> usize {
-        self.shared.lock().sessions.len()
+        self.shared.0.lock().sessions.len()
     }
 
     /// How many access tokens the token endpoint has issued.
     pub fn tokens(&self) -> usize {
-        self.shared.lock().tokens
+        self.shared.0.lock().tokens
     }
 
     /// Sets the lifetime of new access tokens.
     pub fn set_token_life(&self, seconds: u64) {
-        self.shared.lock().token_life = Some(seconds);
+        self.shared.0.lock().token_life = Some(seconds);
     }
 
     /// Cookies received that are not the cluster's own.
     pub fn foreign_cookies(&self) -> Vec<String> {
-        self.shared.lock().foreign_cookies.clone()
-    }
-}
-
-impl SharedCluster {
-    fn lock(&self) -> MutexGuard<'_, ClusterState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.0.lock().foreign_cookies.clone()
     }
 }
 
@@ -114,7 +105,7 @@ async fn answer(
     let who = head.headers.get(header::AUTHORIZATION);
     let who = who.and_then(|value| value.to_str().ok()).map(str::to_owned);
     if path == "/rest/oauth2/latest/token" {
-        let mut state = shared.lock();
+        let mut state = shared.0.lock();
         state.tokens += 1;
         let (access, life) = (
             format!("access{}", state.tokens),
@@ -133,7 +124,7 @@ async fn answer(
         let refused = refused.header("x-seraph-loginreason", "AUTHENTICATED_FAILED");
         return Ok(finish(refused, &json!({})));
     }
-    let mut state = shared.lock();
+    let mut state = shared.0.lock();
     let cookies = head.headers.get_all(header::COOKIE).iter();
     let cookies = cookies.filter_map(|line| line.to_str().ok());
     let mut session = None;

@@ -10,12 +10,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::Incoming;
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc};
 use tokio::{sync::watch, time::timeout};
 
 /// A running origin; stops when dropped.
@@ -139,8 +135,8 @@ impl RecordingState {
         }
     }
 
-    fn comments(&self) -> std::sync::MutexGuard<'_, HashMap<String, u32>> {
-        self.comments.lock().unwrap_or_else(PoisonError::into_inner)
+    fn comments(&self) -> parking_lot::MutexGuard<'_, HashMap<String, u32>> {
+        self.comments.lock()
     }
 }
 

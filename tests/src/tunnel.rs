@@ -12,11 +12,8 @@ use agent::{
     },
 };
 use anyhow::{Context, Result};
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -33,10 +30,7 @@ pub struct EchoForwards {
 impl EchoForwards {
     /// Forward, connection and originator of each channel so far.
     pub fn seen(&self) -> Vec<(String, usize, String)> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.seen.lock().clone()
     }
 }
 
@@ -47,10 +41,7 @@ impl ChannelAcceptor for EchoForwards {
             inbound.connection,
             inbound.originator.clone(),
         );
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(seen);
+        self.seen.lock().push(seen);
         tokio::spawn(async move {
             let (mut reader, mut writer) = tokio::io::split(inbound.stream);
             let _ = tokio::io::copy(&mut reader, &mut writer).await;

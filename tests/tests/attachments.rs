@@ -7,17 +7,12 @@ use e2e::{
     test_env::{ISSUE, TestEnv, new_issue, vendor},
 };
 use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use rand::Rng;
 use reqwest::{Body, multipart};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::{
-    convert::Infallible,
-    fs::File,
-    io::Read,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{convert::Infallible, fs::File, io::Read, path::PathBuf, sync::Arc};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
@@ -47,7 +42,7 @@ async fn a_gibibyte_goes_up_and_comes_down_whole_and_memory_stays_flat() {
     let kept: Value = answer.json().await.unwrap();
     assert_eq!(kept[0]["size"], SIZE);
     let id = kept[0]["id"].as_str().unwrap();
-    let sent = sent.lock().unwrap().clone().finalize();
+    let sent = sent.lock().clone().finalize();
     let stored = site.jira().attachments().join(id);
     let stored = tokio::task::spawn_blocking(|| digest_of(stored))
         .await
@@ -142,7 +137,7 @@ fn content(sent: Arc<Mutex<Sha256>>) -> Body {
             bytes[..8].copy_from_slice(&number.to_le_bytes());
             bytes[8..16].copy_from_slice(&page.to_le_bytes());
         }
-        sent.lock().unwrap().update(&block);
+        sent.lock().update(&block);
         Ok::<_, Infallible>(Bytes::from(block))
     });
     Body::wrap_stream(blocks)

@@ -1,11 +1,9 @@
 //! Whether audit records are written, what was lost, and what to do about it.
 
 use super::{Settings, SinkChoice, refusals::RefusalCounts};
+use parking_lot::Mutex;
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -127,7 +125,7 @@ impl AuditState {
 
     /// Why the sink takes no lines now; `None` if it does.
     pub(super) fn set_fault(&self, cause: Option<String>) {
-        let mut fault = self.lock();
+        let mut fault = self.fault.lock();
         self.has_fault.store(cause.is_some(), Relaxed);
         *fault = cause;
     }
@@ -149,7 +147,7 @@ impl AuditState {
             ));
         }
         match self.has_fault.load(Relaxed) {
-            true => self.lock().clone(),
+            true => self.fault.lock().clone(),
             false => None,
         }
     }
@@ -174,10 +172,6 @@ impl AuditState {
 
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

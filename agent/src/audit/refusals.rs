@@ -2,10 +2,11 @@
 //! writer summarizes them in one line.
 
 use super::record::rfc3339;
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
@@ -32,7 +33,7 @@ impl RefusalCounts {
     pub(super) fn add(&self, forward: &Arc<str>, error: &'static str, count: u64) -> bool {
         let now = SystemTime::now();
         self.total.fetch_add(count, Ordering::Relaxed);
-        let mut pending = self.lock();
+        let mut pending = self.pending.lock();
         let is_first = pending.is_empty();
         let summary = pending
             .entry(Arc::clone(forward))
@@ -55,12 +56,7 @@ impl RefusalCounts {
 
     /// Removes all pending counts.
     pub(super) fn take(&self) -> BTreeMap<Arc<str>, RefusalSummary> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, RefusalSummary>> {
-        // A panic while this lock is held leaves whole counts behind.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut *self.pending.lock())
     }
 }
 

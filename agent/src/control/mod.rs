@@ -59,10 +59,11 @@ mod tests {
     use crate::status::{
         AgentReport, AuditReport, LayerReport, LayerSummary, OverallState, REPORT_VERSION,
     };
+    use parking_lot::Mutex;
     use std::{
         os::unix::fs::{MetadataExt, PermissionsExt},
         sync::{
-            Arc, Mutex,
+            Arc,
             atomic::{AtomicUsize, Ordering},
         },
     };
@@ -127,7 +128,7 @@ mod tests {
             if level == "nonsense" {
                 return Err("no such level".into());
             }
-            *self.level.lock().unwrap() = level.to_owned();
+            *self.level.lock() = level.to_owned();
             Ok(())
         }
 
@@ -152,10 +153,7 @@ mod tests {
             request: PauseRequest,
             by: Option<u32>,
         ) -> BoxFuture<'static, Result<(), String>> {
-            self.orders
-                .lock()
-                .unwrap()
-                .push(("pause", request.reason, by));
+            self.orders.lock().push(("pause", request.reason, by));
             Box::pin(std::future::ready(Ok(())))
         }
 
@@ -164,10 +162,7 @@ mod tests {
             request: PauseRequest,
             by: Option<u32>,
         ) -> BoxFuture<'static, Result<(), String>> {
-            self.orders
-                .lock()
-                .unwrap()
-                .push(("resume", request.forward, by));
+            self.orders.lock().push(("resume", request.forward, by));
             Box::pin(std::future::ready(Err("still paused".into())))
         }
     }
@@ -190,7 +185,7 @@ mod tests {
         let refused = client.check("none").await.unwrap_err();
         assert!(matches!(refused, AgentClientError::Refused(why) if why == "no forward none"));
         client.set_log_level("debug").await.unwrap();
-        assert_eq!(*commands.level.lock().unwrap(), "debug");
+        assert_eq!(*commands.level.lock(), "debug");
         assert_eq!(client.reload().await.unwrap(), ["forward jira: policy"]);
         client.retry_login(None).await.unwrap();
         client.retry_login(Some("jira")).await.unwrap();
@@ -208,7 +203,7 @@ mod tests {
         assert!(matches!(refused, AgentClientError::Refused(why) if why == "still paused"));
         // The kernel says who asks.
         let uid = std::fs::metadata(dir.path()).unwrap().uid();
-        let orders = commands.orders.lock().unwrap().clone();
+        let orders = commands.orders.lock().clone();
         assert_eq!(orders[0], ("pause", request.reason, Some(uid)));
         assert_eq!(orders[1], ("resume", request.forward, Some(uid)));
         let refused = client.set_log_level("nonsense").await.unwrap_err();

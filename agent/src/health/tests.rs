@@ -6,14 +6,10 @@ use crate::{
     secret::SecretFile,
     upstream::TrustRoots,
 };
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::HashMap, net::SocketAddr, os::unix::fs::PermissionsExt};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
@@ -108,8 +104,8 @@ impl Jira {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> parking_lot::MutexGuard<'_, T> {
+    mutex.lock()
 }
 
 struct Fixture {

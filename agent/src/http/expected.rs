@@ -2,8 +2,9 @@
 //! agent and not at another one behind the same gateway.
 
 use http::{HeaderValue, Method};
+use parking_lot::Mutex;
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
@@ -26,7 +27,7 @@ impl ExpectedRequests {
     /// Expects a GET of `target`, as it stands in the request line, with this id from now on.
     pub(super) fn expect(self: &Arc<Self>, id: &str, target: &str) -> ExpectedRequest {
         let received = Arc::new(AtomicBool::new(false));
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         entries.push(ExpectedEntry {
             id: id.to_owned(),
             target: target.to_owned(),
@@ -46,15 +47,11 @@ impl ExpectedRequests {
         if self.count.load(Relaxed) == 0 {
             return false;
         }
-        let entries = self.lock();
+        let entries = self.entries.lock();
         let found = entries
             .iter()
             .find(|entry| *id == *entry.id && method == Method::GET && target == entry.target);
         found.is_some_and(|entry| !entry.received.swap(true, Relaxed))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<ExpectedEntry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,7 +70,7 @@ impl ExpectedRequest {
 
 impl Drop for ExpectedRequest {
     fn drop(&mut self) {
-        let mut entries = self.expected.lock();
+        let mut entries = self.expected.entries.lock();
         entries.retain(|entry| !Arc::ptr_eq(&entry.received, &self.received));
         self.expected.count.store(entries.len(), Relaxed);
     }

@@ -14,10 +14,11 @@ use crate::{
     upstream::{AnswerSource, FailedStep, SendError, Upstream},
 };
 use http::{HeaderName, HeaderValue, StatusCode, request, response};
+use parking_lot::Mutex;
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -261,10 +262,7 @@ impl HttpForward {
 
     fn log_removed_header(&self, header: &HeaderName, class: HeaderClass) {
         // A panic while the lock is held leaves a name too few, which is logged again.
-        let mut logged = self
-            .logged_headers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut logged = self.logged_headers.lock();
         if logged.len() >= MAX_LOGGED_HEADERS || logged.contains(header) {
             return;
         }

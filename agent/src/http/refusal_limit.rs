@@ -1,6 +1,5 @@
 //! How many requests of one forward may be refused with an answer and an audit line each.
-
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// A token bucket that holds the refusals of one minute and refills at that rate. Allowed requests take no token.
@@ -33,7 +32,7 @@ impl RefusalLimit {
     pub(super) fn take(&self) -> bool {
         let most = f64::from(self.per_minute);
         // Two numbers, changed together: a panic leaves nothing half done.
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bucket = self.bucket.lock();
         let now = Instant::now();
         let since = now.saturating_duration_since(bucket.filled);
         bucket.filled = now;

@@ -18,9 +18,10 @@ use crate::{
         session::{ForwardError, Session, SessionEnd, SessionOpenError},
     },
 };
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -126,7 +127,7 @@ impl PublishedState {
         summaries: Vec<ConnectionSummary>,
         active_forwards: Vec<Arc<str>>,
     ) -> Vec<ConnectionSummary> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.active_forwards = active_forwards;
         let now = Instant::now();
         if !Arc::ptr_eq(&inner.ids.settings, &ids.settings) {
@@ -158,7 +159,7 @@ impl PublishedState {
     }
 
     pub(super) fn opened(&self, id: SessionId, session: &Session) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.sessions.insert(id, session.clone());
         inner.liveness.insert(id, SessionLiveness::new(session));
         if let Some(entry) = inner.connections.get_mut(id.slot) {
@@ -171,13 +172,13 @@ impl PublishedState {
 
     /// The SSH server has answered, so the network works.
     pub(super) fn reached(&self, slot: usize) {
-        if let Some(entry) = self.lock().connections.get(slot) {
+        if let Some(entry) = self.inner.lock().connections.get(slot) {
             entry.network.proven(None);
         }
     }
 
     pub(super) fn open_failed(&self, id: SessionId, error: &SessionOpenError) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let Some(entry) = inner.connections.get_mut(id.slot) else {
             return false;
         };
@@ -205,7 +206,7 @@ impl PublishedState {
     }
 
     pub(super) fn ended(&self, id: SessionId, ended: &SessionEnd) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let session = inner.sessions.remove(&id);
         if let Some(session) = &session {
             let resets = session.budget().spool_resets();
@@ -234,7 +235,7 @@ impl PublishedState {
 
     /// The session has answered a probe.
     pub(super) fn probe_answered(&self, id: SessionId, rtt: Duration) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if let Some(entry) = inner.current(id) {
             entry.rtt = Some(rtt);
             let detail = format!("round trip {:.1} ms", milliseconds(rtt));
@@ -272,7 +273,7 @@ impl PublishedState {
 
     /// Cause and remedy of the last [`refused`](Self::refused).
     pub(super) fn refusal(&self, slot: usize, forward: usize) -> (Option<String>, Option<String>) {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let entry = inner.connections.get(slot);
         let answer = entry.and_then(|entry| entry.answers.get(&forward));
         answer.map_or((None, None), |answer| {
@@ -281,7 +282,7 @@ impl PublishedState {
     }
 
     fn answer(&self, id: SessionId, forward: usize, answer: ForwardAnswer) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let known = inner.ids.forwards().any(|(known, _)| known == forward);
         if let Some(entry) = inner.current(id).filter(|_| known) {
             entry.answers.insert(forward, answer);
@@ -289,23 +290,23 @@ impl PublishedState {
     }
 
     pub(super) fn liveness(&self, id: SessionId) -> Option<Arc<SessionLiveness>> {
-        self.lock().liveness.get(&id).cloned()
+        self.inner.lock().liveness.get(&id).cloned()
     }
 
     /// The gateway of this connection's session, or the one that it dials.
     pub(super) fn dialed_gateway(&self, slot: usize) -> Option<String> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let gateway = inner.connections.get(slot)?.summary.gateway;
         inner.ids.gateway(gateway).map(ToString::to_string)
     }
 
     pub(super) fn session(&self, id: SessionId) -> Option<Session> {
-        self.lock().sessions.get(&id).cloned()
+        self.inner.lock().sessions.get(&id).cloned()
     }
 
     /// One per gateway: its last failure, if the last attempt there has failed.
     pub(super) fn failures(&self) -> Vec<Option<LastFailure>> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let gateways = inner.ids.gateways();
         gateways
             .map(|gateway| inner.failures.get(&gateway).cloned())
@@ -314,12 +315,12 @@ impl PublishedState {
 
     /// The settings that new sessions are opened with.
     pub(super) fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.lock().ids.settings)
+        Arc::clone(&self.inner.lock().ids.settings)
     }
 
     /// The sessions that hold this forward, each with the number of its connection.
     pub(super) fn holders(&self, forward: &str) -> Vec<(usize, Session)> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let mut forwards = inner.ids.forwards();
         let index = forwards.position(|(_, known)| *known.name == *forward);
         drop(forwards);
@@ -338,11 +339,15 @@ impl PublishedState {
 
     /// Whether a forward that `which` selects may still have new channels.
     pub(super) fn expects_channels(&self, which: impl Fn(&str) -> bool) -> bool {
-        self.lock().active_forwards.iter().any(|name| which(name))
+        self.inner
+            .lock()
+            .active_forwards
+            .iter()
+            .any(|name| which(name))
     }
 
     pub(super) fn open_channels(&self) -> usize {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         inner.sessions.values().map(Session::open_channels).sum()
     }
 
@@ -366,7 +371,7 @@ impl PublishedState {
 
     /// All resets since the agent started.
     pub(super) fn spool_resets(&self) -> SpoolResets {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let mut all = inner.spool_resets.clone();
         for session in inner.sessions.values() {
             all.add(&session.budget().spool_resets());
@@ -375,7 +380,7 @@ impl PublishedState {
     }
 
     pub(super) fn views(&self) -> Vec<ConnectionView> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let views = inner.connections.iter().enumerate();
         views
             .map(|(index, entry)| self.view(index, entry, &inner))
@@ -452,10 +457,6 @@ impl PublishedState {
             channel_resets: budget.map_or(0, |b| b.resets()),
             forwards: forward_views(ids, entry, session),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PublishedStateInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,10 +2,8 @@
 
 use super::liveness::{LinkSample, Liveness, LivenessLimits, LivenessVerdict};
 use crate::tunnel::{session::Session, transport::TransportHandle};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Instant};
 
 /// Each reader takes a sample first, so that status does not depend on the monitor.
 pub(super) struct SessionLiveness {
@@ -28,19 +26,21 @@ impl SessionLiveness {
 
     /// The state of the session at `now`, after a new sample.
     pub(super) fn verdict(&self, now: Instant) -> LivenessVerdict {
-        let mut liveness = self.lock();
+        let mut liveness = self.liveness.lock();
         liveness.on_sample(now, sample(&self.transport));
         liveness.verdict(now)
     }
 
     /// Notes that a probe is sent now.
     pub(super) fn on_probe_sent(&self, now: Instant) {
-        self.lock().on_probe_sent(now, sample(&self.transport));
+        self.liveness
+            .lock()
+            .on_probe_sent(now, sample(&self.transport));
     }
 
     /// Whether a probe is due; if so, it counts as sent now.
     pub(super) fn probe_if_due(&self, now: Instant, in_flight: bool) -> bool {
-        let mut liveness = self.lock();
+        let mut liveness = self.liveness.lock();
         let due = liveness.next_probe(in_flight);
         let due = due.is_some_and(|due| due <= now);
         if due {
@@ -50,31 +50,28 @@ impl SessionLiveness {
     }
 
     pub(super) fn on_acknowledged(&self, acknowledged: u64) {
-        self.lock().on_acknowledged(Instant::now(), acknowledged);
+        self.liveness
+            .lock()
+            .on_acknowledged(Instant::now(), acknowledged);
     }
 
     pub(super) fn probe_sent_at(&self) -> Option<Instant> {
-        self.lock().probe_sent_at()
+        self.liveness.lock().probe_sent_at()
     }
 
     /// When a probe is due at the earliest.
     pub(super) fn next_probe(&self, in_flight: bool) -> Instant {
-        let liveness = self.lock();
+        let liveness = self.liveness.lock();
         let next = liveness.next_probe(in_flight);
         next.unwrap_or_else(|| liveness.heard_at())
     }
 
     pub(super) fn heard_at(&self) -> Instant {
-        self.lock().heard_at()
+        self.liveness.lock().heard_at()
     }
 
     pub(super) fn limits(&self) -> LivenessLimits {
         self.limits
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Liveness> {
-        // Every write leaves a consistent state.
-        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -99,11 +99,11 @@ mod tests {
 
     /// A queue of no length.
     #[derive(Clone)]
-    struct Direct(Arc<std::sync::Mutex<JournalSocket>>);
+    struct Direct(Arc<parking_lot::Mutex<JournalSocket>>);
 
     impl Write for Direct {
         fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(entry)
+            self.0.lock().write(entry)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -118,7 +118,7 @@ mod tests {
         assert!(JournalSocket::new(&path).is_err());
         let journal = UnixDatagram::bind(&path).unwrap();
         let socket = JournalSocket::new(&path).unwrap();
-        let queue = Direct(Arc::new(std::sync::Mutex::new(socket)));
+        let queue = Direct(Arc::new(parking_lot::Mutex::new(socket)));
         let layer = LineLayer::new(queue, LineFormat::Journal);
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {

@@ -223,10 +223,8 @@ where
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
+    use parking_lot::Mutex;
+    use std::{io, sync::Arc};
     use tracing_subscriber::layer::SubscriberExt;
 
     /// Takes the lines of one thread while it exists.
@@ -256,13 +254,13 @@ pub(super) mod tests {
 
         /// The lines so far.
         pub(crate) fn text(&self) -> String {
-            String::from_utf8(self.written.0.lock().unwrap().clone()).unwrap()
+            String::from_utf8(self.written.0.lock().clone()).unwrap()
         }
     }
 
     impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {

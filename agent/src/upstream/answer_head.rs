@@ -4,8 +4,9 @@
 //! answer is refused. Of a header with another control character only that header is dropped.
 
 use crate::printable::printable;
+use parking_lot::Mutex;
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -22,7 +23,7 @@ struct Shared {
 impl AnswerHead {
     /// The next bytes are those of an answer's head.
     pub(super) fn await_next(&self) {
-        self.lock().clear();
+        self.0.read.lock().clear();
         self.0.is_awaited.store(true, Ordering::Release);
     }
 
@@ -31,7 +32,7 @@ impl AnswerHead {
         if !self.0.is_awaited.load(Ordering::Acquire) {
             return;
         }
-        let mut read = self.lock();
+        let mut read = self.0.read.lock();
         let room = MAX_HEAD.saturating_sub(read.len());
         let mut searched = read.len().saturating_sub(3);
         read.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -55,15 +56,10 @@ impl AnswerHead {
 
     /// The name of the header that breaks the head.
     pub(super) fn invalid_header(&self) -> Option<String> {
-        let read = self.lock();
+        let read = self.0.read.lock();
         let line = invalid_line(&read)?;
         let name = line.split(|byte| *byte == b':').next()?;
         Some(printable(&String::from_utf8_lossy(name), MAX_NAME))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
-        // Bytes that are shown at most.
-        self.0.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,7 +126,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_printable() {
         let answer = read(&[b'a'; 100_000], 1000);
-        assert!(answer.lock().len() <= MAX_HEAD);
+        assert!(answer.0.read.lock().len() <= MAX_HEAD);
         let head = format!(
             "HTTP/1.1 200 OK\r\n\u{1b}[31m{}\0: x\r\n\r\n",
             "y".repeat(1000)

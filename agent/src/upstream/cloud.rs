@@ -8,11 +8,9 @@ use super::{
 };
 use bytes::Bytes;
 use http::{Request, StatusCode};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 use tokio::{
     sync::OnceCell,
     time::{Instant, timeout},
@@ -101,9 +99,7 @@ impl CloudGateway {
 
     fn last_failure(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
         // Every write is a plain assignment.
-        self.last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.last_failure.lock()
     }
 
     fn unknown(&self, why: &str) -> String {

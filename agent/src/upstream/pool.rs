@@ -14,11 +14,8 @@ use super::{
 use http::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
@@ -95,7 +92,7 @@ impl ConnectionPool {
     /// The connection that was used last and is still open, if there is one.
     pub(super) fn take_idle(&self) -> Option<PooledConnection> {
         let now = Instant::now();
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         while let Some(parked) = idle.stack.pop_back() {
             let fresh = now.saturating_duration_since(parked.since) < self.idle_timeout;
             if fresh && parked.connection.is_usable() {
@@ -106,7 +103,7 @@ impl ConnectionPool {
     }
 
     fn add_idle(self: &Arc<Self>, connection: PooledConnection) {
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         idle.stack.push_back(IdleConnection {
             connection,
             since: Instant::now(),
@@ -130,7 +127,7 @@ impl ConnectionPool {
     /// Closes connections that have been idle for too long. Returns when to call it next; `None` when none is left.
     fn reap(&self) -> Option<Instant> {
         let now = Instant::now();
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         idle.stack.retain(|parked| {
             now < parked.since + self.idle_timeout && !parked.connection.sender.is_closed()
         });
@@ -144,7 +141,7 @@ impl ConnectionPool {
 
     #[cfg(test)]
     pub(super) fn idle_count(&self) -> usize {
-        self.lock().stack.len()
+        self.idle.lock().stack.len()
     }
 
     #[cfg(test)]
@@ -155,14 +152,9 @@ impl ConnectionPool {
     /// Lets the idle connections die at their task's next turn, unnoticed until then.
     #[cfg(test)]
     pub(super) fn doom_idle(&self) {
-        for parked in &self.lock().stack {
+        for parked in &self.idle.lock().stack {
             parked.connection.task.abort();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, IdleConnections> {
-        // A panic while it is held leaves at worst one connection uncounted.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,10 +5,11 @@
 //! write, is exchanged for one with the vendor's own query. Where those are other bytes, nothing is written at all.
 
 use http::Request;
+use parking_lot::Mutex;
 use std::{
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -52,7 +53,7 @@ impl RequestLineSwap {
             substitute: format!("{method} {uri} HTTP/1.1\r\n"),
             original: format!("{method} {}?{query} HTTP/1.1\r\n", uri.path()),
         };
-        *self.0.line.lock().unwrap_or_else(PoisonError::into_inner) = Some(exchange);
+        *self.0.line.lock() = Some(exchange);
         self.0.is_set.store(true, Ordering::Release);
     }
 
@@ -61,7 +62,7 @@ impl RequestLineSwap {
         if !self.0.is_set.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = self.0.line.lock();
         match &*line {
             Some(PendingSwap {
                 substitute: hypers,

@@ -5,18 +5,13 @@ use super::{EndOptions, SessionTransport, SshClient, wrap_channel, wrap_socket};
 use crate::tcp_server::TcpServer;
 use agent::tunnel::channel::SessionBudget;
 use anyhow::{Result, bail};
+use parking_lot::Mutex;
 use russh::{
     MethodKind, MethodSet,
     keys::{Algorithm, PrivateKey, key::safe_rng},
     server::{self, Auth, Handler, Session, VerifiedPublicKey},
 };
-use std::{
-    collections::HashMap,
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::copy_bidirectional_with_sizes,
     net::{TcpListener, TcpStream},
@@ -42,10 +37,7 @@ impl SshGateway {
             let transport = wrap_socket(socket, &options);
             if let Ok(transport) = &transport {
                 let budget = Arc::clone(&transport.budget);
-                known
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(budget);
+                known.lock().push(budget);
             }
             async move {
                 if let Ok(transport) = transport {
@@ -74,7 +66,7 @@ impl SshGateway {
 
     /// Channel budget of the newest session.
     pub fn budget(&self) -> Result<Arc<SessionBudget>> {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.sessions.lock();
         match sessions.last() {
             Some(budget) => Ok(Arc::clone(budget)),
             None => bail!("no session yet"),

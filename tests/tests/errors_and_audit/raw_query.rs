@@ -2,7 +2,8 @@
 //! so a minimal server replaces it.
 
 use e2e::{raw_http, tcp_server::TcpServer, test_env::TestEnv};
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,7 +19,7 @@ async fn raw_jql_reaches_jira_byte_for_byte_and_explain_says_so() {
                 if first.is_empty() {
                     first = line.trim_end().to_owned();
                 } else if line == "\r\n" {
-                    seen.lock().unwrap().push(std::mem::take(&mut first));
+                    seen.lock().push(std::mem::take(&mut first));
                     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
                     stream.write_all(answer).await.unwrap();
                 }
@@ -43,7 +44,7 @@ async fn raw_jql_reaches_jira_byte_for_byte_and_explain_says_so() {
             .unwrap();
         assert_eq!(answers[0].status, 200, "{answers:?}");
         let line = format!("GET {target} HTTP/1.1");
-        assert!(lines.lock().unwrap().contains(&line), "{:?}", lines.lock());
+        assert!(lines.lock().contains(&line), "{:?}", lines.lock());
         let explain = ["policy", "explain", "GET", &target];
         site.agent.succeed(&explain).unwrap();
     }

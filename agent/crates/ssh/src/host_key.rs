@@ -3,6 +3,7 @@
 use crate::address::at_address;
 use crate::certificate_time::date;
 use crate::known_hosts::{self, KnownHostsLine, Marker, SkippedLine};
+use parking_lot::Mutex;
 use russh::keys::ssh_key::{Fingerprint, certificate::CertType, public::KeyData};
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 use std::{
@@ -10,7 +11,7 @@ use std::{
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -109,10 +110,7 @@ impl HostKeys {
     /// Notes a trusted key: its type is requested first from now on.
     pub fn trusted(&self, host: &str, port: u16, presented: &PublicKeyOrCertificate) {
         let kind = presented.public_key().algorithm();
-        let mut types = self
-            .last_types
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut types = self.last_types.lock();
         types.insert((host.to_owned(), port), kind);
     }
 
@@ -124,10 +122,7 @@ impl HostKeys {
     /// Key types that known_hosts names for this host, and the one that was trusted last: these are requested first.
     pub fn key_types(&self, host: &str, port: u16) -> Vec<Algorithm> {
         let known = self.known(host, port);
-        let types = self
-            .last_types
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let types = self.last_types.lock();
         let last = types.get(&(host.to_owned(), port)).cloned();
         let named = known.keys.iter().map(|key| key.algorithm());
         named.chain(last).collect()

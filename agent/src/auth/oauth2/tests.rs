@@ -8,12 +8,13 @@ use crate::{
     tokens::{TokenRecord, TokenSet, TokenStore},
     upstream::{self, HttpTarget, UpstreamTarget},
 };
+use parking_lot::Mutex;
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
@@ -136,7 +137,7 @@ async fn serve(
             if body.len() >= length {
                 let nth = count.fetch_add(1, Ordering::SeqCst) + 1;
                 open.acquire().await.unwrap().forget();
-                let answer = script.lock().unwrap()(nth, body);
+                let answer = script.lock()(nth, body);
                 if let Some((status, body)) = answer {
                     let text = format!(
                         "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -246,11 +247,11 @@ async fn new_tokens_that_cannot_be_saved_are_kept_and_not_used_before_they_are()
     let block = blocked.clone();
     let world = World::new(Box::new(move |nth, body| {
         // The mark is on the disk; what comes next cannot be.
-        fs::create_dir(block.lock().unwrap().as_ref().unwrap()).unwrap();
+        fs::create_dir(block.lock().as_ref().unwrap()).unwrap();
         rotated(nth, body)
     }))
     .await;
-    *blocked.lock().unwrap() = Some(world.next_file());
+    *blocked.lock() = Some(world.next_file());
     world.logged_in(0).await;
     let scheme = world.scheme();
     let mut asking = std::pin::pin!(ask(&scheme));

@@ -8,10 +8,11 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
+use parking_lot::Mutex;
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -32,16 +33,11 @@ pub(in crate::http) struct BodyCopy(Mutex<BytesMut>);
 
 impl BodyCopy {
     fn add(&self, data: &[u8]) {
-        self.lock().extend_from_slice(data);
+        self.0.lock().extend_from_slice(data);
     }
 
     pub(in crate::http) fn take(&self) -> Bytes {
-        std::mem::take(&mut *self.lock()).freeze()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BytesMut> {
-        // Its owner compares the length: what a panic cut short is not sent.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut *self.0.lock()).freeze()
     }
 }
 

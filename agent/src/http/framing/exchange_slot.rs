@@ -2,9 +2,10 @@
 
 use super::FramingFault;
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -48,16 +49,12 @@ impl ExchangeSlot {
     }
 
     pub(super) fn set_note(&self, note: ExchangeNote) {
-        *self.lock() = Some(note);
+        *self.note.lock() = Some(note);
     }
 
     /// Called once for each request that hyper hands to the service.
     pub(in crate::http) fn acquire(self: &Arc<Self>) -> (ExchangeGuard, Option<ExchangeNote>) {
-        (ExchangeGuard(self.clone()), self.lock().take())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<ExchangeNote>> {
-        self.note.lock().unwrap_or_else(PoisonError::into_inner)
+        (ExchangeGuard(self.clone()), self.note.lock().take())
     }
 }
 

@@ -3,10 +3,11 @@
 
 use super::{ChunkScanner, FramedStream, FramingState, READ_AHEAD, READS_AT_ONCE};
 use bytes::BytesMut;
+use parking_lot::Mutex;
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -93,15 +94,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SharedFraming<S> {
     /// Never completes. To be polled by the task that drives hyper, after hyper.
     pub(in crate::http) async fn read_behind_bodies(self) {
         std::future::poll_fn(|cx| {
-            self.lock().read_behind_body(cx);
+            self.0.lock().read_behind_body(cx);
             Poll::<()>::Pending
         })
         .await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FramedStream<S>> {
-        // One task has it. A panic in it ends the channel.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for SharedFraming<S> {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.lock()).poll_read(cx, out)
+        Pin::new(&mut *self.0.lock()).poll_read(cx, out)
     }
 }
 
@@ -121,15 +117,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SharedFraming<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.lock()).poll_write(cx, bytes)
+        Pin::new(&mut *self.0.lock()).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.lock()).poll_flush(cx)
+        Pin::new(&mut *self.0.lock()).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.lock()).poll_shutdown(cx)
+        Pin::new(&mut *self.0.lock()).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -137,10 +133,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SharedFraming<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.lock()).poll_write_vectored(cx, bytes)
+        Pin::new(&mut *self.0.lock()).poll_write_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.lock().is_write_vectored()
+        self.0.lock().is_write_vectored()
     }
 }

@@ -2,9 +2,9 @@
 //! requests that break the protocol itself, and buffers the end of an answer until a window lets it through: the service
 //! notices neither.
 
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
@@ -38,12 +38,12 @@ pub(in crate::http) struct UnservedRequests {
 impl StreamTracker {
     /// The service has got one request.
     pub(in crate::http) fn serve(&self) {
-        self.lock().served += 1;
+        self.0.lock().served += 1;
     }
 
     /// Counts so far; while the connection runs, one request may be on its way to the service.
     pub(in crate::http) fn unserved(&self) -> UnservedRequests {
-        let streams = self.lock();
+        let streams = self.0.lock();
         let unserved = streams.opened.saturating_sub(streams.served);
         let too_many = streams.refused.min(unserved);
         UnservedRequests {
@@ -54,14 +54,9 @@ impl StreamTracker {
 
     /// Whether an answer has begun and not moved for `limit`.
     pub(in crate::http) fn is_stuck(&self, limit: Duration) -> bool {
-        let streams = self.lock();
+        let streams = self.0.lock();
         let mut moved = streams.answering.values();
         moved.any(|moved| moved.elapsed() > limit)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, TrackedStreams> {
-        // Counters and a map of times: whole after each statement.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,8 +147,8 @@ impl FrameParser {
             if self.filled == self.wanted() {
                 let frame = self.frame();
                 match self.of_client {
-                    true => tracker.lock().received(&frame),
-                    false => tracker.lock().sent(&frame),
+                    true => tracker.0.lock().received(&frame),
+                    false => tracker.0.lock().sent(&frame),
                 }
                 self.skip = self.length() + HEAD - self.filled;
                 self.filled = 0;
@@ -241,7 +236,7 @@ mod tests {
                 malformed: 1,
             };
             assert_eq!(tracker.unserved(), expected, "in steps of {step}");
-            let answering: Vec<_> = tracker.lock().answering.keys().copied().collect();
+            let answering: Vec<_> = tracker.0.lock().answering.keys().copied().collect();
             assert_eq!(answering, [1], "in steps of {step}");
         }
     }
@@ -261,7 +256,7 @@ mod tests {
         for stream in 0..200 {
             theirs.follow(&frame(RST_STREAM, stream, b"\0\0\0\x08"), &tracker);
         }
-        assert!(tracker.lock().reset.len() <= MAX_RESET);
+        assert!(tracker.0.lock().reset.len() <= MAX_RESET);
     }
 
     #[tokio::test(start_paused = true)]

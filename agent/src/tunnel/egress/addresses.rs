@@ -1,10 +1,11 @@
 //! What connections have shown about the addresses of a name: which ones failed after TCP, and which ones other connections
 //! of this agent use. A resolver knows neither.
 
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -65,7 +66,7 @@ impl AddressMemory {
         login: bool,
     ) -> (DialOrder, Option<AddressLease>) {
         let now = Instant::now();
-        let mut memory = self.lock();
+        let mut memory = self.0.lock();
         memory.failures.retain(|_, failure| failure.counts(now));
         let name = (host.to_owned(), port);
         memory.names.insert(name, addresses.clone());
@@ -90,16 +91,16 @@ impl AddressMemory {
 
     /// A lease on a given address.
     pub(super) fn claim(&self, address: SocketAddr, connection: usize) -> AddressLease {
-        self.lease(&mut self.lock(), address, connection)
+        self.lease(&mut self.0.lock(), address, connection)
     }
 
     /// Sets the addresses of `host` instead of the resolver's, for tests.
     pub fn fix(&self, host: &str, addresses: Vec<IpAddr>) {
-        self.lock().fixed.insert(host.to_owned(), addresses);
+        self.0.lock().fixed.insert(host.to_owned(), addresses);
     }
 
     pub(super) fn fixed(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
-        let memory = self.lock();
+        let memory = self.0.lock();
         let addresses = memory.fixed.get(host)?.iter();
         Some(addresses.map(|ip| SocketAddr::new(*ip, port)).collect())
     }
@@ -109,12 +110,12 @@ impl AddressMemory {
         let at = Instant::now();
         let barred_until = barred.then(|| at + BARRED_FOR);
         let failure = AddressFailure { at, barred_until };
-        self.lock().failures.insert(address, failure);
+        self.0.lock().failures.insert(address, failure);
     }
 
     /// Notes an open session.
     pub fn succeeded(&self, address: SocketAddr) {
-        self.lock().failures.remove(&address);
+        self.0.lock().failures.remove(&address);
     }
 
     /// Whether the name has an address where a login may be tried now.
@@ -135,7 +136,7 @@ impl AddressMemory {
     /// Notes that a gateway has ended a session for a keep-alive. Returns whether that is new.
     pub fn record_keep_alive_rejection(&self, place: &str) -> bool {
         let now = Instant::now();
-        let mut memory = self.lock();
+        let mut memory = self.0.lock();
         let known = &mut memory.no_keep_alive;
         known.retain(|_, since| now.saturating_duration_since(*since) < KEEP_ALIVE_REJECTED_FOR);
         // A name whose addresses keep changing must not fill memory; forgotten ones are learned again.
@@ -148,7 +149,7 @@ impl AddressMemory {
     /// Whether sessions there should send no keep-alives.
     pub fn rejects_keep_alive(&self, place: &str) -> bool {
         let now = Instant::now();
-        let memory = self.lock();
+        let memory = self.0.lock();
         let since = memory.no_keep_alive.get(place);
         since.is_some_and(|since| now.saturating_duration_since(*since) < KEEP_ALIVE_REJECTED_FOR)
     }
@@ -157,7 +158,7 @@ impl AddressMemory {
     /// unannounced (a path MTU black hole, RFC 2923). Returns whether that is new.
     pub fn suspect_mtu(&self, address: SocketAddr) -> bool {
         let now = Instant::now();
-        let mut memory = self.lock();
+        let mut memory = self.0.lock();
         let small_segments = &mut memory.small_segments;
         small_segments
             .retain(|_, since| now.saturating_duration_since(*since) < SMALL_SEGMENTS_FOR);
@@ -170,14 +171,14 @@ impl AddressMemory {
     /// The maximum segment size for a new connection to this address, if the usual one may be too large.
     pub(super) fn segment(&self, address: &SocketAddr) -> Option<u32> {
         let now = Instant::now();
-        let memory = self.lock();
+        let memory = self.0.lock();
         let since = memory.small_segments.get(address)?;
         (now.saturating_duration_since(*since) < SMALL_SEGMENTS_FOR).then_some(SMALL_SEGMENT)
     }
 
     /// Forgets failures, because key, user or host keys have changed.
     pub fn clear_failures(&self) {
-        self.lock().failures.clear();
+        self.0.lock().failures.clear();
     }
 
     fn any_address(
@@ -186,7 +187,7 @@ impl AddressMemory {
         port: u16,
         which: impl Fn(&AddressMemoryInner, &SocketAddr) -> bool,
     ) -> bool {
-        let memory = self.lock();
+        let memory = self.0.lock();
         let known = memory.names.get(&(host.to_owned(), port));
         known.is_some_and(|all| all.iter().any(|address| which(&memory, address)))
     }
@@ -204,10 +205,6 @@ impl AddressMemory {
             memory: self.clone(),
             number,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, AddressMemoryInner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -235,7 +232,7 @@ impl AddressFailure {
 impl AddressLease {
     /// Moves the lease to an address that was faster.
     pub(super) fn move_to(&self, address: SocketAddr) {
-        let mut memory = self.memory.lock();
+        let mut memory = self.memory.0.lock();
         let mut leases = memory.leases.iter_mut();
         if let Some(lease) = leases.find(|(number, ..)| *number == self.number) {
             lease.1 = address;
@@ -245,7 +242,7 @@ impl AddressLease {
 
 impl Drop for AddressLease {
     fn drop(&mut self) {
-        let mut memory = self.memory.lock();
+        let mut memory = self.memory.0.lock();
         memory.leases.retain(|(number, ..)| *number != self.number);
     }
 }
@@ -362,7 +359,7 @@ mod tests {
         assert!(memory.rejects_keep_alive("gw:1") && !memory.rejects_keep_alive("gw:2"));
         for n in 0..10_000 {
             memory.record_keep_alive_rejection(&format!("gw:{n}"));
-            assert!(memory.lock().no_keep_alive.len() <= MAX_PLACES);
+            assert!(memory.0.lock().no_keep_alive.len() <= MAX_PLACES);
         }
         memory.record_keep_alive_rejection("gw:1");
         tokio::time::advance(KEEP_ALIVE_REJECTED_FOR).await;

@@ -39,13 +39,9 @@ use bytes::Bytes;
 use dial::DialedConnection;
 pub(in crate::tunnel) use error::join;
 use hyper_util::client::proxy::matcher::Matcher;
+use parking_lot::Mutex;
 use rustls::{ClientConfig, pki_types::ServerName};
-use std::{
-    io::Cursor,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io::Cursor, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
@@ -101,17 +97,13 @@ impl Egress {
 
     /// What was learned about the addresses of gateways and proxies.
     pub fn addresses(&self) -> AddressMemory {
-        let memory = self.addresses.lock();
-        memory.unwrap_or_else(PoisonError::into_inner).clone()
+        self.addresses.lock().clone()
     }
 
     /// Takes over what the egress of the previous configuration has learned.
     pub fn adopt_addresses(&self, former: &Self) {
         let memory = former.addresses();
-        *self
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = memory;
+        *self.addresses.lock() = memory;
     }
 
     /// The proxy for this gateway, if it needs one.

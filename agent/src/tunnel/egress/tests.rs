@@ -6,7 +6,8 @@ use crate::{
     secret::Secret,
     tunnel::{ignore, session::RetryPace},
 };
-use std::{net::SocketAddr, sync::Mutex};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
 use tokio::{io::AsyncWriteExt, net::TcpListener, task::JoinHandle};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -32,8 +33,8 @@ impl Script {
                     if stream.read_exact(&mut byte).await.is_err() {
                         return;
                     }
-                    seen.lock().unwrap().push(byte[0]);
-                    if seen.lock().unwrap().ends_with(until) {
+                    seen.lock().push(byte[0]);
+                    if seen.lock().ends_with(until) {
                         break;
                     }
                 }
@@ -60,7 +61,7 @@ impl Script {
     }
 
     fn asked(&self) -> Vec<u8> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 }
 

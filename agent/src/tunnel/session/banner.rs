@@ -10,10 +10,11 @@ use crate::{
     printable::printable_bytes,
     tunnel::{HopEvent, HopObserver},
 };
+use parking_lot::Mutex;
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
@@ -46,19 +47,19 @@ impl BannerCapture {
 
     /// Whether nothing was received.
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().first.is_empty()
+        self.0.lock().first.is_empty()
     }
 
     /// Whether an identification string was received, or begins in the first bytes.
     pub(super) fn is_ssh(&self) -> bool {
-        let beginning = self.lock();
+        let beginning = self.0.lock();
         let mut lines = beginning.first.split(|b| *b == b'\n');
         beginning.identification.is_some() || lines.any(|line| line.starts_with(MARK))
     }
 
     /// Why russh cannot use the identification string, if it cannot.
     pub(super) fn unusable(&self) -> Option<String> {
-        let beginning = self.lock();
+        let beginning = self.0.lock();
         let line = beginning.identification.as_ref()?;
         // With the line end that RFC 4253 counts.
         match line.len() + 2 {
@@ -74,22 +75,18 @@ impl BannerCapture {
 
     /// The first line, printable.
     pub(super) fn first_line(&self) -> String {
-        let beginning = self.lock();
+        let beginning = self.0.lock();
         let line = beginning.first.split(|b| *b == b'\n').next();
         printable(&String::from_utf8_lossy(line.unwrap_or_default()))
     }
 
     /// The first [`KEPT`] bytes at most.
     pub(super) fn bytes(&self) -> Vec<u8> {
-        self.lock().first.clone()
+        self.0.lock().first.clone()
     }
 
     fn is_whole(&self) -> bool {
-        self.lock().identification.is_some()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BannerBytes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().identification.is_some()
     }
 }
 
@@ -149,7 +146,7 @@ impl<R> BannerReader<R> {
         let BannerState::Before { line, lines } = &mut self.state else {
             return Ok(());
         };
-        let mut beginning = self.capture.lock();
+        let mut beginning = self.capture.0.lock();
         let room = KEPT.saturating_sub(beginning.first.len());
         beginning.first.extend(bytes.iter().take(room));
         for (at, byte) in bytes.iter().enumerate() {
@@ -239,10 +236,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_banner_is_told_once_it_is_whole_and_only_once() {
-        use std::sync::Mutex;
+        use parking_lot::Mutex;
         let told = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&told);
-        let observer: HopObserver = Arc::new(move |passed| heard.lock().unwrap().push(passed));
+        let observer: HopObserver = Arc::new(move |passed| heard.lock().push(passed));
         let (mut far, near) = tokio::io::duplex(64);
         let capture = BannerCapture::default();
         let mut reader = capture.wrap(near, observer);
@@ -258,7 +255,7 @@ mod tests {
         let (_, read) = tokio::join!(feed, reader.read_to_end(&mut all));
         read.unwrap();
         let banner = HopEvent::Banner("OpenSSH_9.2 x-1".to_owned());
-        assert_eq!(*told.lock().unwrap(), [banner]);
+        assert_eq!(*told.lock(), [banner]);
     }
 
     #[tokio::test]
@@ -273,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_beginning_is_kept_and_control_bytes_are_not_shown() {
         let capture = after(&[b'\x1b'; 100_000]).await;
-        assert_eq!(capture.lock().first.len(), KEPT);
+        assert_eq!(capture.0.lock().first.len(), KEPT);
         assert!(!capture.first_line().contains('\x1b'));
     }
 

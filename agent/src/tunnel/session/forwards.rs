@@ -1,10 +1,8 @@
 //! The remote forwards that a session has requested, and the one that a channel belongs to.
 
 use crate::tunnel::{BindAddress, RemoteForward};
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use parking_lot::Mutex;
+use std::{net::IpAddr, sync::Arc};
 
 /// The forwards of one session. An entry exists from just before the request until it is refused or its cancellation is
 /// answered, because channels may be opened during all that time.
@@ -24,7 +22,7 @@ impl SessionForwards {
             BindAddress::Tcp { port, .. } if port != 0 => Some(port),
             _ => None,
         };
-        let mut entries = self.lock();
+        let mut entries = self.0.lock();
         entries.retain(|e| e.forward.name != forward.name);
         entries.push(ForwardEntry {
             forward: forward.clone(),
@@ -34,19 +32,19 @@ impl SessionForwards {
 
     /// Sets the port that the gateway has chosen.
     pub(super) fn given(&self, name: &str, port: u16) {
-        if let Some(entry) = self.lock().iter_mut().find(|e| *e.forward.name == *name) {
+        if let Some(entry) = self.0.lock().iter_mut().find(|e| *e.forward.name == *name) {
             entry.port = Some(port);
         }
     }
 
     /// Removes a forward that was refused or cancelled.
     pub(super) fn forget(&self, name: &str) {
-        self.lock().retain(|e| *e.forward.name != *name);
+        self.0.lock().retain(|e| *e.forward.name != *name);
     }
 
     /// The bind address with the port in use, as a cancellation names it.
     pub(super) fn bound(&self, name: &str) -> Option<BindAddress> {
-        let entries = self.lock();
+        let entries = self.0.lock();
         let entry = entries.iter().find(|e| *e.forward.name == *name)?;
         Some(match (&entry.forward.bind, entry.port) {
             (BindAddress::Tcp { host, .. }, Some(port)) => BindAddress::Tcp {
@@ -59,13 +57,17 @@ impl SessionForwards {
 
     /// Names of all entries.
     pub(super) fn names(&self) -> Vec<Arc<str>> {
-        self.lock().iter().map(|e| e.forward.name.clone()).collect()
+        self.0
+            .lock()
+            .iter()
+            .map(|e| e.forward.name.clone())
+            .collect()
     }
 
     /// The forward that a `forwarded-tcpip` channel belongs to. OpenSSH reports the host as it was requested, other servers
     /// the address that they listen on: then the port decides, if only one forward has it.
     pub(super) fn by_address(&self, host: &str, port: u32) -> Option<Arc<str>> {
-        let entries = self.lock();
+        let entries = self.0.lock();
         let candidates = || {
             entries.iter().filter_map(|e| match &e.forward.bind {
                 BindAddress::Tcp { host, .. } => Some((e, host.as_str(), e.port.map(u32::from))),
@@ -91,7 +93,7 @@ impl SessionForwards {
 
     /// Whether only programs on the gateway should reach this forward.
     pub(super) fn is_loopback(&self, name: &str) -> bool {
-        let entries = self.lock();
+        let entries = self.0.lock();
         let found = entries.iter().find(|e| *e.forward.name == *name);
         found.is_some_and(|e| match &e.forward.bind {
             BindAddress::Tcp { host, .. } => is_loopback(host),
@@ -101,15 +103,11 @@ impl SessionForwards {
 
     /// The forward that a `forwarded-streamlocal@openssh.com` channel belongs to.
     pub(super) fn by_socket(&self, path: &str) -> Option<Arc<str>> {
-        let entries = self.lock();
+        let entries = self.0.lock();
         let found = entries
             .iter()
             .find(|e| matches!(&e.forward.bind, BindAddress::Socket(p) if p == path));
         found.map(|e| e.forward.name.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<ForwardEntry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

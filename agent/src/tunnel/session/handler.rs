@@ -3,6 +3,7 @@
 
 use super::{HostKeyRefusal, NegotiatedParameters, SessionEnd, SessionShared, error::printable};
 use crate::tunnel::{HopEvent, InboundChannel, channel::ChannelStream};
+use parking_lot::Mutex;
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, Names,
     client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session as Russh},
@@ -11,7 +12,7 @@ use russh::{
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::SystemTime,
@@ -284,18 +285,14 @@ impl Handler for SessionHandler {
             }
             DisconnectReason::Error(HandlerError::Ssh(error)) => of_error(error),
         };
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+        *self.ended.lock() = Some(ended);
         Ok(())
     }
 }
 
 impl Drop for SessionHandler {
     fn drop(&mut self) {
-        let reported = self
-            .ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let reported = self.ended.lock().take();
         self.shared.end(reported, std::thread::panicking());
     }
 }

@@ -14,13 +14,14 @@ use crate::tunnel::{
     channel::{ChannelStream, SessionBudget},
     egress::AddressLease,
 };
+use parking_lot::Mutex;
 use russh::{ChannelOpenFailure, Disconnect, Error, client::Handle, keys::Certificate};
 use std::{
     collections::VecDeque,
     fmt,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -254,7 +255,6 @@ impl Session {
     /// address.
     pub fn is_exposed(&self, forward: &str) -> bool {
         let exposed = self.0.shared.exposed.lock();
-        let exposed = exposed.unwrap_or_else(PoisonError::into_inner);
         exposed.iter().any(|name| **name == *forward)
     }
 
@@ -614,7 +614,7 @@ impl SessionShared {
 
     /// Another machine has opened a channel of a loopback forward. Returns whether it is the first one.
     pub(super) fn note_exposed(&self, forward: &Arc<str>) -> bool {
-        let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exposed = self.exposed.lock();
         let first = !exposed.contains(forward);
         if first {
             exposed.push(Arc::clone(forward));
@@ -634,10 +634,7 @@ impl SessionShared {
         if text.is_empty() {
             return;
         }
-        let mut texts = self
-            .banner_text
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut texts = self.banner_text.lock();
         if texts.len() == MAX_BANNER_TEXTS {
             texts.pop_front();
         }
@@ -646,10 +643,7 @@ impl SessionShared {
 
     /// The last texts for people, joined.
     pub(super) fn banner_text(&self) -> Option<String> {
-        let texts = self
-            .banner_text
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let texts = self.banner_text.lock();
         let pieces: Vec<&str> = texts.iter().map(String::as_str).collect();
         (!pieces.is_empty()).then(|| pieces.join(" "))
     }

@@ -2,9 +2,10 @@
 
 use super::{ChannelLimits, CloseReason};
 use crate::transport::TransportHandle;
+use parking_lot::Mutex;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
@@ -94,13 +95,7 @@ impl SessionBudget {
 
     /// Resets because the spool had no room, or failed.
     pub fn spool_resets(&self) -> SpoolResets {
-        self.lock_spool_resets().clone()
-    }
-
-    fn lock_spool_resets(&self) -> std::sync::MutexGuard<'_, SpoolResets> {
-        // A count and a time: consistent after each statement.
-        let resets = self.spool_resets.lock();
-        resets.unwrap_or_else(PoisonError::into_inner)
+        self.spool_resets.lock().clone()
     }
 
     pub(super) fn open(self: &Arc<Self>) -> OpenChannelGuard {
@@ -115,7 +110,7 @@ impl SessionBudget {
     pub(super) fn note_reset(&self, end: CloseReason) {
         self.resets.fetch_add(1, Relaxed);
         if matches!(end, CloseReason::SpoolFull | CloseReason::SpoolFailed) {
-            let mut resets = self.lock_spool_resets();
+            let mut resets = self.spool_resets.lock();
             resets.count += 1;
             resets.last = Some((Instant::now(), end));
         }

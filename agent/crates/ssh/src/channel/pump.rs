@@ -9,12 +9,13 @@ use super::{
     spool::{SpoolFile, SpoolJob, SpoolJobResult},
 };
 use futures_util::{future::BoxFuture, task::AtomicWaker};
+use parking_lot::{Mutex, MutexGuard};
 use russh::ChannelMsg;
 use std::{
     future::poll_fn,
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::Poll,
@@ -52,7 +53,7 @@ impl PumpShared {
     }
 
     pub(super) fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inbox.lock()
     }
 
     /// Changes the inbox, and wakes its reader if there is something to read.
@@ -146,11 +147,7 @@ async fn drain(
     loop {
         if close_at.is_none() && shared.inbox().is_abandoned() {
             close_at = Some(Instant::now() + limits.close_wait);
-            last_writes = shared
-                .orphaned_writer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            last_writes = shared.orphaned_writer.lock().take();
         }
         let behind = shared.inbox().is_behind();
         if !behind {

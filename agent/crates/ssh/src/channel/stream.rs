@@ -11,7 +11,7 @@ use russh::{Channel, ChannelId, ChannelMsg};
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -142,11 +142,7 @@ impl AsyncWrite for ChannelStream {
 
 impl Drop for ChannelStream {
     fn drop(&mut self) {
-        *self
-            .shared
-            .orphaned_writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = self.outgoing.take();
+        *self.shared.orphaned_writer.lock() = self.outgoing.take();
         self.shared.set_unanswered(false);
         self.shared.inbox().abandon();
         self.shared.stream_changed.notify_one();

@@ -5,10 +5,11 @@ use super::{
     queue::{GateAnswer, PushError, WriteQueue},
 };
 use futures_util::task::AtomicWaker;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Waker},
@@ -279,7 +280,7 @@ impl TransportHandle {
     }
 
     pub(super) fn queue(&self) -> MutexGuard<'_, WriteQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     fn publish_backlog(&self, queue: &WriteQueue) {

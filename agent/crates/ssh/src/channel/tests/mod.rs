@@ -13,11 +13,9 @@ use super::{
 use crate::transport::{self, SshTransport, TransportHandle};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use russh::ChannelMsg;
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{DuplexStream, ReadHalf, duplex, split},
     sync::{Semaphore, mpsc},
@@ -92,12 +90,12 @@ impl Peer {
 
     fn die(&mut self) {
         self.messages = None;
-        self.sent.log.lock().unwrap().push(Said::Died);
+        self.sent.log.lock().push(Said::Died);
         self.sent.window.close();
     }
 
     fn said(&self) -> Vec<Said> {
-        self.sent.log.lock().unwrap().clone()
+        self.sent.log.lock().clone()
     }
 
     /// Lets `n` more chunks through.
@@ -135,21 +133,21 @@ impl ChannelSender for Sent {
                 Ok(permit) => permit.forget(),
                 Err(_) => return Err(russh::Error::SendError),
             }
-            self.log.lock().unwrap().push(Said::Data(bytes.to_vec()));
+            self.log.lock().push(Said::Data(bytes.to_vec()));
             Ok(())
         })
     }
 
     fn eof(self: Arc<Self>) -> BoxFuture<'static, Result<(), russh::Error>> {
         Box::pin(async move {
-            self.log.lock().unwrap().push(Said::Eof);
+            self.log.lock().push(Said::Eof);
             Ok(())
         })
     }
 
     fn close(self: Arc<Self>) -> BoxFuture<'static, Result<(), russh::Error>> {
         Box::pin(async move {
-            self.log.lock().unwrap().push(Said::Close);
+            self.log.lock().push(Said::Close);
             Ok(())
         })
     }
