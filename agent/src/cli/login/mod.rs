@@ -22,7 +22,7 @@ use std::{path::PathBuf, process::ExitCode};
 /// them up without a restart. Run it as root or as the agent's user.
 #[derive(clap::Args)]
 pub struct LoginArgs {
-    /// Which forward is meant, where there are several
+    /// Forward to log in for; required if several use OAuth
     forward: Option<String>,
     /// Refresh the stored tokens now and prove them, instead of logging in again
     #[arg(long)]
@@ -31,8 +31,8 @@ pub struct LoginArgs {
     /// an address like http://127.0.0.1:8400/, where the command listens [default: oob]
     #[arg(long, value_name = "URL")]
     callback: Option<String>,
-    /// Mode oauth1: make a new RSA key in this file, which must not exist yet, print what to paste into Jira's
-    /// application link, and do nothing else
+    /// Mode oauth1: create an RSA key in this file, which must not exist yet, print what to paste into Jira's
+    /// application link, and exit
     #[arg(long, value_name = "FILE", conflicts_with_all = ["renew", "forward"])]
     new_key: Option<PathBuf>,
     /// With --new-key: length of the key
@@ -45,7 +45,7 @@ pub struct LoginArgs {
 /// Deletes them even if Jira cannot be reached; then it exits with code 1 and prints what to revoke in Jira.
 #[derive(clap::Args)]
 pub struct LogoutArgs {
-    /// Which forward is meant, where there are several
+    /// Forward to log out; required if several use OAuth
     forward: Option<String>,
 }
 
