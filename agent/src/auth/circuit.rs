@@ -223,7 +223,11 @@ impl CredentialCircuit {
     pub(super) fn refusal(&self) -> Option<CredentialUnavailable> {
         match &self.phase {
             CircuitPhase::Open(opened) | CircuitPhase::HalfOpen(opened) => Some(opened.why.clone()),
-            _ => None,
+            CircuitPhase::Untried { .. }
+            | CircuitPhase::Testing { .. }
+            | CircuitPhase::Closed
+            | CircuitPhase::Doubted(_)
+            | CircuitPhase::Confirming(_) => None,
         }
     }
 
@@ -232,7 +236,10 @@ impl CredentialCircuit {
         match &self.phase {
             CircuitPhase::Closed => true,
             CircuitPhase::Doubted(doubt) | CircuitPhase::Confirming(doubt) => doubt.was_accepted,
-            _ => false,
+            CircuitPhase::Untried { .. }
+            | CircuitPhase::Testing { .. }
+            | CircuitPhase::Open(_)
+            | CircuitPhase::HalfOpen(_) => false,
         }
     }
 
@@ -281,7 +288,12 @@ fn accepted(before: CircuitPhase, trial: bool, decides: bool) -> CircuitPhase {
         CircuitPhase::HalfOpen(_) if trial => CircuitPhase::Closed,
         // A request that was sent before the doubt may be answered after it.
         CircuitPhase::Doubted(_) | CircuitPhase::Confirming(_) if decides => CircuitPhase::Closed,
-        before => before,
+        before @ (CircuitPhase::Untried { .. }
+        | CircuitPhase::Closed
+        | CircuitPhase::Doubted(_)
+        | CircuitPhase::Confirming(_)
+        | CircuitPhase::Open(_)
+        | CircuitPhase::HalfOpen(_)) => before,
     }
 }
 
@@ -302,7 +314,13 @@ fn undecided(before: CircuitPhase, trial: bool, caller: CallerKind, now: Instant
             retry_at: Some(now + RETRY.after(opened.failures)),
             ..opened
         }),
-        before => before,
+        before @ (CircuitPhase::Untried { .. }
+        | CircuitPhase::Testing { .. }
+        | CircuitPhase::Closed
+        | CircuitPhase::Doubted(_)
+        | CircuitPhase::Confirming(_)
+        | CircuitPhase::Open(_)
+        | CircuitPhase::HalfOpen(_)) => before,
     }
 }
 

@@ -105,7 +105,7 @@ impl ProvenUser {
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let name = match user(headers) {
             ResponseUser::Named(name) => name.to_vec(),
-            _ => Vec::new(),
+            ResponseUser::Anonymous | ResponseUser::Absent => Vec::new(),
         };
         let account_id = account_id(headers).unwrap_or_default().to_vec();
         let proven = Self { name, account_id };

@@ -52,7 +52,10 @@ pub fn check_query(settings: &Settings, head: &request::Parts) -> Result<(), Aut
             strip::check_query(head)?;
             oauth1::check_query(head)
         }
-        _ => strip::check_query(head),
+        Settings::Basic { .. }
+        | Settings::ApiToken { .. }
+        | Settings::Pat { .. }
+        | Settings::OAuth2(_) => strip::check_query(head),
     }
 }
 

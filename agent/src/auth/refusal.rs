@@ -33,7 +33,9 @@ impl std::fmt::Display for AuthRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unavailable(why) => f.write_str(&why.cause),
-            _ => self.vendor_text().fmt(f),
+            Self::ForeignIdentity(_) | Self::FormBody(_) | Self::AmbiguousQuery(_) => {
+                self.vendor_text().fmt(f)
+            }
         }
     }
 }

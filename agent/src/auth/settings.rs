@@ -68,7 +68,9 @@ impl Settings {
                 oauth1::AccessTokenSource::File(token) => {
                     vec![settings.private_key_file.clone(), token.clone()]
                 }
-                _ => vec![settings.private_key_file.clone()],
+                oauth1::AccessTokenSource::Login(_) | oauth1::AccessTokenSource::TwoLegged => {
+                    vec![settings.private_key_file.clone()]
+                }
             },
         }
     }

@@ -113,7 +113,11 @@ fn signer(auth: &auth::Settings) -> SigningParty {
 fn signed(auth: &auth::Settings) -> Option<&HttpTarget> {
     match auth {
         auth::Settings::OAuth1(settings) => settings.signed_base.as_ref(),
-        _ => None,
+        auth::Settings::PassThrough
+        | auth::Settings::Basic { .. }
+        | auth::Settings::ApiToken { .. }
+        | auth::Settings::Pat { .. }
+        | auth::Settings::OAuth2(_) => None,
     }
 }
 

@@ -125,9 +125,8 @@ async fn fetch_permissions(
         "/rest/api/2/mypermissions?permissions={}",
         permission_keys()
     ));
-    let attempt = match login.prepare_auxiliary(&mut head).await {
-        Ok(Some(attempt)) => attempt,
-        _ => return Err("a request is testing the credential right now".to_owned()),
+    let Ok(Some(attempt)) = login.prepare_auxiliary(&mut head).await else {
+        return Err("a request is testing the credential right now".to_owned());
     };
     let mut answer = client
         .send(head, Bytes::new())

@@ -58,7 +58,7 @@ fn group_of(step: &CheckStep) -> (Option<&str>, Option<&str>) {
 fn row(text: &mut String, step: &CheckStep, color: ColorMode) {
     let detail = match step.verdict {
         StepVerdict::Skipped => step.cause.as_deref(),
-        _ => step.detail.as_deref(),
+        StepVerdict::Ok | StepVerdict::Warn | StepVerdict::Fail => step.detail.as_deref(),
     };
     let about = match (&step.gateway, &step.forward) {
         (Some(_), Some(forward)) => format!("{forward}: "),

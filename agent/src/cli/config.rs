@@ -11,7 +11,7 @@ use std::{process::ExitCode, time::Duration};
 
 /// Validate and show the configuration
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     command: ConfigCommand,
 }
@@ -28,7 +28,7 @@ enum ConfigCommand {
 }
 
 /// Runs the chosen subcommand.
-pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     match args.command {
         ConfigCommand::Show => {
             let (_, effective) = Config::load_to_show(sources)?;

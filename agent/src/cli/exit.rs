@@ -8,21 +8,21 @@ use crate::{
 use std::process::ExitCode;
 
 /// EX_USAGE: the command line is invalid.
-pub const USAGE: u8 = 64;
+pub(super) const USAGE: u8 = 64;
 /// No agent is running, or this user may not query it.
-pub const NOT_RUNNING: u8 = 3;
+pub(super) const NOT_RUNNING: u8 = 3;
 /// EX_NOPERM: this user may not read a required file.
-pub const NO_PERMISSION: u8 = 77;
+pub(super) const NO_PERMISSION: u8 = 77;
 /// EX_CONFIG: the configuration is invalid.
-pub const CONFIG: u8 = 78;
+pub(super) const CONFIG: u8 = 78;
 
 /// The command line does not fit this configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct UsageError(pub String);
+pub(super) struct UsageError(pub String);
 
 /// The exit code for an invalid configuration: [`NO_PERMISSION`] if this user may not read it, else [`CONFIG`].
-pub fn of_problems(problems: &ConfigProblems) -> u8 {
+pub(super) fn of_problems(problems: &ConfigProblems) -> u8 {
     match problems.are_only_denials() {
         true => NO_PERMISSION,
         false => CONFIG,
@@ -31,17 +31,20 @@ pub fn of_problems(problems: &ConfigProblems) -> u8 {
 
 /// Prints to standard error why the running agent could not be queried. If nothing is configured yet, starting it would
 /// not help, and the text says so.
-pub fn report_client_error(error: &AgentClientError, sources: &ConfigSources) {
+pub(super) fn report_client_error(error: &AgentClientError, sources: &ConfigSources) {
     match error {
         AgentClientError::NotRunning { .. } if !config::is_configured(sources) => {
             print_error(config::NOT_CONFIGURED);
         }
-        error => print_error(error),
+        error @ (AgentClientError::NotRunning { .. }
+        | AgentClientError::Denied { .. }
+        | AgentClientError::NoAnswer { .. }
+        | AgentClientError::Refused(_)) => print_error(error),
     }
 }
 
 /// The error of a command for one forward: a usage error if the running agent has no forward of this name.
-pub async fn of_forward(
+pub(super) async fn of_forward(
     client: &AgentClient,
     name: Option<&str>,
     error: AgentClientError,
@@ -56,7 +59,7 @@ pub async fn of_forward(
 }
 
 /// Prints an error to standard error and returns its exit code.
-pub fn report(error: &anyhow::Error, sources: &ConfigSources) -> ExitCode {
+pub(super) fn report(error: &anyhow::Error, sources: &ConfigSources) -> ExitCode {
     if error.is::<OutputClosed>() {
         return ExitCode::SUCCESS;
     }
@@ -72,7 +75,7 @@ pub fn report(error: &anyhow::Error, sources: &ConfigSources) -> ExitCode {
             AgentClientError::NotRunning { .. } | AgentClientError::Denied { .. } => {
                 NOT_RUNNING.into()
             }
-            _ => ExitCode::FAILURE,
+            AgentClientError::NoAnswer { .. } | AgentClientError::Refused(_) => ExitCode::FAILURE,
         };
     }
     print_error(format!("{error:#}"));

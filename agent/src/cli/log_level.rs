@@ -10,14 +10,14 @@ use std::process::ExitCode;
 
 /// Set the log level of the running agent until the next change or restart
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// error, warn, info, debug, trace or off; also per module: info,agent::tunnel=debug
     #[arg(value_parser = level)]
     level: String,
 }
 
 /// Sets the level through the runtime socket.
-pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let client = AgentClient::new(&runtime_dir(sources));
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

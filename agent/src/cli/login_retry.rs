@@ -12,13 +12,13 @@ use std::process::ExitCode;
 /// After a rejection the agent stops sending the credential, because a few wrong passwords lock the account. Use this
 /// when the cause was on Jira's side and is fixed. A changed secret file needs no command.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Name of one forward [default: all]
     forward: Option<String>,
 }
 
 /// Asks the running agent.
-pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let client = AgentClient::new(&runtime_dir(sources));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

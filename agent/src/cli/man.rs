@@ -11,13 +11,13 @@ use std::{
 /// Write the man pages to a folder
 #[derive(clap::Args)]
 #[command(hide = true)]
-pub struct Args {
+pub(super) struct Args {
     /// Folder to write to; created if it does not exist
     folder: PathBuf,
 }
 
 /// Writes `agent.1`, one page per subcommand, and `jira-tunnel-agent.1`, found by the name of the package.
-pub fn run(args: Args, command: clap::Command) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, command: clap::Command) -> anyhow::Result<ExitCode> {
     let folder = args.folder;
     let mut command = command.disable_help_subcommand(true);
     command.build();

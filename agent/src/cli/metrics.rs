@@ -11,10 +11,10 @@ use std::process::ExitCode;
 ///
 /// For a textfile collector or to inspect by hand. docs/metrics.md describes each metric.
 #[derive(clap::Args)]
-pub struct Args {}
+pub(super) struct Args {}
 
 /// Queries the running agent and prints the page.
-pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let client = AgentClient::new(&runtime_dir(sources));
     let asked = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -34,6 +34,10 @@ pub fn definition() -> clap::Command {
     CommandLine::command()
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "clap adds kinds of errors; the others are errors of usage"
+)]
 fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match CommandLine::try_parse_from(arguments) {
         Ok(cli) => cli,

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 ///
 /// Until `agent resume`, the vendor gets 503 with Retry-After, even after a restart. Requests in progress finish.
 #[derive(clap::Args)]
-pub struct PauseArgs {
+pub(super) struct PauseArgs {
     /// Pause only this forward [default: all]
     forward: Option<String>,
     /// Reason for log and status, at most 200 characters; not sent to the vendor
@@ -22,13 +22,13 @@ pub struct PauseArgs {
 
 /// Accept the vendor's requests again after `agent pause`
 #[derive(clap::Args)]
-pub struct ResumeArgs {
+pub(super) struct ResumeArgs {
     /// Resume only this forward [default: all]
     forward: Option<String>,
 }
 
 /// Runs `agent pause`; prints what the vendor gets from now on.
-pub fn pause(args: PauseArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn pause(args: PauseArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let request = PauseRequest {
         forward: args.forward,
         reason: args.reason,
@@ -44,7 +44,7 @@ pub fn pause(args: PauseArgs, sources: &ConfigSources) -> anyhow::Result<ExitCod
 }
 
 /// Runs `agent resume`; prints whether anything was paused.
-pub fn resume(args: ResumeArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn resume(args: ResumeArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let request = PauseRequest {
         forward: args.forward,
         reason: None,

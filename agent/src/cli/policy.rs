@@ -13,7 +13,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStrExt, process::ExitCode};
 
 /// Show what the vendor may do
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     command: PolicyCommand,
 }
@@ -39,7 +39,7 @@ struct ExplainArgs {
 }
 
 /// Explains the policy's decision on one request.
-pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let PolicyCommand::Explain(asked) = args.command;
     let (config, _) = Config::load_to_show(sources)?;
     let forward = choose(&config.forwards, asked.forward.as_deref())?;

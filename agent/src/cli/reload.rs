@@ -15,10 +15,10 @@ use std::process::ExitCode;
 /// Prints what changed. If the configuration is invalid, exits with 78, and the agent keeps the previous one. Does the
 /// same as systemctl reload.
 #[derive(clap::Args)]
-pub struct Args {}
+pub(super) struct Args {}
 
 /// Asks the running agent to reload.
-pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let client = AgentClient::new(&runtime_dir(sources));
     let changes = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -9,10 +9,10 @@ use tokio::runtime::Runtime;
 
 /// Run the agent in the foreground
 #[derive(clap::Args)]
-pub struct Args {}
+pub(super) struct Args {}
 
 /// Runs the service until SIGTERM or SIGINT.
-pub fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     let (log, _flush) = telemetry::set_up(&config.log)?;
     service::make_spool_dir(&config)?;

@@ -19,7 +19,7 @@ use std::{
 ///
 /// Exit codes: 0 every layer is proven, 1 degraded, 2 no request can pass, 3 the agent is not running.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Print JSON; docs/status.schema.json describes it
     #[arg(long)]
     json: bool,
@@ -33,7 +33,7 @@ pub struct Args {
 
 impl Args {
     /// Arguments that print the table once.
-    pub fn once() -> Self {
+    pub(super) fn once() -> Self {
         Self {
             json: false,
             watch: false,
@@ -43,7 +43,7 @@ impl Args {
 }
 
 /// Queries the running agent, once or again and again.
-pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     if args.schema {
         print(&schema())?;
         return Ok(ExitCode::SUCCESS);

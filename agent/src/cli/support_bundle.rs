@@ -17,7 +17,7 @@ use std::{
 /// Contains versions, configuration, status, check, metrics, recent log and audit lines, unit state and file permissions.
 /// The command lists the contents and asks before it writes. It sends nothing.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Archive to write [default: jira-tunnel-agent-support-HOST-TIME.tar.gz in this folder]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub struct Args {
 }
 
 /// Gathers the parts, lists them, asks, and writes the archive.
-pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let asks = !args.yes && !args.list;
     if asks && !io::stdin().is_terminal() {
         let text = "not a terminal: pass --yes to write the archive, or --list to preview it";

@@ -13,7 +13,7 @@ use std::{
 /// this finds accidents, not an attacker who changes both; use --manifest with a copy from elsewhere. Exit codes: 0 as
 /// packaged, 1 differences, 2 cannot be determined.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 /// Compares the installed files with the manifest.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let below_root = || args.root.join(MANIFEST.trim_start_matches('/'));
     let path = args.manifest.unwrap_or_else(below_root);
     let manifest = match PackageManifest::read(&path) {

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// The layer of variables that begin with [`PREFIX`]. `forwards` are the names from the files.
-pub fn layer<'a>(
+pub(super) fn layer<'a>(
     variables: impl Iterator<Item = (&'a str, &'a str)>,
     forwards: &[String],
     problems: &mut ConfigProblems,
@@ -125,4 +125,4 @@ fn put_key(
 }
 
 /// Prefix of the agent's variables.
-pub const PREFIX: &str = "JIRA_TUNNEL_AGENT__";
+pub(super) const PREFIX: &str = "JIRA_TUNNEL_AGENT__";

@@ -18,7 +18,7 @@ use std::{
 
 /// Whether secrets have to be readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretAccess {
+pub(super) enum SecretAccess {
     /// Every secret must be readable: the agent needs them.
     Needed,
     /// Secrets that this user may not read are skipped: the command only shows or checks the configuration.
@@ -26,7 +26,7 @@ pub enum SecretAccess {
 }
 
 /// Resolves and reads the files that the configuration names.
-pub struct FileResolver {
+pub(super) struct FileResolver {
     folder: PathBuf,
     credential_dir: Option<PathBuf>,
     environment: BTreeMap<String, String>,
@@ -39,7 +39,7 @@ pub struct FileResolver {
 impl FileResolver {
     /// Paths start from the folder of the configuration file; bare names are looked up in `$CREDENTIALS_DIRECTORY`
     /// first.
-    pub fn new(sources: &ConfigSources, secrets: SecretAccess) -> Self {
+    pub(super) fn new(sources: &ConfigSources, secrets: SecretAccess) -> Self {
         Self {
             owners: TrustedOwners::of(sources),
             secrets,
@@ -51,18 +51,18 @@ impl FileResolver {
     }
 
     /// The first of these variables that is set and not empty.
-    pub fn variable(&self, names: &[&str]) -> Option<&str> {
+    pub(super) fn variable(&self, names: &[&str]) -> Option<&str> {
         let values = names.iter().filter_map(|name| self.environment.get(*name));
         values.map(String::as_str).find(|value| !value.is_empty())
     }
 
     /// The absolute path of a folder or file, which need not exist.
-    pub fn resolve(&self, path: &Path) -> PathBuf {
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
 
     /// The file of a secret, if it is not empty and only its owner can read it.
-    pub fn secret_file(
+    pub(super) fn secret_file(
         &self,
         section: &MergedSection<'_>,
         key: &str,
@@ -77,7 +77,7 @@ impl FileResolver {
     }
 
     /// Whether this user may not read the file and does not need to.
-    pub fn may_be_unreadable(&self, file: &SecretFile) -> bool {
+    pub(super) fn may_be_unreadable(&self, file: &SecretFile) -> bool {
         self.secrets == SecretAccess::WhereAllowed
             && match file.check() {
                 Err(SecretFileError::Unreadable { error, .. }) => {
@@ -88,7 +88,7 @@ impl FileResolver {
     }
 
     /// The secret in a file.
-    pub fn read_secret(
+    pub(super) fn read_secret(
         &self,
         section: &MergedSection<'_>,
         key: &str,
@@ -102,7 +102,11 @@ impl FileResolver {
     }
 
     /// Path and text of a file that is not secret.
-    pub fn read_text(
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "std adds kinds of errors; these are the ones with a text of their own"
+    )]
+    pub(super) fn read_text(
         &self,
         section: &MergedSection<'_>,
         key: &str,
@@ -129,7 +133,7 @@ impl FileResolver {
     }
 
     /// The certificates of a PEM file.
-    pub fn read_certificates(
+    pub(super) fn read_certificates(
         &self,
         section: &MergedSection<'_>,
         key: &str,
@@ -142,7 +146,7 @@ impl FileResolver {
     }
 
     /// The private key of a PEM file that only its owner can read.
-    pub fn read_private_key(
+    pub(super) fn read_private_key(
         &self,
         section: &MergedSection<'_>,
         key: &str,
@@ -162,7 +166,7 @@ impl FileResolver {
 
     /// The file of a secret, which need not exist. A bare name is a systemd credential if there is one with this name.
     /// Reports a path that others could replace.
-    pub fn locate_secret(
+    pub(super) fn locate_secret(
         &self,
         section: &MergedSection<'_>,
         key: &str,

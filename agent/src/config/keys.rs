@@ -11,7 +11,7 @@ use std::{path::PathBuf, sync::OnceLock};
 
 /// A section with its keys and inner sections.
 #[derive(Debug)]
-pub struct SectionSchema {
+pub(super) struct SectionSchema {
     /// Last part of its path; empty for the top of the file.
     pub name: String,
     /// Description for the reference.
@@ -21,12 +21,12 @@ pub struct SectionSchema {
     /// Its keys, in the order of the reference.
     pub keys: Vec<KeySchema>,
     /// Inner sections, in the order of the reference.
-    pub sections: Vec<SectionSchema>,
+    pub sections: Vec<Self>,
 }
 
 /// One configuration key and what may be written for it.
 #[derive(Debug)]
-pub struct KeySchema {
+pub(super) struct KeySchema {
     /// The key as written in the file.
     pub name: String,
     /// Description for the reference.
@@ -41,7 +41,7 @@ pub struct KeySchema {
 
 /// Type and range of a key's value.
 #[derive(Debug)]
-pub enum ValueSchema {
+pub(super) enum ValueSchema {
     /// A string without further restriction.
     Text,
     /// A string out of these.
@@ -59,25 +59,25 @@ pub enum ValueSchema {
 }
 
 /// The schema of the whole file, built once.
-pub fn root() -> &'static SectionSchema {
+pub(super) fn root() -> &'static SectionSchema {
     static ROOT: OnceLock<SectionSchema> = OnceLock::new();
     ROOT.get_or_init(|| raw::RawConfig::schema("", ""))
 }
 
 impl SectionSchema {
     /// The key of this name, if there is one.
-    pub fn key(&self, name: &str) -> Option<&KeySchema> {
+    pub(super) fn key(&self, name: &str) -> Option<&KeySchema> {
         self.keys.iter().find(|key| key.name == name)
     }
 
     /// The inner section of this name, if there is one.
-    pub fn section(&self, name: &str) -> Option<&SectionSchema> {
+    pub(super) fn section(&self, name: &str) -> Option<&Self> {
         self.sections.iter().find(|section| section.name == name)
     }
 }
 
 /// The path of a name in a section. The path of the top of the file is empty.
-pub fn joined(path: &str, name: &str) -> String {
+pub(super) fn joined(path: &str, name: &str) -> String {
     match path {
         "" => name.to_owned(),
         path => format!("{path}.{name}"),
@@ -85,7 +85,7 @@ pub fn joined(path: &str, name: &str) -> String {
 }
 
 /// A section, declared by [`sections`].
-pub trait Section {
+pub(super) trait Section {
     /// Its keys and inner sections.
     fn schema(name: &str, doc: &str) -> SectionSchema;
 }
@@ -100,7 +100,7 @@ impl<S: Section> Section for Vec<S> {
 }
 
 /// A type that the value of a key may have.
-pub trait KeyType: Serialize {
+pub(super) trait KeyType: Serialize {
     /// Whether the key needs neither a value nor a default.
     const IS_OPTIONAL: bool = false;
     /// What may be written. Types without a range ignore the bounds.
@@ -141,7 +141,7 @@ impl KeyType for Vec<String> {
 impl KeyType for u32 {
     fn value_schema(min: &str, max: &str) -> ValueSchema {
         let (min, max) = (min.parse(), max.parse());
-        ValueSchema::Integer(min.unwrap_or(0), max.unwrap_or(u32::MAX.into()))
+        ValueSchema::Integer(min.unwrap_or(0), max.unwrap_or(Self::MAX.into()))
     }
 }
 
@@ -164,7 +164,7 @@ impl KeyType for HumanSize {
 
 impl KeySchema {
     /// A key of this type. `bounds` is its range, as in the declaration.
-    pub fn new<T: KeyType>(
+    pub(super) fn new<T: KeyType>(
         name: &str,
         doc: &str,
         bounds: (&str, &str),
@@ -181,7 +181,7 @@ impl KeySchema {
 }
 
 /// Line breaks in doc comments have no meaning.
-pub fn one_line(doc: &str) -> String {
+pub(super) fn one_line(doc: &str) -> String {
     doc.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -207,7 +207,7 @@ macro_rules! sections {
         $(#[doc = $section_doc])*
         #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
         #[serde(deny_unknown_fields, default)]
-        pub struct $Section {
+        pub(in crate::config) struct $Section {
             $($(#[doc = $doc])* pub $key: $Type,)*
             $($($(#[doc = $inner_doc])* pub $inner: $Inner,)*)?
         }
@@ -254,7 +254,7 @@ macro_rules! choices {
     )*) => {$(
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
-        pub enum $Name {
+        pub(in crate::config) enum $Name {
             #[doc = concat!("Written `", $first, "`.")]
             #[default]
             #[serde(rename = $first)]
@@ -268,7 +268,7 @@ macro_rules! choices {
 
         impl $Name {
             /// The word as written in the file.
-            pub const fn word(self) -> &'static str {
+            pub(in crate::config) const fn word(self) -> &'static str {
                 match self {
                     Self::$First => $first,
                     $(Self::$Variant => $word,)*

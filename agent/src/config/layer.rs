@@ -14,7 +14,7 @@ use toml::{
 
 /// Values of one file or of the environment. Forwards are keyed by name, so that layers merge by name.
 #[derive(Clone, Debug, Default)]
-pub struct ConfigLayer {
+pub(super) struct ConfigLayer {
     values: Map<String, Value>,
     /// Names of its forwards in order, with the origin of each.
     pub forwards: Vec<(String, ValueOrigin)>,
@@ -32,7 +32,7 @@ impl Source for ConfigLayer {
 
 impl ConfigLayer {
     /// Parses the text of a file and reports every problem in it.
-    pub fn from_toml(path: &Path, text: &str, problems: &mut ConfigProblems) -> Self {
+    pub(super) fn from_toml(path: &Path, text: &str, problems: &mut ConfigProblems) -> Self {
         let (document, errors) = DeTable::parse_recoverable(text);
         let mut reader = LayerReader {
             path,
@@ -59,7 +59,7 @@ impl ConfigLayer {
     }
 
     /// Sets one checked value.
-    pub fn put(&mut self, path: &[&str], value: ValueKind, origin: &ValueOrigin) {
+    pub(super) fn put(&mut self, path: &[&str], value: ValueKind, origin: &ValueOrigin) {
         let Some((last, sections)) = path.split_last() else {
             return;
         };
@@ -151,7 +151,13 @@ impl LayerReader<'_> {
                 }
                 Some(found)
             }
-            _ => {
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
                 self.wrong_section(section, label, origin);
                 None
             }

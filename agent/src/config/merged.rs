@@ -21,7 +21,7 @@ pub struct MergedConfig {
 
 /// One section of the merged tree, with its path for messages.
 #[derive(Clone)]
-pub struct MergedSection<'a> {
+pub(super) struct MergedSection<'a> {
     label: String,
     section: Option<&'a Value>,
     /// Where the section begins: the origin of keys that are not set.
@@ -186,7 +186,7 @@ impl MergedConfig {
 
 impl<'a> MergedSection<'a> {
     /// An inner section, which need not be set.
-    pub fn section(&self, name: &str) -> MergedSection<'a> {
+    pub(super) fn section(&self, name: &str) -> Self {
         let section = self.section.and_then(|section| member(section, name));
         let written = section.and_then(Value::origin).map(ValueOrigin::from_text);
         MergedSection {
@@ -197,34 +197,34 @@ impl<'a> MergedSection<'a> {
     }
 
     /// The value of a key, if it is set.
-    pub fn value(&self, key: &str) -> Option<&'a Value> {
+    pub(super) fn value(&self, key: &str) -> Option<&'a Value> {
         member(self.section?, key)
     }
 
     /// Whether a key, or any key of an inner section, is set.
-    pub fn is_written(&self, key: &str) -> bool {
+    pub(super) fn is_written(&self, key: &str) -> bool {
         self.value(key).is_some()
     }
 
     /// Where a key is set; if it is not, where its section begins.
-    pub fn origin(&self, key: &str) -> ValueOrigin {
+    pub(super) fn origin(&self, key: &str) -> ValueOrigin {
         let written = self.value(key).and_then(Value::origin);
         written.map_or_else(|| self.origin.clone(), ValueOrigin::from_text)
     }
 
     /// The whole path of a key, for messages.
-    pub fn label(&self, key: &str) -> String {
+    pub(super) fn label(&self, key: &str) -> String {
         joined(&self.label, key)
     }
 
     /// Reports a problem of a key.
-    pub fn error(&self, key: &str, text: impl Into<String>, problems: &mut ConfigProblems) {
+    pub(super) fn error(&self, key: &str, text: impl Into<String>, problems: &mut ConfigProblems) {
         problems.add(self.origin(key), self.label(key), text);
     }
 
     /// Reports a problem of a key that depends on another one. If the key is not set, the origin is that of the other
     /// one.
-    pub fn error_at(
+    pub(super) fn error_at(
         &self,
         key: &str,
         other: &str,
@@ -236,7 +236,7 @@ impl<'a> MergedSection<'a> {
     }
 
     /// Reports a problem of one element of an array.
-    pub fn element_error(
+    pub(super) fn element_error(
         &self,
         key: &str,
         index: usize,
@@ -251,7 +251,7 @@ impl<'a> MergedSection<'a> {
     }
 
     /// The value; an error is reported as a problem of the key.
-    pub fn value_or_error<T, E: std::fmt::Display>(
+    pub(super) fn value_or_error<T, E: std::fmt::Display>(
         &self,
         key: &str,
         result: Result<T, E>,
@@ -266,6 +266,14 @@ impl<'a> MergedSection<'a> {
 pub(super) fn member<'a>(table: &'a Value, name: &str) -> Option<&'a Value> {
     match &table.kind {
         ValueKind::Table(table) => table.get(name),
-        _ => None,
+        ValueKind::Nil
+        | ValueKind::Boolean(_)
+        | ValueKind::I64(_)
+        | ValueKind::I128(_)
+        | ValueKind::U64(_)
+        | ValueKind::U128(_)
+        | ValueKind::Float(_)
+        | ValueKind::String(_)
+        | ValueKind::Array(_) => None,
     }
 }

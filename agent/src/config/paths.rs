@@ -54,6 +54,10 @@ impl AgentPaths {
 }
 
 /// Collects the values of all keys that name a file with a secret.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others are treated alike"
+)]
 fn secret_names(value: &Value, names: &mut Vec<String>) {
     let ValueKind::Table(table) = &value.kind else {
         return;

@@ -367,12 +367,12 @@ choices! {
 }
 
 /// The state folder of the package, and the default.
-pub fn state_dir() -> PathBuf {
+pub(super) fn state_dir() -> PathBuf {
     PathBuf::from("/var/lib/jira-tunnel-agent")
 }
 
 /// The runtime folder of the package, and the default.
-pub fn runtime_dir() -> PathBuf {
+pub(super) fn runtime_dir() -> PathBuf {
     PathBuf::from("/run/jira-tunnel-agent")
 }
 

@@ -78,14 +78,21 @@ fn toml(value: &Value) -> String {
             let items: Vec<_> = items.iter().map(toml).collect();
             format!("[{}]", items.join(", "))
         }
-        _ => value.to_string(),
+        ValueKind::Nil
+        | ValueKind::Boolean(_)
+        | ValueKind::I64(_)
+        | ValueKind::I128(_)
+        | ValueKind::U64(_)
+        | ValueKind::U128(_)
+        | ValueKind::Float(_)
+        | ValueKind::Table(_) => value.to_string(),
     }
 }
 
 fn render(lines: &[ShownLine], folder: &str) -> String {
     let width = lines.iter().map(|line| match line {
         ShownLine::Value(text, _) if text.len() <= WIDEST => text.len(),
-        _ => 0,
+        ShownLine::Header(_) | ShownLine::Value(..) => 0,
     });
     let width = width.max().unwrap_or_default();
     let mut out = String::new();

@@ -88,7 +88,7 @@ impl ConfigSources {
     }
 
     /// All layers, lowest precedence first.
-    pub fn layers(&self, problems: &mut ConfigProblems) -> Vec<ConfigLayer> {
+    pub(super) fn layers(&self, problems: &mut ConfigProblems) -> Vec<ConfigLayer> {
         let mut layers = Vec::new();
         let owners = TrustedOwners::of(self);
         match read_text(&self.file) {
@@ -181,6 +181,10 @@ fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "std adds kinds of errors; these are the ones with a text of their own"
+)]
 fn report_unreadable(path: &Path, error: &io::Error, main: bool, problems: &mut ConfigProblems) {
     let text = match error.kind() {
         io::ErrorKind::NotFound if main => {

@@ -421,7 +421,11 @@ fn a_bare_file_name_is_a_systemd_credential_first() {
         auth::Settings::Pat { token_file, .. } => {
             String::from_utf8(token_file.read().unwrap().expose().to_vec()).unwrap()
         }
-        other => panic!("{}", other.mode()),
+        other @ (auth::Settings::PassThrough
+        | auth::Settings::Basic { .. }
+        | auth::Settings::ApiToken { .. }
+        | auth::Settings::OAuth2(_)
+        | auth::Settings::OAuth1(_)) => panic!("{}", other.mode()),
     };
     assert_eq!(token(&[variable]), "beside the configuration");
     let credential = credentials.path().join("jira-pat");

@@ -23,7 +23,7 @@ use std::{
 
 /// Users who may own files of the configuration.
 #[derive(Clone)]
-pub struct TrustedOwners {
+pub(super) struct TrustedOwners {
     users: Vec<u32>,
     /// The private group of the user who runs this, named like the user: with the umask 002 of several distributions
     /// it may write all files of a developer. Not for root.
@@ -33,7 +33,7 @@ pub struct TrustedOwners {
 
 /// A file or folder that another user could change.
 #[derive(Debug, PartialEq, Eq)]
-pub struct UnsafePath {
+pub(super) struct UnsafePath {
     /// The file, or the folder or link on the way to it.
     pub path: PathBuf,
     /// The problem, and the command that corrects it.
@@ -42,7 +42,7 @@ pub struct UnsafePath {
 
 impl TrustedOwners {
     /// Root, the user who runs this, and the user of the service. Blocks on the disk.
-    pub fn of(sources: &ConfigSources) -> Self {
+    pub(super) fn of(sources: &ConfigSources) -> Self {
         let own = rustix::process::geteuid().as_raw();
         let accounts = SystemAccounts::read(Path::new("/"));
         let mut users = vec![0, own];
@@ -60,7 +60,7 @@ impl TrustedOwners {
     }
 
     /// Finds the first component of `path` that another user could replace. Missing files are not an error here.
-    pub fn check_path(&self, path: &Path) -> Result<(), UnsafePath> {
+    pub(super) fn check_path(&self, path: &Path) -> Result<(), UnsafePath> {
         let mut rest: VecDeque<OsString> = components(path);
         let mut at = PathBuf::from("/");
         self.check_component(&at)?;
@@ -157,7 +157,7 @@ fn components(path: &Path) -> VecDeque<OsString> {
     let named = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
-        _ => None,
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
     });
     named.collect()
 }
@@ -172,7 +172,7 @@ fn is_read_only(path: &Path) -> bool {
 }
 
 /// User of the service, created by the packages.
-pub const SERVICE_USER: &str = "jira-tunnel-agent";
+pub(crate) const SERVICE_USER: &str = "jira-tunnel-agent";
 /// The limit of the kernel (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 const OTHERS_WRITE: u32 = 0o002;

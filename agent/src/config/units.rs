@@ -5,16 +5,16 @@ use std::{fmt, str::FromStr, time::Duration};
 
 /// A duration, written like `30s`, `500ms` or `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HumanDuration(pub Duration);
+pub(super) struct HumanDuration(pub Duration);
 
 /// A number of bytes, written as a number or like `64KiB`, `1MiB`, `8GiB` (powers of 1024; `kB`, `MB`
 /// and `GB` are powers of 1000).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HumanSize(pub u64);
+pub(super) struct HumanSize(pub u64);
 
 impl HumanSize {
     /// As a length in memory. Saturates; values within a checked range never do.
-    pub fn as_usize(self) -> usize {
+    pub(super) fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
@@ -22,14 +22,14 @@ impl HumanSize {
 /// The text is not a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a duration: write a number with its unit, for example \"30s\", \"500ms\" or \"5m\"")]
-pub struct DurationError;
+pub(super) struct DurationError;
 
 /// The text is not a size.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "not a size: write a number of bytes, or a number with its unit, for example \"64KiB\" or \"1GiB\""
 )]
-pub struct SizeParseError;
+pub(super) struct SizeParseError;
 
 impl FromStr for HumanDuration {
     type Err = DurationError;

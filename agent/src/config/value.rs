@@ -9,7 +9,7 @@ use crate::spelling::nearest;
 use config::ValueKind;
 
 /// A value as written, before it is checked.
-pub enum WrittenValue {
+pub(super) enum WrittenValue {
     /// A string; durations and sizes are not parsed yet.
     Text(String),
     /// A whole number; its range is not checked yet.
@@ -17,7 +17,7 @@ pub enum WrittenValue {
     /// A boolean, `true` or `false`.
     Flag(bool),
     /// An array of strings.
-    List(Vec<WrittenValue>),
+    List(Vec<Self>),
     /// A type that no key accepts, for messages: `a date`, `a section`.
     Other(&'static str),
 }
@@ -36,7 +36,7 @@ impl WrittenValue {
 
 impl KeySchema {
     /// The checked value, or a message with the problem and the expected form.
-    pub fn parse_value(&self, written: WrittenValue) -> Result<ValueKind, String> {
+    pub(super) fn parse_value(&self, written: WrittenValue) -> Result<ValueKind, String> {
         let range = |inside: bool, shown: String, checked: ValueKind| match inside {
             true => Ok(checked),
             false => Err(format!(
@@ -82,7 +82,10 @@ impl KeySchema {
                 for (index, item) in items.into_iter().enumerate() {
                     match item {
                         WrittenValue::Text(text) => texts.push(text),
-                        other => {
+                        other @ (WrittenValue::Integer(_)
+                        | WrittenValue::Flag(_)
+                        | WrittenValue::List(_)
+                        | WrittenValue::Other(_)) => {
                             return Err(format!(
                                 "element {index} is {}; expected {}",
                                 other.name(),
@@ -102,7 +105,7 @@ impl KeySchema {
     }
 
     /// The text of a variable as the type of value that this key takes.
-    pub fn read_variable(&self, text: &str) -> WrittenValue {
+    pub(super) fn read_variable(&self, text: &str) -> WrittenValue {
         match &self.kind {
             ValueSchema::Integer(..) => match text.trim().parse() {
                 Ok(number) => WrittenValue::Integer(number),
@@ -120,14 +123,17 @@ impl KeySchema {
                 }
                 Err(_) => WrittenValue::List(vec![WrittenValue::Text(text.to_owned())]),
             },
-            _ => WrittenValue::Text(text.to_owned()),
+            ValueSchema::Text
+            | ValueSchema::Choice(_)
+            | ValueSchema::Duration(..)
+            | ValueSchema::Size(..) => WrittenValue::Text(text.to_owned()),
         }
     }
 }
 
 impl ValueSchema {
     /// Description of the accepted values, for messages.
-    pub fn description(&self) -> String {
+    pub(super) fn description(&self) -> String {
         match self {
             Self::Text => "a string in quotes".to_owned(),
             Self::Choice(words) => {
@@ -151,7 +157,7 @@ impl ValueSchema {
 
 impl SectionSchema {
     /// Message for a name that is not in this section. `path` is the path of the section.
-    pub fn unknown_key(&self, name: &str, path: &str, top: &SectionSchema) -> String {
+    pub(super) fn unknown_key(&self, name: &str, path: &str, top: &Self) -> String {
         let here = || {
             let keys = self.keys.iter().map(|key| key.name.as_str());
             keys.chain(self.sections.iter().map(|section| section.name.as_str()))
@@ -173,7 +179,7 @@ impl SectionSchema {
 
 impl SectionSchema {
     /// Header line of the section at this path: `[path]` or `[[path]]`.
-    pub fn header(&self, path: &str) -> String {
+    pub(super) fn header(&self, path: &str) -> String {
         match self.repeated {
             true => format!("[[{path}]]"),
             false => format!("[{path}]"),

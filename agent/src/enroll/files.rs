@@ -98,6 +98,10 @@ impl EnrollmentFileError {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "std adds kinds of errors; these are the ones with a text of their own"
+)]
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "run it as root: sudo agent enroll",

@@ -77,7 +77,9 @@ impl DryRun<'_> {
             Err(refusal) => {
                 let kind = match refusal {
                     auth::AuthRefusal::AmbiguousQuery(_) => ProblemKind::AmbiguousTarget,
-                    _ => ProblemKind::ForeignIdentity,
+                    auth::AuthRefusal::ForeignIdentity(_)
+                    | auth::AuthRefusal::FormBody(_)
+                    | auth::AuthRefusal::Unavailable(_) => ProblemKind::ForeignIdentity,
                 };
                 explained.but_refused(
                     kind.code(),

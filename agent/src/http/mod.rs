@@ -27,7 +27,7 @@ mod trailers;
 pub use current_forward::CurrentForward;
 pub use dry_run::DryRun;
 pub use expected::ExpectedRequest;
-pub use forward::{HttpForward, RequestCounter};
+pub use forward::{HttpForward, InFlightGuard, RequestCounter};
 pub use server::{ShutdownTokens, serve};
 
 use crate::upstream::StallLimits;

@@ -190,7 +190,10 @@ fn tunnel(views: &[(&ConnectionView, &ForwardView)]) -> LayerReport {
                     state: LayerState::Unknown,
                     ..best
                 },
-                _ => best,
+                LayerState::Degraded
+                | LayerState::Failed
+                | LayerState::Unknown
+                | LayerState::NotApplicable => best,
             }
         }
     }

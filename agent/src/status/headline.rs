@@ -66,7 +66,9 @@ fn why(report: &StatusReport) -> String {
     }
     match report.overall {
         OverallState::Proven => "network, tunnel, Jira and login".to_owned(),
-        _ => "not every connection is proven; see agent status".to_owned(),
+        OverallState::Degraded | OverallState::Down => {
+            "not every connection is proven; see agent status".to_owned()
+        }
     }
 }
 

@@ -113,7 +113,7 @@ impl LayerReport {
     }
 
     /// The worst of several, for a summary; see `best` for layers of which one is enough.
-    pub fn worst<'a>(reports: impl IntoIterator<Item = &'a LayerReport>) -> Self {
+    pub fn worst<'a>(reports: impl IntoIterator<Item = &'a Self>) -> Self {
         reports
             .into_iter()
             .max_by_key(|r| severity(r.state))
@@ -122,7 +122,7 @@ impl LayerReport {
     }
 
     /// The best of several: one gateway that answers proves the network.
-    pub fn best<'a>(reports: impl IntoIterator<Item = &'a LayerReport>) -> Self {
+    pub fn best<'a>(reports: impl IntoIterator<Item = &'a Self>) -> Self {
         reports
             .into_iter()
             .filter(|r| r.state != LayerState::NotApplicable)

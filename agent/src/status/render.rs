@@ -42,7 +42,7 @@ impl ColorMode {
     fn paint(self, text: &str, style: &str) -> String {
         match self {
             Self::Yes if !style.is_empty() => format!("\x1b[{style}m{text}\x1b[0m"),
-            _ => text.to_owned(),
+            Self::Yes | Self::No => text.to_owned(),
         }
     }
 }
@@ -363,7 +363,7 @@ impl StatusTable {
         let (word, style) = match audit.state {
             LayerState::Failed => ("FAILED    ", RED),
             LayerState::Degraded => ("DEGRADED  ", YELLOW),
-            _ => return,
+            LayerState::Proven | LayerState::Unknown | LayerState::NotApplicable => return,
         };
         let word = self.paint(word, style);
         let cause = audit.cause.as_deref().unwrap_or_default();

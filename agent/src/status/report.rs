@@ -255,7 +255,7 @@ fn make_printable(value: &mut serde_json::Value) {
         serde_json::Value::String(text) => *text = printable_lines(text),
         serde_json::Value::Array(items) => items.iter_mut().for_each(make_printable),
         serde_json::Value::Object(members) => members.values_mut().for_each(make_printable),
-        _ => {}
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
     }
 }
 

@@ -489,7 +489,7 @@ fn forward_views(
             name: forward.name.to_string(),
             bind: forward.bind.to_string(),
             state: *state,
-            bound: answer.bound.clone().filter(|_| bound),
+            bound: answer.bound.filter(|_| bound),
             cause: match standby {
                 true => Some(STANDBY.to_owned()),
                 false => cause.filter(|_| shown),

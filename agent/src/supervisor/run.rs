@@ -315,7 +315,13 @@ impl Supervisor {
                 self.state.ended(id, &ended);
                 match ended {
                     SessionEnd::ByUs => tracing::info!("disconnected"),
-                    ended => tracing::warn!(
+                    ended @ (SessionEnd::ByGateway(_)
+                    | SessionEnd::Closed
+                    | SessionEnd::KeepAlive
+                    | SessionEnd::Broken(_)
+                    | SessionEnd::Protocol(_)
+                    | SessionEnd::TextNotUtf8
+                    | SessionEnd::Panicked) => tracing::warn!(
                         cause = %ended,
                         remedy = ended.remedy(),
                         "session lost; connecting again"

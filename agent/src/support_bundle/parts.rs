@@ -204,7 +204,7 @@ async fn journal(arguments: &[&str]) -> PartContent {
         PartContent::Text { text, .. } if text.trim() == NO_ENTRIES => PartContent::Missing(
             "the journal has no such lines, or this user may not read them: run as root".to_owned(),
         ),
-        other => other,
+        other @ (PartContent::Text { .. } | PartContent::Missing(_)) => other,
     }
 }
 

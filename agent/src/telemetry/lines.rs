@@ -82,7 +82,11 @@ impl LogFields {
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => printable(text),
-        other => other.to_string(),
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::Array(_)
+        | Value::Object(_)) => other.to_string(),
     }
 }
 

@@ -104,7 +104,9 @@ fn lines(format: LogLineFormat) -> Result<(LineLayer<NonBlocking>, FlushGuard), 
         ResolvedFormat::Human => LineFormat::Human {
             color: terminal && color_wanted(),
         },
-        _ => LineFormat::Json,
+        ResolvedFormat::Json | ResolvedFormat::Journald | ResolvedFormat::JournaldOrJson => {
+            LineFormat::Json
+        }
     };
     Ok((LineLayer::new(writer, format), FlushGuard(Some(guard))))
 }

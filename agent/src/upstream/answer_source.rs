@@ -139,7 +139,7 @@ impl AnswerSource {
     pub fn intermediary(&self) -> Option<&Intermediary> {
         match self {
             Self::Intermediary(intermediary) => Some(intermediary),
-            _ => None,
+            Self::Jira | Self::LikeJira | Self::Unclear => None,
         }
     }
 }

@@ -40,7 +40,11 @@ pub(super) fn rsa_bits(certificate: &[u8]) -> Option<usize> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     match certificate.public_key().parsed().ok()? {
         PublicKey::RSA(key) => Some(key.key_size()),
-        _ => None,
+        PublicKey::EC(_)
+        | PublicKey::DSA(_)
+        | PublicKey::GostR3410(_)
+        | PublicKey::GostR3410_2012(_)
+        | PublicKey::Unknown(_) => None,
     }
 }
 

@@ -57,6 +57,10 @@ pub(crate) fn refused_chain(error: &io::Error) -> &[PresentedCertificate] {
 }
 
 /// What was presented, each with what is wrong with it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls adds errors; these are the ones with a text of their own"
+)]
 pub(super) fn describe(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],

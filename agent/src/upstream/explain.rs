@@ -43,6 +43,10 @@ impl TlsPeer {
 }
 
 /// A failed TCP connect, after the address.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "std adds kinds of errors; these are the ones with a text of their own"
+)]
 pub(super) fn connect(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused the connection".to_owned(),
@@ -138,6 +142,10 @@ pub(super) fn is_refused_certificate(error: &(dyn StdError + 'static)) -> bool {
     )
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls adds errors; these are the ones with a text of their own"
+)]
 fn tls(error: &TlsError, peer: TlsPeer) -> String {
     match error {
         TlsError::InvalidCertificate(problem) => certificate(problem, peer),
@@ -153,6 +161,10 @@ fn tls(error: &TlsError, peer: TlsPeer) -> String {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls adds errors; these are the ones with a text of their own"
+)]
 fn certificate(problem: &CertificateError, peer: TlsPeer) -> String {
     match verifier::refusal_of(problem).map(|refused| &refused.reason) {
         Some(CertificateRefusalReason::UnknownIssuer(unknown)) => return unknown.to_string(),
@@ -219,11 +231,15 @@ fn certificate(problem: &CertificateError, peer: TlsPeer) -> String {
             "its certificate is a CA certificate used as the server's own; issue a server certificate by that CA and put the CA into {ca_key}"
         ),
         CertificateError::Other(other) => short(&other.0.to_string()),
-        other => format!("its certificate is refused ({})", short(&other.to_string())),
+other => format!("its certificate is refused ({})", short(&other.to_string())),
     }
 }
 
 /// The address that was asked for, as text.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls adds errors; these are the ones with a text of their own"
+)]
 fn presented_address(problem: &CertificateError) -> String {
     match problem {
         CertificateError::NotValidForNameContext { expected, .. } => expected.to_str().into_owned(),
@@ -245,6 +261,10 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls adds alerts; these are the ones with a text of their own"
+)]
 fn alerted(alert: AlertDescription, peer: TlsPeer) -> String {
     let name = peer.name();
     match alert {
@@ -275,7 +295,7 @@ fn alerted(alert: AlertDescription, peer: TlsPeer) -> String {
         AlertDescription::ProtocolVersion => {
             format!("{name}'s side speaks neither TLS 1.2 nor 1.3")
         }
-        other => format!("{name}'s side ended TLS with {other:?}"),
+other => format!("{name}'s side ended TLS with {other:?}"),
     }
 }
 

@@ -36,6 +36,10 @@ pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemErro
 }
 
 /// The first private key of a PEM text.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the crate adds kinds of PEM items"
+)]
 pub fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     for item in items(text) {
         match item? {

@@ -58,6 +58,10 @@ pub(crate) fn gateway_config(
 /// The same for a client of control traffic, which takes the name for TLS from a URL: always verifies the upstream's own
 /// name, and returns the DNS name to put into the URL. `None`: TLS asks for no name (the upstream is named by its address),
 /// so any name works.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the crate adds kinds of names"
+)]
 pub fn probe_tls(settings: &Settings) -> Result<(ClientConfig, Option<String>), TlsConfigError> {
     let name = server_name(settings)?;
     let mut config = build(&settings.tls, Some(name.clone()), TlsPeer::Jira)?;

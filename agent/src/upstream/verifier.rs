@@ -60,6 +60,10 @@ pub(super) fn find_refusal(error: &io::Error) -> Option<&CertificateRefusal> {
 }
 
 /// The refusal behind a certificate error of rustls'.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls adds errors; these are the ones with a text of their own"
+)]
 pub(super) fn refusal_of(problem: &CertificateError) -> Option<&CertificateRefusal> {
     match problem {
         CertificateError::Other(other) => other.0.downcast_ref(),
@@ -128,6 +132,10 @@ impl ExplainingVerifier {
 }
 
 impl ServerCertVerifier for ExplainingVerifier {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "rustls adds errors; these are the ones with a text of their own"
+    )]
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -98,7 +98,11 @@ fn present(
             return FileFinding::new(&entry.path, FileVerdict::Changed)
                 .with_cause(causes.join(", "));
         }
-        _ => FileVerdict::Differs,
+        EntryKind::Program
+        | EntryKind::Configuration
+        | EntryKind::Documentation
+        | EntryKind::Folder
+        | EntryKind::Link => FileVerdict::Differs,
     };
     FileFinding::new(&entry.path, verdict)
         .with_cause(causes.join(", "))

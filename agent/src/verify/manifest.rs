@@ -84,6 +84,10 @@ pub enum ManifestError {
 
 impl PackageManifest {
     /// Reads and parses the manifest, at most 1 MiB. Blocks on the disk.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "std adds kinds of errors; these are the ones with a text of their own"
+    )]
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let unreadable = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => ManifestError::Missing(path.to_owned()),

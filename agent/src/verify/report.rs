@@ -108,7 +108,7 @@ impl VerifyReport {
         match self.verdict {
             FileVerdict::Differs => 1,
             FileVerdict::Unknown => 2,
-            _ => 0,
+            FileVerdict::Ok | FileVerdict::LeftOut | FileVerdict::Changed | FileVerdict::Added => 0,
         }
     }
 }

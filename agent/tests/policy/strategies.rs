@@ -3,7 +3,7 @@
 use http::Method;
 use proptest::prelude::*;
 
-pub fn method() -> impl Strategy<Value = Method> {
+pub(crate) fn method() -> impl Strategy<Value = Method> {
     prop::sample::select(vec![
         Method::GET,
         Method::HEAD,
@@ -14,7 +14,7 @@ pub fn method() -> impl Strategy<Value = Method> {
     ])
 }
 
-pub fn path() -> impl Strategy<Value = String> {
+pub(crate) fn path() -> impl Strategy<Value = String> {
     let segment = prop::sample::select(vec![
         "rest", "REST", "api", "2", "1.0", "latest", "Latest", "issue", "Issue", "ABC-1", "abc-1",
         "ABC", "10001", "user", "x",
@@ -22,7 +22,7 @@ pub fn path() -> impl Strategy<Value = String> {
     joined(prop::collection::vec(segment.prop_map(str::to_owned), 0..6))
 }
 
-pub fn pattern() -> impl Strategy<Value = String> {
+pub(crate) fn pattern() -> impl Strategy<Value = String> {
     let segment = prop::sample::select(vec![
         "rest",
         "api",
@@ -48,7 +48,7 @@ pub fn pattern() -> impl Strategy<Value = String> {
 }
 
 /// A path that has nothing to do with the pattern, or one that follows it with a few turns taken.
-pub fn pattern_and_path() -> impl Strategy<Value = (String, String)> {
+pub(crate) fn pattern_and_path() -> impl Strategy<Value = (String, String)> {
     let turns = prop::collection::vec((any::<prop::sample::Index>(), 0..8), 8);
     (pattern(), path(), turns, 0..3).prop_map(|(pattern, unrelated, turns, kind)| {
         if kind == 0 {
@@ -84,7 +84,7 @@ pub fn pattern_and_path() -> impl Strategy<Value = (String, String)> {
     })
 }
 
-pub fn rules() -> impl Strategy<Value = Vec<String>> {
+pub(crate) fn rules() -> impl Strategy<Value = Vec<String>> {
     let methods = prop::sample::select(vec!["GET", "POST", "GET,PUT", "*", "DELETE"]);
     prop::collection::vec(
         (methods, pattern()).prop_map(|(methods, pattern)| format!("{methods} {pattern}")),
@@ -92,7 +92,7 @@ pub fn rules() -> impl Strategy<Value = Vec<String>> {
     )
 }
 
-pub fn sensitive_path() -> impl Strategy<Value = String> {
+pub(crate) fn sensitive_path() -> impl Strategy<Value = String> {
     let area = prop::sample::select(vec![
         "/rest/pat",
         "/REST/pat",
@@ -107,7 +107,7 @@ pub fn sensitive_path() -> impl Strategy<Value = String> {
 }
 
 /// Pieces that make trouble, put together at random between pieces that do not.
-pub fn tricky_target() -> impl Strategy<Value = String> {
+pub(crate) fn tricky_target() -> impl Strategy<Value = String> {
     let harmless = prop::sample::select(vec![
         "/",
         "/rest",
@@ -175,12 +175,12 @@ pub fn tricky_target() -> impl Strategy<Value = String> {
 }
 
 /// Bytes as a lossy text, the only way in which they could arrive.
-pub fn any_bytes() -> impl Strategy<Value = String> {
+pub(crate) fn any_bytes() -> impl Strategy<Value = String> {
     prop::collection::vec(any::<u8>(), 0..64)
         .prop_map(|bytes| format!("/{}", String::from_utf8_lossy(&bytes)))
 }
 
-pub fn ordinary_segment() -> impl Strategy<Value = String> {
+pub(crate) fn ordinary_segment() -> impl Strategy<Value = String> {
     // No character that is refused in every form, no ending that Jira drops.
     "[a-zA-Z0-9 _~!$&'()*+,:@<>\\[\\]äß漢]{1,12}"
         .prop_map(|text| text.trim().to_owned())

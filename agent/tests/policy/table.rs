@@ -3,7 +3,7 @@
 /// One line: what the policy says of a target.
 #[derive(Clone, Debug)]
 #[allow(dead_code, reason = "each test reads its own part")]
-pub struct Row {
+pub(crate) struct Row {
     /// Number of the line.
     pub number: usize,
     /// The policy it is decided by.
@@ -17,7 +17,7 @@ pub struct Row {
 }
 
 /// The whole table, which explains its own notation.
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let mut section = "";
     let mut rows = Vec::new();
     for (index, line) in TABLE.lines().enumerate() {

@@ -14,7 +14,7 @@ use crate::cloud::{CloudStub, DeadTokenAnswer, OAuthApp, Settings};
 /// (acme-password), and its API tokens acme-bot-api-token (for the sites' own URLs) and
 /// acme-bot-scoped-token (for the API gateway).
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// TOML file with accounts, API tokens, apps and sites; flags override it
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -47,7 +47,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the settings cannot be read or Cloud cannot start.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let cloud = CloudStub::start(settings(args)?).await?;
     outln!("token service {}", cloud.auth_url);
     outln!("API gateway   {}", cloud.api_url);

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// Everything runs on loopback, in a folder that is removed at the end.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The agent's binary [default: `agent` beside this one]
     #[arg(long, value_name = "PATH")]
     agent: Option<PathBuf>,
@@ -25,7 +25,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When a part does not start.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let agent = match args.agent {
         Some(path) => path,
         None => std::env::current_exe()?.with_file_name("agent"),

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, path::PathBuf};
 /// Agents log in over SSH as the user NAME with a key from DIR/agents/NAME/authorized_keys and request
 /// remote forwards. Services call them as `http://NAME.DOMAIN:PORT`. The page / lists the agents.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Address of the SSH server; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:2222", value_name = "ADDRESS:PORT")]
     ssh: SocketAddr,
@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 /// Runs until SIGINT or SIGTERM.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     for (name, file) in &args.authorized_keys {
         if !file.is_file() {
             bail!(

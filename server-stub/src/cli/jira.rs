@@ -16,7 +16,7 @@ use crate::jira::{HttpsRule, HttpsSettings, JiraStub, OAuth2Client, Settings, To
 /// acme-bot-token) and reader (reader-password, token reader-token), and the projects DEMO, OPS and
 /// HR.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// TOML file with users, tokens, projects and faults; flags override it
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -73,7 +73,7 @@ pub struct Args {
 ///
 /// # Errors
 /// When the settings cannot be read or Jira cannot start.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let jira = JiraStub::start(settings(args)?).await?;
     outln!("url      {}", jira.url);
     outln!("base url {}", jira.base_url);

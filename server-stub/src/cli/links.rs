@@ -7,7 +7,7 @@ use crate::jira::{OAuth1Consumer, OAuth1Settings};
 
 /// Consumers of the OAuth 1.0a provider and their rights.
 #[derive(clap::Args)]
-pub struct ApplicationLinkArgs {
+pub(super) struct ApplicationLinkArgs {
     /// Consumer of the OAuth 1.0a provider and its public key; may be repeated
     #[arg(long, value_name = "KEY:FILE", value_parser = pair)]
     oauth1_consumer: Vec<(String, String)>,
@@ -24,7 +24,7 @@ impl ApplicationLinkArgs {
     ///
     /// # Errors
     /// When a file cannot be read, or a flag names an unknown consumer.
-    pub fn add_to(self, provider: &mut OAuth1Settings) -> anyhow::Result<()> {
+    pub(super) fn add_to(self, provider: &mut OAuth1Settings) -> anyhow::Result<()> {
         for (key, path) in self.oauth1_consumer {
             let public_key =
                 std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

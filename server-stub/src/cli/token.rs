@@ -19,7 +19,7 @@ use std::{
 ///
 /// Works on the gateway's folder, whether the gateway runs or not.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     command: TokenCommand,
 }
@@ -70,7 +70,7 @@ struct RevokeArgs {
 }
 
 /// Runs the subcommand. Blocks on disk access.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         TokenCommand::New(new) => invite(new),
         TokenCommand::List(folder) => list(&InvitationStore::new(&folder.data)),

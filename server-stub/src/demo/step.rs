@@ -123,7 +123,7 @@ pub(super) fn text(value: &Value, pointer: &str) -> Result<String, String> {
     let found = found.and_then(|found| match found {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     });
     found.ok_or_else(|| format!("the response has no {pointer}"))
 }

@@ -148,6 +148,10 @@ impl SecretFile {
         Ok(file)
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "std adds kinds of errors; these are the ones with a text of their own"
+    )]
     fn unreadable(&self, error: io::Error) -> SecretFileError {
         let path = self.path.clone();
         match error.kind() {

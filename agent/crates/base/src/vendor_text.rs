@@ -117,6 +117,10 @@ impl VendorPart for QuotedByte {
 }
 
 mod sealed {
+    #[expect(
+        unnameable_types,
+        reason = "so that no other crate implements VendorPart"
+    )]
     pub trait Sealed {}
     impl Sealed for &'static str {}
     impl Sealed for super::VendorText {}

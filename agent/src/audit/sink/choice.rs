@@ -105,7 +105,7 @@ impl SinkChoice {
     pub fn file(&self) -> Option<&Path> {
         match &self.destination {
             SinkDestination::File(path) => Some(path),
-            _ => None,
+            SinkDestination::Journal(_) | SinkDestination::Stderr | SinkDestination::Off => None,
         }
     }
 

@@ -69,6 +69,10 @@ impl LineSink for JournalSink {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "std adds kinds of errors; these are the ones with a text of their own"
+)]
 fn explained(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(

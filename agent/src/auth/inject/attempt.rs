@@ -120,7 +120,11 @@ impl InjectedAttempt {
             IdentityFinding::Rejected(RejectionReason::BasicAuthDisabled(
                 BasicAuthDisabled::Likely,
             )) if !self.trial || inject.mode() != "basic" => IdentityFinding::Inconclusive,
-            other => other,
+            other @ (IdentityFinding::KnownUser(_)
+            | IdentityFinding::Accepted
+            | IdentityFinding::Inconclusive
+            | IdentityFinding::Unreadable
+            | IdentityFinding::Rejected(_)) => other,
         };
         match &finding {
             IdentityFinding::KnownUser(_) | IdentityFinding::Accepted => {
@@ -173,7 +177,13 @@ impl InjectedAttempt {
                         let CredentialUnavailable { cause, remedy } = why;
                         AuthVerdict::LoginFailed { cause, remedy }
                     }
-                    _ => self.reject(why, retry),
+                    RejectionReason::Refused
+                    | RejectionReason::Captcha
+                    | RejectionReason::BasicAuthDisabled(_)
+                    | RejectionReason::Anonymous
+                    | RejectionReason::OtherUser(_)
+                    | RejectionReason::Intermediary(_)
+                    | RejectionReason::LoginPage => self.reject(why, retry),
                 }
             }
         };
@@ -243,7 +253,7 @@ impl InjectedAttempt {
         let proven = match self.caller {
             CallerKind::Probe => None,
             _ if findings.version == self.version => findings.user.clone(),
-            _ => None,
+            CallerKind::Traffic | CallerKind::Auxiliary => None,
         };
         drop(findings);
         let expected = ExpectedUser {
@@ -255,7 +265,10 @@ impl InjectedAttempt {
             // are not compressed, finds out.
             IdentityFinding::Unreadable if !self.trial => IdentityFinding::Inconclusive,
             IdentityFinding::Unreadable => IdentityFinding::Rejected(RejectionReason::Refused),
-            other => other,
+            other @ (IdentityFinding::KnownUser(_)
+            | IdentityFinding::Accepted
+            | IdentityFinding::Inconclusive
+            | IdentityFinding::Rejected(_)) => other,
         }
     }
 

@@ -314,7 +314,9 @@ impl CredentialInjector {
         match attempt.caller {
             CallerKind::Probe => self.guard.lock().on_probe_result(refused, now),
             _ if answered => self.guard.lock().on_answer(attempt.request, !refused, now),
-            _ => self.guard.lock().on_no_answer(attempt.request),
+            CallerKind::Traffic | CallerKind::Auxiliary => {
+                self.guard.lock().on_no_answer(attempt.request)
+            }
         }
     }
 

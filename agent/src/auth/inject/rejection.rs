@@ -28,7 +28,13 @@ impl CredentialInjector {
             {
                 &RejectionReason::BasicAuthDisabled(BasicAuthDisabled::Likely)
             }
-            other => other,
+            other @ (RejectionReason::Refused
+            | RejectionReason::Captcha
+            | RejectionReason::BasicAuthDisabled(_)
+            | RejectionReason::Anonymous
+            | RejectionReason::OtherUser(_)
+            | RejectionReason::Intermediary(_)
+            | RejectionReason::LoginPage) => other,
         };
         let status = status.as_u16();
         let harmless = !self.scheme.locks_out();

@@ -8,7 +8,7 @@ pub type OAuthParameter = (String, String);
 
 /// RFC 5849 §3.6: the unreserved characters of RFC 3986 stay, every other byte of the UTF-8 becomes `%XX` in
 /// upper case.
-pub fn encode(text: &str) -> impl std::fmt::Display + '_ {
+pub(super) fn encode(text: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(text, ENCODED)
 }
 

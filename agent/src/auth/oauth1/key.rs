@@ -42,6 +42,7 @@ pub enum SigningKeyError {
 
 impl SigningKey {
     /// From PEM, PKCS#1 (`RSA PRIVATE KEY`) or PKCS#8 (`PRIVATE KEY`), unencrypted.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the crate adds formats")]
     pub fn from_pem(text: &[u8]) -> Result<Self, SigningKeyError> {
         let key = match pem::private_key(text)? {
             PrivateKeyDer::Pkcs1(der) => RsaPrivateKey::from_pkcs1_der(der.secret_pkcs1_der()).ok(),
@@ -114,4 +115,4 @@ impl TryRng for RngAdapter {
 impl TryCryptoRng for RngAdapter {}
 
 /// Bits. Atlassian's older instructions made keys of 1024, and application links with them are still in use.
-pub const SHORTEST: usize = 1024;
+pub(super) const SHORTEST: usize = 1024;

@@ -70,7 +70,7 @@ async fn try_refresh(
             old_token: match error.old_token {
                 // Ahead of its end, the access token may outlive its session.
                 OldToken::Invalid if !is_unusable => OldToken::Valid,
-                old_token => old_token,
+                old_token @ (OldToken::Valid | OldToken::Invalid | OldToken::Unknown) => old_token,
             },
         };
         endpoint.refresh(access, session).await.map_err(refused)

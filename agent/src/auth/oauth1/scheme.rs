@@ -212,7 +212,7 @@ impl AuthScheme for OAuth1Scheme {
     fn wait_idle(&self) -> BoxFuture<'_, ()> {
         match &self.token {
             TokenSource::Stored(stored) => Box::pin(stored.wait_idle()),
-            _ => Box::pin(std::future::ready(())),
+            TokenSource::File(_) | TokenSource::TwoLegged => Box::pin(std::future::ready(())),
         }
     }
 
@@ -265,7 +265,7 @@ fn parameters(head: &request::Parts) -> Result<Vec<OAuthParameter>, FormDecodeEr
 }
 
 /// Refuses a query that Jira could read differently from us.
-pub fn check_query(head: &request::Parts) -> Result<(), AuthRefusal> {
+pub(crate) fn check_query(head: &request::Parts) -> Result<(), AuthRefusal> {
     let read = query(head).map(drop);
     read.map_err(|misread| AuthRefusal::AmbiguousQuery(misread.why()))
 }

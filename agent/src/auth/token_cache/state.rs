@@ -52,7 +52,11 @@ pub(super) struct TokenState {
 
 impl TokenState {
     /// Takes over what a read found.
-    pub fn apply_reading(&mut self, reading: TokenFilesReading, provider: &impl TokenProvider) {
+    pub(super) fn apply_reading(
+        &mut self,
+        reading: TokenFilesReading,
+        provider: &impl TokenProvider,
+    ) {
         let is_first = self.version == 0;
         let generation = self.generation;
         let known_secret = self.client_secret;
@@ -82,7 +86,7 @@ impl TokenState {
     }
 
     /// Takes over what is stored.
-    pub fn apply_record(&mut self, record: &TokenRecord, provider: &impl TokenProvider) {
+    pub(super) fn apply_record(&mut self, record: &TokenRecord, provider: &impl TokenProvider) {
         let same = match (&self.tokens, &record.tokens) {
             (Some(cached), Some(stored)) => is_same(&cached.access, &stored.access),
             _ => false,
@@ -139,21 +143,21 @@ impl TokenState {
     }
 
     /// Notes that a refresh failed.
-    pub fn fail(&mut self, why: CredentialUnavailable) {
+    pub(super) fn fail(&mut self, why: CredentialUnavailable) {
         self.untried_since = None;
         self.trouble_since.get_or_insert_with(Instant::now);
         self.refresh_error = Some(why);
     }
 
     /// Drops what is known of failed refreshes.
-    pub fn forget_trouble(&mut self) {
+    pub(super) fn forget_trouble(&mut self) {
         self.refresh_error = None;
         self.trouble_since = None;
         self.untried_since = None;
     }
 
     /// What is wrong although the cached token is still usable.
-    pub fn concern(&self) -> Option<Concern> {
+    pub(super) fn concern(&self) -> Option<Concern> {
         self.tokens.as_ref()?;
         let concern = |why, since: &Option<Instant>| {
             let since = (*since)?;

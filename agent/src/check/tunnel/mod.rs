@@ -26,7 +26,9 @@ fn listens(bind: &BindAddress) -> String {
         BindAddress::Tcp { host, .. } if !is_loopback(host) => format!(
             "the gateway listens, asked for {bind}; depending on GatewayPorts, OpenSSH may listen on 127.0.0.1 only (check there: ss -ltn)"
         ),
-        _ => format!("the gateway listens, asked for {bind}"),
+        BindAddress::Tcp { .. } | BindAddress::Socket(_) => {
+            format!("the gateway listens, asked for {bind}")
+        }
     }
 }
 

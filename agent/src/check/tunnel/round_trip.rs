@@ -182,7 +182,10 @@ fn check_answer_source(
                 "GET {path} through {bound} came back with Jira's {status}"
             ))
         }
-        source => {
+        source @ (AnswerSource::Jira
+        | AnswerSource::LikeJira
+        | AnswerSource::Intermediary(_)
+        | AnswerSource::Unclear) => {
             let seen = format!("GET {path} through {bound} came back with {status}");
             match source.intermediary().map(|by| by.diagnosis()) {
                 Some(diagnosis) => {

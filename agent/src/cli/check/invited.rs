@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// The flags that replace a configuration.
 #[derive(clap::Args, Default)]
-pub struct TokenArgs {
+pub(super) struct TokenArgs {
     /// With --firewall: the vendor's token (- for standard input); tests its gateways without using its secret
     #[arg(
         long,
@@ -40,7 +40,7 @@ pub struct TokenArgs {
 }
 
 /// Reads the token and tests the way to its gateways, without logging in.
-pub async fn check(file: &Path, args: &TokenArgs) -> anyhow::Result<CheckReport> {
+pub(super) async fn check(file: &Path, args: &TokenArgs) -> anyhow::Result<CheckReport> {
     let token = EnrollmentToken::parse(&token_in(file)?)?;
     let egress = Egress::new(proxy(args)?, &[], tls(&token, args)?);
     let firewall = check::firewall_to(&token.gateways, &egress).await;

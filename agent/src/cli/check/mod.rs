@@ -23,7 +23,7 @@ use std::{process::ExitCode, sync::Arc};
 /// Exit codes: 0 no problem, 1 warnings, 2 something does not work, 3 this user may not query the running agent, 77 no
 /// agent is running and this user may not read its secrets, 78 the configuration is invalid.
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Check only this forward
     forward: Option<String>,
     /// Print JSON; docs/check.schema.json describes it
@@ -45,7 +45,7 @@ pub struct Args {
 
 impl Args {
     /// Arguments that check every forward and print a table.
-    pub fn all() -> Self {
+    pub(super) fn all() -> Self {
         Self {
             forward: None,
             json: false,
@@ -57,12 +57,12 @@ impl Args {
 }
 
 /// Runs `agent check`; the exit code is the verdict.
-pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     check_all(&args, sources).map(Into::into)
 }
 
 /// Runs the check for another command, such as `agent enroll`, and returns the exit code.
-pub fn check_all(args: &Args, sources: &ConfigSources) -> anyhow::Result<u8> {
+pub(super) fn check_all(args: &Args, sources: &ConfigSources) -> anyhow::Result<u8> {
     if args.schema {
         print(&check::schema())?;
         return Ok(0);

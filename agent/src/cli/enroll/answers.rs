@@ -16,7 +16,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// Collects all answers. Without a terminal the error lists every missing flag.
-pub fn collect(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<EnrollmentAnswers> {
+pub(super) fn collect(args: &Args, terminal: &TerminalPrompt) -> anyhow::Result<EnrollmentAnswers> {
     if !terminal.is_interactive() {
         refuse_missing(args)?;
     }

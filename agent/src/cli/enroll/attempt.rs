@@ -18,7 +18,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 /// Collects the answers as a proposed configuration. At a terminal, tests it with Jira and asks again on failure.
 /// Nothing is written while questions are open, so an interruption leaves nothing.
-pub fn collect_and_verify<'dir>(
+pub(super) fn collect_and_verify<'dir>(
     args: &Args,
     terminal: &TerminalPrompt,
     token: &EnrollmentToken,
@@ -80,7 +80,10 @@ async fn failed_steps(config: &Config, forward: &str) -> Vec<CheckStep> {
     let mut forward = forward.clone();
     match forward.auth {
         auth::Settings::Pat { .. } | auth::Settings::ApiToken { .. } => {}
-        _ => forward.auth = auth::Settings::PassThrough,
+        auth::Settings::PassThrough
+        | auth::Settings::Basic { .. }
+        | auth::Settings::OAuth2(_)
+        | auth::Settings::OAuth1(_) => forward.auth = auth::Settings::PassThrough,
     }
     let auth = forward.new_auth(Arc::default());
     let mut steps = check::forward(&forward, &auth).await;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// know, or takes it from the flags. Run it as root. Ends with exit code 0 once this host is enrolled, even if the
 /// check fails.
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// File with the vendor's token, - for standard input [default: ask for it]
     ///
     /// There is no flag for the token itself: every user of a host can read the arguments of its processes.
@@ -92,7 +92,7 @@ pub struct Args {
 
 impl Args {
     /// Whether any flag gives an answer.
-    pub fn answers_something(&self) -> bool {
+    pub(crate) fn answers_something(&self) -> bool {
         let texts = [
             &self.upstream,
             &self.jira_user,
@@ -129,7 +129,7 @@ fn presets() -> PossibleValuesParser {
 
 /// Values of the flag `--auth`, which sets `[forward.auth] mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum AuthModeFlag {
+pub(crate) enum AuthModeFlag {
     /// The agent authenticates with a personal access token
     Pat,
     /// The agent authenticates with a user name and a password

@@ -12,7 +12,7 @@ use russh::keys::{HashAlg, PublicKey};
 use std::path::PathBuf;
 
 /// Contents of the token, shown before the first question.
-pub fn invitation(token: &EnrollmentToken) -> String {
+pub(super) fn invitation(token: &EnrollmentToken) -> String {
     let mut trusted = token.host_keys.clone();
     if !token.known_hosts.is_empty() {
         trusted.push(format!("{} known_hosts lines", token.known_hosts.len()));
@@ -33,13 +33,13 @@ pub fn invitation(token: &EnrollmentToken) -> String {
 }
 
 /// The `SHA256:…` fingerprint of an authorized_keys line.
-pub fn fingerprint(public: &str) -> Option<String> {
+pub(super) fn fingerprint(public: &str) -> Option<String> {
     let key = PublicKey::from_openssh(public).ok()?;
     Some(key.fingerprint(HashAlg::Sha256).to_string())
 }
 
 /// Error if the key could not be registered.
-pub fn not_registered(error: RegistrationError) -> anyhow::Error {
+pub(super) fn not_registered(error: RegistrationError) -> anyhow::Error {
     match error {
         RegistrationError::LoginRefused { gateway } => anyhow!(
             "{gateway} rejects the token's one-time secret: it was used already, has expired or was revoked; ask the vendor for a new token. Nothing was changed"
@@ -55,19 +55,21 @@ pub fn not_registered(error: RegistrationError) -> anyhow::Error {
         RegistrationError::Refused { .. } => anyhow!(
             "{error}; tell the vendor, then run agent enroll again with the same token, which uses the same key. Nothing is configured yet"
         ),
-        error => anyhow!("{error}\nNothing was changed"),
+        error @ (RegistrationError::NoSecret | RegistrationError::Unreachable(_)) => {
+            anyhow!("{error}\nNothing was changed")
+        }
     }
 }
 
 /// Error if the key was registered but the login with it fails.
-pub fn not_proven(error: RegistrationError) -> anyhow::Error {
+pub(super) fn not_proven(error: RegistrationError) -> anyhow::Error {
     anyhow!(
         "the gateway registered the key, but the login with it failed: {error}; run agent enroll again with the same token. If it fails again, ask the vendor. Nothing is configured yet"
     )
 }
 
 /// Text for a replacement key that the vendor does not know yet.
-pub fn key_not_known_yet(
+pub(super) fn key_not_known_yet(
     token: &EnrollmentToken,
     public: &str,
     error: &RegistrationError,
@@ -80,7 +82,7 @@ pub fn key_not_known_yet(
 }
 
 /// State on which the list of next steps depends.
-pub struct NextSteps<'a> {
+pub(super) struct NextSteps<'a> {
     pub start: &'a ServiceStart,
     /// The active public key, and its file.
     pub public: Option<(&'a str, PathBuf)>,
@@ -91,7 +93,11 @@ pub struct NextSteps<'a> {
 }
 
 /// The list of next steps.
-pub fn next_steps(token: &EnrollmentToken, config: &Config, state: &NextSteps<'_>) -> String {
+pub(super) fn next_steps(
+    token: &EnrollmentToken,
+    config: &Config,
+    state: &NextSteps<'_>,
+) -> String {
     let forward = config
         .forwards
         .iter()

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use anyhow::{Context, bail};
-pub use flags::Args;
+pub(super) use flags::Args;
 use prompt::TerminalPrompt;
 use service::AnsweringAgent;
 use std::{
@@ -29,7 +29,7 @@ use std::{
 use zeroize::Zeroizing;
 
 /// Enrolls this host, or corrects the answers of its enrollment.
-pub fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let terminal = TerminalPrompt::new(args.non_interactive);
     let text = token_text(&args, &terminal)?;
     let token = EnrollmentToken::parse(&text)?;

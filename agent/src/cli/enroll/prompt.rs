@@ -10,25 +10,25 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use zeroize::Zeroizing;
 
 /// Asks questions on the terminal, if there is one.
-pub struct TerminalPrompt {
+pub(super) struct TerminalPrompt {
     is_interactive: bool,
 }
 
 impl TerminalPrompt {
     /// Never asks if standard input is not a terminal.
-    pub fn new(never: bool) -> Self {
+    pub(super) fn new(never: bool) -> Self {
         Self {
             is_interactive: !never && io::stdin().is_terminal(),
         }
     }
 
     /// Whether questions can be asked.
-    pub fn is_interactive(&self) -> bool {
+    pub(super) fn is_interactive(&self) -> bool {
         self.is_interactive
     }
 
     /// Asks for a line until `check` accepts it. An empty answer selects the default, if there is one.
-    pub fn line<T>(
+    pub(super) fn line<T>(
         &self,
         question: &str,
         default: Option<&str>,
@@ -53,7 +53,7 @@ impl TerminalPrompt {
     }
 
     /// Asks for one of these choices by number. The first is the default.
-    pub fn choice<'a, T: Copy>(
+    pub(super) fn choice<'a, T: Copy>(
         &self,
         question: &str,
         choices: &'a [(T, &'a str)],
@@ -73,7 +73,7 @@ impl TerminalPrompt {
     }
 
     /// Asks for a secret, without echo.
-    pub fn hidden(&self, question: &str) -> anyhow::Result<Zeroizing<String>> {
+    pub(super) fn hidden(&self, question: &str) -> anyhow::Result<Zeroizing<String>> {
         if !self.is_interactive {
             return Err(UsageError(format!(
                 "not a terminal, so this cannot be asked: {question}; use flags and files (agent enroll --help)"
@@ -94,7 +94,7 @@ impl TerminalPrompt {
 
 impl TerminalPrompt {
     /// Asks for a token, without echo, in as many lines as a mail program made of it. Asks again if it is not a token.
-    pub fn token(&self) -> anyhow::Result<Zeroizing<String>> {
+    pub(super) fn token(&self) -> anyhow::Result<Zeroizing<String>> {
         if !self.is_interactive {
             return Err(UsageError(
                 "not a terminal, so the token cannot be asked for; use --token-file FILE"

@@ -13,7 +13,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 /// The running agent after [`start`], and a message about it.
-pub struct ServiceStart {
+pub(super) struct ServiceStart {
     /// The agent that now answers on the socket.
     pub agent: AnsweringAgent,
     /// What was done, or what to do.
@@ -22,7 +22,7 @@ pub struct ServiceStart {
 
 /// Which agent answers on the socket of `agent status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnsweringAgent {
+pub(super) enum AnsweringAgent {
     None,
     /// One with the current configuration.
     Current,
@@ -31,7 +31,7 @@ pub enum AnsweringAgent {
 }
 
 /// Enables and starts the unit, or restarts it if it runs and the configuration has `changed`.
-pub fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStart {
+pub(super) fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStart {
     let runs = is_running(sources);
     if runs && !changed {
         return ServiceStart {
@@ -96,7 +96,7 @@ pub fn start(never: bool, changed: bool, sources: &ConfigSources) -> ServiceStar
 }
 
 /// Waits a short time until every layer is proven. Then the status shows what is not.
-pub fn wait_for_proof(sources: &ConfigSources) {
+pub(super) fn wait_for_proof(sources: &ConfigSources) {
     status_matches(sources, PROOF_TIMEOUT, |report| {
         report.is_some_and(|report| report.overall == OverallState::Proven)
     });

@@ -21,7 +21,7 @@ use std::{path::PathBuf, process::ExitCode};
 /// Prints an address to open in a browser, takes the browser's answer, and stores the tokens. A running agent picks
 /// them up without a restart. Run it as root or as the agent's user.
 #[derive(clap::Args)]
-pub struct LoginArgs {
+pub(super) struct LoginArgs {
     /// Forward to log in for; required if several use OAuth
     forward: Option<String>,
     /// Refresh the stored tokens now and prove them, instead of logging in again
@@ -44,13 +44,13 @@ pub struct LoginArgs {
 ///
 /// Deletes them even if Jira cannot be reached; then it exits with code 1 and prints what to revoke in Jira.
 #[derive(clap::Args)]
-pub struct LogoutArgs {
+pub(super) struct LogoutArgs {
     /// Forward to log out; required if several use OAuth
     forward: Option<String>,
 }
 
 /// Runs `agent login` for one forward.
-pub fn login(args: LoginArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn login(args: LoginArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.new_key {
         // A configuration that names the key cannot be right before there is one.
         return new_key::make(path, args.bits.parse()?);
@@ -71,7 +71,10 @@ pub fn login(args: LoginArgs, sources: &ConfigSources) -> anyhow::Result<ExitCod
                 oauth2::refresh(forward, settings).await
             }
             auth::Settings::OAuth2(settings) => oauth2::login(forward, settings).await,
-            other => Err(no_login_needed(forward, other)),
+            other @ (auth::Settings::PassThrough
+            | auth::Settings::Basic { .. }
+            | auth::Settings::ApiToken { .. }
+            | auth::Settings::Pat { .. }) => Err(no_login_needed(forward, other)),
         };
         notify_agent(&config, forward).await;
         done
@@ -79,14 +82,17 @@ pub fn login(args: LoginArgs, sources: &ConfigSources) -> anyhow::Result<ExitCod
 }
 
 /// Runs `agent logout` for one forward.
-pub fn logout(args: LogoutArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+pub(super) fn logout(args: LogoutArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     let config = Config::load(sources)?;
     let forward = select_forward::forward(&config.forwards, args.forward.as_deref())?;
     runtime()?.block_on(async {
         let done = match &forward.auth {
             auth::Settings::OAuth1(settings) => oauth1::logout(settings).await,
             auth::Settings::OAuth2(settings) => oauth2::logout(settings).await,
-            other => Err(no_login_needed(forward, other)),
+            other @ (auth::Settings::PassThrough
+            | auth::Settings::Basic { .. }
+            | auth::Settings::ApiToken { .. }
+            | auth::Settings::Pat { .. }) => Err(no_login_needed(forward, other)),
         };
         notify_agent(&config, forward).await;
         done
@@ -115,7 +121,11 @@ fn no_login_needed(forward: &ForwardConfig, auth: &auth::Settings) -> anyhow::Er
         auth.mode(),
         match auth {
             auth::Settings::PassThrough => "the vendor logs in",
-            _ => "its credential is in a file; see: agent status",
+            auth::Settings::Basic { .. }
+            | auth::Settings::ApiToken { .. }
+            | auth::Settings::Pat { .. }
+            | auth::Settings::OAuth2(_)
+            | auth::Settings::OAuth1(_) => "its credential is in a file; see: agent status",
         }
     ))
     .into()

@@ -12,7 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
 /// The name of the user that this `Authorization` belongs to.
-pub async fn ask(forward: &ForwardConfig, authorization: &Secret) -> anyhow::Result<String> {
+pub(super) async fn ask(forward: &ForwardConfig, authorization: &Secret) -> anyhow::Result<String> {
     let UpstreamTarget::Http(target) = &forward.upstream.target else {
         bail!("forward {:?} leads to no Jira", &*forward.name);
     };

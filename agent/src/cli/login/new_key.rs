@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Makes it, writes it, and prints its public half with Jira's screens.
-pub fn make(path: &Path, bits: usize) -> anyhow::Result<ExitCode> {
+pub(super) fn make(path: &Path, bits: usize) -> anyhow::Result<ExitCode> {
     // Before the seconds of computing.
     if path.symlink_metadata().is_ok() {
         bail!(already_there(path));

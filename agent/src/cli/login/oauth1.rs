@@ -15,7 +15,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 /// Lets a person allow the access, proves the token, stores it.
-pub async fn login(settings: &Settings, callback: &str) -> anyhow::Result<ExitCode> {
+pub(super) async fn login(settings: &Settings, callback: &str) -> anyhow::Result<ExitCode> {
     let store = store(settings)?;
     let callback = OAuth1Callback::parse(callback)?;
     // First checks that tokens can be stored, then frees the lock: the running agent may have to refresh while the person
@@ -47,7 +47,7 @@ pub async fn login(settings: &Settings, callback: &str) -> anyhow::Result<ExitCo
 }
 
 /// Refreshes the stored token now by its session, whether it is due or not.
-pub async fn refresh(settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn refresh(settings: &Settings) -> anyhow::Result<ExitCode> {
     let store = store(settings)?;
     let endpoint = endpoint(settings)?;
     let stored = store.load().await?.and_then(|record| record.tokens);
@@ -74,7 +74,7 @@ pub async fn refresh(settings: &Settings) -> anyhow::Result<ExitCode> {
 }
 
 /// Deletes the token. Jira has no way to revoke one over the wire.
-pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
     let store = store(settings)?;
     let locked = store.lock(PATIENCE).await?;
     let was_stored = !matches!(locked.load().await, Ok(None));
@@ -173,7 +173,7 @@ fn instructions(
         _ if token.needs_verifier => {
             "Then Jira shows a verification code. Paste it here:\n".to_owned()
         }
-        _ => "Jira gives no verification code to this link. When you have allowed the access, type done here:\n"
+        OAuth1Callback::OutOfBand | OAuth1Callback::None => "Jira gives no verification code to this link. When you have allowed the access, type done here:\n"
             .to_owned(),
     };
     text

@@ -24,7 +24,10 @@ use std::{
 use zeroize::Zeroizing;
 
 /// Lets a person consent, proves the tokens, stores them.
-pub async fn login(forward: &ForwardConfig, settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn login(
+    forward: &ForwardConfig,
+    settings: &Settings,
+) -> anyhow::Result<ExitCode> {
     if settings.grant == GrantType::ClientCredentials {
         return service_account(forward, settings).await;
     }
@@ -60,7 +63,10 @@ pub async fn login(forward: &ForwardConfig, settings: &Settings) -> anyhow::Resu
 }
 
 /// Refreshes the stored tokens now, whether they are due or not.
-pub async fn refresh(forward: &ForwardConfig, settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn refresh(
+    forward: &ForwardConfig,
+    settings: &Settings,
+) -> anyhow::Result<ExitCode> {
     if settings.grant == GrantType::ClientCredentials {
         return service_account(forward, settings).await;
     }
@@ -90,7 +96,7 @@ pub async fn refresh(forward: &ForwardConfig, settings: &Settings) -> anyhow::Re
 }
 
 /// Revokes the stored tokens, then deletes them.
-pub async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn logout(settings: &Settings) -> anyhow::Result<ExitCode> {
     let locked = settings.store.lock(PATIENCE).await?;
     let stored = locked.load().await;
     let foreign = stored.as_ref().ok().and_then(Option::as_ref);

@@ -22,7 +22,7 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 /// What the authorization server sent back through the browser.
-pub enum AuthorizationResponse {
+pub(super) enum AuthorizationResponse {
     /// The parameters of the redirect, decoded.
     Query(Vec<(String, Zeroizing<String>)>),
     /// Something that is no URL: a code typed off the page.
@@ -31,7 +31,7 @@ pub enum AuthorizationResponse {
 
 impl AuthorizationResponse {
     /// The value of a parameter.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         match self {
             Self::Query(pairs) => pairs
                 .iter()
@@ -43,14 +43,14 @@ impl AuthorizationResponse {
 }
 
 /// Listens for the browser where `redirect_uri` leads to this host over plain HTTP.
-pub struct RedirectListener {
+pub(super) struct RedirectListener {
     path: String,
     listeners: Vec<TcpListener>,
 }
 
 impl RedirectListener {
     /// Binds the listener if the redirect leads here. The text is why there is none although there should be.
-    pub async fn bind(redirect_uri: &str) -> (Self, Option<String>) {
+    pub(super) async fn bind(redirect_uri: &str) -> (Self, Option<String>) {
         let mut receiver = Self {
             path: String::new(),
             listeners: Vec::new(),
@@ -72,13 +72,13 @@ impl RedirectListener {
     }
 
     /// Whether a browser on this host, or one whose SSH forwards the port, can come back by itself.
-    pub fn listens(&self) -> bool {
+    pub(super) fn listens(&self) -> bool {
         !self.listeners.is_empty()
     }
 
     /// Waits for the browser or for one line of standard input, ten minutes at most. An answer that `verify` refuses is
     /// reported to the browser, and the wait continues; a refused paste ends it.
-    pub async fn receive<T>(
+    pub(super) async fn receive<T>(
         self,
         verify: impl Fn(&AuthorizationResponse) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
@@ -131,7 +131,7 @@ fn loopback(redirect_uri: &str) -> Option<(Vec<IpAddr>, u16, String)> {
         Host::Domain("localhost") => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         Host::Ipv4(address) if address.is_loopback() => vec![address.into()],
         Host::Ipv6(address) if address.is_loopback() => vec![address.into()],
-        _ => return None,
+        Host::Domain(_) | Host::Ipv4(_) | Host::Ipv6(_) => return None,
     };
     Some((
         addresses,

@@ -3,7 +3,7 @@
 use crate::{cli::exit::UsageError, config::ForwardConfig};
 
 /// The one of that name; without a name the only one whose login needs a person.
-pub fn forward<'a>(
+pub(super) fn forward<'a>(
     forwards: &'a [ForwardConfig],
     name: Option<&str>,
 ) -> Result<&'a ForwardConfig, UsageError> {

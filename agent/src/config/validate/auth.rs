@@ -16,7 +16,7 @@ use crate::{
 use std::time::SystemTime;
 
 /// What authentication needs to know about its forward.
-pub struct AuthContext<'a> {
+pub(super) struct AuthContext<'a> {
     /// URL of the forward's upstream.
     pub target: &'a HttpTarget,
     /// Settings of the upstream; `None` if they are invalid.
@@ -26,7 +26,7 @@ pub struct AuthContext<'a> {
 }
 
 /// The authentication settings of one forward. `None` after a problem, which is reported.
-pub fn auth(
+pub(super) fn auth(
     raw: raw::RawAuth,
     context: AuthContext<'_>,
     section: &MergedSection<'_>,
@@ -97,7 +97,7 @@ pub fn auth(
 }
 
 /// The value of a key that this mode requires. `None` if it is missing, which is reported.
-pub fn required(
+pub(super) fn required(
     key: &str,
     value: Option<String>,
     mode: &str,
@@ -113,7 +113,7 @@ pub fn required(
 
 /// When a credential expires according to the configuration. `Some(None)` if it is not set, `None` if it is not a
 /// date.
-pub fn expires(
+pub(super) fn expires(
     raw: Option<String>,
     section: &MergedSection<'_>,
     problems: &mut ConfigProblems,

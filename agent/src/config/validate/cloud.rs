@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The route to the site; `None` for Server and Data Center. `section` is `[forward.auth]`.
-pub fn cloud(
+pub(super) fn cloud(
     raw: &raw::RawAuth,
     target: &HttpTarget,
     section: &MergedSection<'_>,
@@ -25,7 +25,9 @@ pub fn cloud(
             let in_cloud = raw.audience.is_some() || TokenIssuer::of(target) == TokenIssuer::Cloud;
             in_cloud && !target.context_path.starts_with(GATEWAY_PATH)
         }
-        _ => false,
+        RawAuthMode::PassThrough | RawAuthMode::Basic | RawAuthMode::Pat | RawAuthMode::OAuth1 => {
+            false
+        }
     };
     if !behind_gateway {
         let may_be_behind = matches!(raw.mode, RawAuthMode::ApiToken | RawAuthMode::OAuth2);

@@ -11,7 +11,7 @@ use crate::{
 use rustls::ClientConfig;
 
 /// The egress settings. `None` after a problem, which is reported.
-pub fn egress(
+pub(super) fn egress(
     raw: &raw::RawTunnel,
     gateways: &[GatewayAddress],
     section: &MergedSection<'_>,
@@ -167,7 +167,7 @@ fn gateway_tls(
         TlsConfigError::BadRoot(number, why) => {
             format!("certificate {number} is not a usable CA certificate: {why}; replace it")
         }
-        other => other.to_string(),
+        other @ (TlsConfigError::NoRoots | TlsConfigError::ClientCertificate(_) | TlsConfigError::ServerName(_) | TlsConfigError::Provider(_)) => other.to_string(),
     });
     let key = match raw.gateway_ca_file {
         Some(_) => "gateway_ca_file",

@@ -26,7 +26,7 @@ use std::{
 };
 
 /// One forward. `None` after a problem, which is reported.
-pub fn forward(
+pub(super) fn forward(
     mut raw: raw::RawForward,
     section: &MergedSection<'_>,
     files: &FileResolver,
@@ -109,7 +109,7 @@ fn upstream(
     };
     let tls = match &target {
         UpstreamTarget::Http(HttpTarget { tls: true, .. }) => tls(&raw, section, files, problems)?,
-        _ => {
+        UpstreamTarget::Http(_) | UpstreamTarget::Tcp { .. } => {
             for key in TLS_KEYS.into_iter().filter(|key| section.is_written(key)) {
                 let text =
                     "has no effect without TLS; write upstream with https://, or remove this key";
@@ -165,7 +165,7 @@ fn tls(
             TlsConfigError::NoSystemRoots(_) | TlsConfigError::NoRoots => "roots",
             TlsConfigError::BadRoot(..) => "ca_file",
             TlsConfigError::ClientCertificate(_) => "client_certificate_file",
-            _ => "upstream",
+            TlsConfigError::ServerName(_) | TlsConfigError::Provider(_) => "upstream",
         };
         section.error(key, error.to_string(), problems);
         return None;
@@ -305,9 +305,9 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, &'static str> {
 }
 
 /// Sections that apply to HTTP upstreams only.
-pub const HTTP_SECTIONS: [&str; 4] = ["auth", "policy", "headers", "http"];
+pub(crate) const HTTP_SECTIONS: [&str; 4] = ["auth", "policy", "headers", "http"];
 /// Keys that apply to `https://` upstreams only.
-pub const TLS_KEYS: [&str; 5] = [
+pub(crate) const TLS_KEYS: [&str; 5] = [
     "roots",
     "ca_file",
     "client_certificate_file",

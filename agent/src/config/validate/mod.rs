@@ -24,11 +24,11 @@ use crate::{
     upstream::{HttpTarget, UpstreamTarget},
 };
 use forward::forward;
-pub use forward::{HTTP_SECTIONS, TLS_KEYS};
+pub(super) use forward::{HTTP_SECTIONS, TLS_KEYS};
 use std::{path::Path, sync::Arc};
 
 /// The whole configuration. `None` after a problem, which is reported.
-pub fn config(
+pub(super) fn config(
     raw: raw::RawConfig,
     merged: &MergedConfig,
     files: &FileResolver,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The settings. `None` after a problem, which is reported.
-pub fn oauth1(
+pub(super) fn oauth1(
     raw: raw::RawAuth,
     context: AuthContext<'_>,
     section: &MergedSection<'_>,

@@ -12,7 +12,7 @@ use crate::{
 use url::{Host, Url};
 
 /// The settings. `None` after a problem, which is reported.
-pub fn oauth2(
+pub(super) fn oauth2(
     raw: raw::RawAuth,
     context: AuthContext<'_>,
     section: &MergedSection<'_>,

@@ -12,7 +12,7 @@ use crate::{
 use std::{path::Path, sync::Arc};
 
 /// The settings. `None` after a problem, which is reported.
-pub fn tunnel(
+pub(super) fn tunnel(
     raw: raw::RawTunnel,
     forwards: Vec<RemoteForward>,
     section: &MergedSection<'_>,
@@ -143,7 +143,7 @@ fn host_keys(
         Err(error) => {
             let key = match error {
                 HostKeyError::BadLine { .. } => "known_hosts_file",
-                _ => "host_keys",
+                HostKeyError::BadFingerprint(_) | HostKeyError::Nothing => "host_keys",
             };
             section.error_at(key, "known_hosts_file", error.to_string(), problems);
             None

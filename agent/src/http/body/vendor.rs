@@ -84,7 +84,7 @@ impl Body for VendorBody {
                 let first = frame.data_ref().map_or(0, Bytes::len);
                 hint_with_prefix(first as u64, &rest)
             }
-            _ => rest,
+            FirstPart::NotAsked | FirstPart::None | FirstPart::Taken => rest,
         }
     }
 }

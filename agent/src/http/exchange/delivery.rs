@@ -71,7 +71,13 @@ fn send_failed(forward: &HttpForward, error: &SendError) -> HttpProblem {
     let kind = problem_kind(error.kind);
     let remedy = match error.kind {
         FailedStep::AnswerHead => FIND_ODD_HEADER,
-        _ => kind.customer_remedy(),
+        FailedStep::Resolve
+        | FailedStep::Connect
+        | FailedStep::Tls
+        | FailedStep::PoolExhausted
+        | FailedStep::ResponseTimeout
+        | FailedStep::Exchange
+        | FailedStep::RequestBody => kind.customer_remedy(),
     };
     forward.on_send_error(error, remedy);
     HttpProblem {

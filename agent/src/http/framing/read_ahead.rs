@@ -72,7 +72,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
                 scanned.length += new;
                 scanned.chunks.is_done().then_some(scanned.length)
             }
-            _ => None,
+            FramingState::Head { .. }
+            | FramingState::HandOver { .. }
+            | FramingState::Refused
+            | FramingState::Through => None,
         }
     }
 }

@@ -153,6 +153,10 @@ impl ProblemKind {
     }
 
     /// What the customer's administrator does about it, for status and log. The vendor never reads it.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are treated alike"
+    )]
     pub const fn customer_remedy(self) -> &'static str {
         match self {
             Self::JiraUnresolved => {

@@ -15,7 +15,7 @@ async fn seen(before: ProofState, head: &'static str) -> (ProofState, bool) {
     let agent = Agent::new(&jira, Options::default());
     match before {
         ProofState::Proven => agent.jira.proven(None),
-        before => agent
+        before @ (ProofState::Unknown | ProofState::Degraded | ProofState::Failed) => agent
             .jira
             .failed(before, "what answers is not Jira", "look"),
     };

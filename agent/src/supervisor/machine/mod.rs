@@ -175,13 +175,17 @@ impl StateMachine {
         let of_slot = |slot: &ConnectionSlot| {
             let dial = match slot.dial {
                 DialState::Waiting { until, .. } => Some(until),
-                _ => None,
+                DialState::Idle | DialState::Dialing { .. } => None,
             };
             let retries = slot.current.iter().flat_map(|active| {
                 let waits = active.forwards.values().filter(|_| !active.is_releasing());
                 let retry = waits.filter_map(|phase| match phase {
                     ForwardPhase::Refused { retry_at, .. } => Some(*retry_at),
-                    _ => None,
+                    ForwardPhase::Due { .. }
+                    | ForwardPhase::AwaitingRelease { .. }
+                    | ForwardPhase::Requested { .. }
+                    | ForwardPhase::Granted
+                    | ForwardPhase::Releasing(_) => None,
                 });
                 retry.chain((!active.needs_replacement).then(|| active.since + MAX_AGE))
             });

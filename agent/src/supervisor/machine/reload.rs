@@ -85,7 +85,7 @@ impl StateMachine {
                     self.dial_now(now, index)
                 }
                 DialState::Idle if back && slot.current.is_none() => self.dial_now(now, index),
-                _ => {}
+                DialState::Idle | DialState::Waiting { .. } | DialState::Dialing { .. } => {}
             }
         }
     }

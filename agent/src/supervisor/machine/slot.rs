@@ -163,7 +163,11 @@ impl ConnectionSlot {
             let refusals = match *phase {
                 ForwardPhase::Due { refusals } => refusals,
                 ForwardPhase::Refused { retry_at, refusals } if retry_at <= now => refusals,
-                _ => continue,
+                ForwardPhase::AwaitingRelease { .. }
+                | ForwardPhase::Requested { .. }
+                | ForwardPhase::Granted
+                | ForwardPhase::Refused { .. }
+                | ForwardPhase::Releasing(_) => continue,
             };
             *phase = ForwardPhase::Requested { refusals };
             actions.push(SupervisorAction::Request(id, *forward));

@@ -202,6 +202,10 @@ impl std::error::Error for ProxyError {}
 
 impl ProxyError {
     /// The hop that failed: before the proxy, or the proxy itself.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are treated alike"
+    )]
     pub fn hop(&self) -> Hop {
         match self.kind {
             ProxyFault::Resolve => Hop::Dns,

@@ -43,6 +43,10 @@ fn is_html(bytes: &[u8]) -> bool {
 }
 
 /// What broke a key exchange, and the error as text. Where text was received, russh reports it as a packet length.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these errors of russh have a text of their own"
+)]
 pub(super) fn of_exchange(error: &Error) -> (KeyExchangeFault, String) {
     let fault = match error {
         Error::NoCommonAlgo { kind, ours, theirs } => {

@@ -408,6 +408,10 @@ async fn watch(handle: Arc<TransportHandle>, shared: Arc<SessionShared>) {
     handle.watch(settings.stall_timeout, peer_must_speak).await;
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these errors of russh have a text of their own"
+)]
 fn classify(
     shared: &SessionShared,
     banner: &BannerCapture,
@@ -450,6 +454,10 @@ fn classify(
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these errors of russh have a text of their own"
+)]
 fn text(error: &Error) -> String {
     match error {
         Error::Disconnect | Error::HUP => "the far side closed the connection".to_owned(),

@@ -245,6 +245,10 @@ impl SessionOpenError {
     }
 
     /// The certificates that the gateway presented, if they are why TLS failed.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are treated alike"
+    )]
     pub fn chain(&self) -> &[PresentedCertificate] {
         match self {
             Self::Tls(error) => &error.chain,

@@ -20,7 +20,7 @@ impl SessionForwards {
     pub(super) fn ask(&self, forward: &RemoteForward) {
         let port = match forward.bind {
             BindAddress::Tcp { port, .. } if port != 0 => Some(port),
-            _ => None,
+            BindAddress::Tcp { .. } | BindAddress::Socket(_) => None,
         };
         let mut entries = self.0.lock();
         entries.retain(|e| e.forward.name != forward.name);

@@ -305,6 +305,10 @@ pub(super) fn is_text_not_utf8(error: &russh::Error) -> bool {
 
 /// russh reports `Disconnect` both for our own disconnect and for a closed connection; [`SessionShared::end`] distinguishes
 /// them.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only these errors of russh have a text of their own"
+)]
 fn of_error(error: russh::Error) -> SessionEnd {
     match error {
         russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => SessionEnd::KeepAlive,

@@ -401,6 +401,7 @@ fn rewrapped(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     Some(key)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the crate adds algorithms")]
 fn check_kind(path: &Path, key: &PrivateKey) -> Result<(), SshIdentityError> {
     let unsuitable = |problem: String| {
         Err(SshIdentityError::Unsuitable {

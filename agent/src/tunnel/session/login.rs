@@ -150,7 +150,10 @@ impl KeyOffer<'_> {
                 gateway: self.shared.describe_gateway(),
                 step: SessionOpenStep::Login,
             },
-            ended => self.shared.lost(SessionOpenStep::Login, ended.to_string()),
+            ended @ (SessionEnd::ByUs
+            | SessionEnd::KeepAlive
+            | SessionEnd::Protocol(_)
+            | SessionEnd::Panicked) => self.shared.lost(SessionOpenStep::Login, ended.to_string()),
         }
     }
 
@@ -187,6 +190,10 @@ struct KeySigner(Arc<PrivateKey>);
 impl Signer for KeySigner {
     type Error = HandlerError;
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the crate adds types of keys; RSA alone needs a choice"
+    )]
     async fn auth_sign(
         &mut self,
         _identity: &AgentIdentity,

@@ -393,7 +393,11 @@ impl SessionInner {
                 | ChannelOpenFailure::UnknownChannelType => {
                     OpenDirectError::Prohibited(bind.to_string())
                 }
-                other => OpenDirectError::Failed(bind.to_string(), format!("{other:?}")),
+                other @ (ChannelOpenFailure::ConnectFailed
+                | ChannelOpenFailure::ResourceShortage
+                | ChannelOpenFailure::Other { .. }) => {
+                    OpenDirectError::Failed(bind.to_string(), format!("{other:?}"))
+                }
             }),
             Err(_) => Err(OpenDirectError::Lost(self.shared.end_of_dead().await)),
         }

@@ -270,6 +270,7 @@ async fn a_ca_certificate_used_as_the_servers_own_is_explained() {
 }
 
 #[tokio::test]
+#[expect(clippy::wildcard_enum_match_arm, reason = "rustls adds versions")]
 async fn a_client_certificate_is_presented_and_its_absence_is_explained() {
     let (ca, clients) = (Authority::new("Corp Root"), Authority::new("Corp Clients"));
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
@@ -343,7 +344,7 @@ fn settings_that_cannot_work_are_refused_before_any_socket() {
 
     let ca = Authority::new("x");
     let (one, two) = (ca.issue(&["a"]), ca.issue(&["b"]));
-    let mut mismatched = base.clone();
+    let mut mismatched = base;
     mismatched.tls.roots = TrustRoots::Webpki;
     mismatched.tls.client_certificate = Some(Arc::new(ClientCertificate {
         chain: vec![one.certificate.clone()],

@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 pub(crate) struct TokenStore<T>(VecDeque<T>);
 
 impl<T> TokenStore<T> {
-    pub fn push(&mut self, new: T) {
+    pub(crate) fn push(&mut self, new: T) {
         if self.0.len() == MAX_KEPT {
             self.0.pop_front();
         }

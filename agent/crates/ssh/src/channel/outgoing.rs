@@ -60,7 +60,7 @@ impl ChannelWriter {
         // Started at once: russh has most chunks before this returns.
         match self.poll_flush(cx) {
             Poll::Ready(Err(gone)) => Poll::Ready(Err(gone)),
-            _ => Poll::Ready(Ok(chunk.len())),
+            Poll::Ready(_) | Poll::Pending => Poll::Ready(Ok(chunk.len())),
         }
     }
 

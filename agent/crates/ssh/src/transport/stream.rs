@@ -158,7 +158,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for StampedReader<R> {
                 error.kind(),
                 format!("reading from the gateway's socket failed: {error}"),
             ),
-            _ => {}
+            Poll::Ready(_) | Poll::Pending => {}
         }
         polled
     }

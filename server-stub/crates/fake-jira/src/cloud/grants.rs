@@ -74,7 +74,7 @@ struct CloudAccessToken {
 }
 
 impl CloudGrants {
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
             codes: TokenStore::default(),
@@ -85,31 +85,36 @@ impl CloudGrants {
         }
     }
 
-    pub fn app(&self, id: &str) -> Option<&OAuthApp> {
+    pub(super) fn app(&self, id: &str) -> Option<&OAuthApp> {
         self.settings.apps.iter().find(|app| app.id == id)
     }
 
     /// Checks the secret of an app; the token service never does without it.
-    pub fn authenticate(&self, id: &str, secret: &str) -> Result<(), CloudTokenError> {
+    pub(super) fn authenticate(&self, id: &str, secret: &str) -> Result<(), CloudTokenError> {
         self.app(id)
             .filter(|app| secrets_match(&app.secret, secret))
             .map(drop)
             .ok_or(CloudTokenError(401, "access_denied", "Unauthorized"))
     }
 
-    pub fn set_dead_token(&mut self, shape: DeadTokenAnswer) {
+    pub(super) fn set_dead_token(&mut self, shape: DeadTokenAnswer) {
         self.settings.dead_token = shape;
     }
 
-    pub fn counts(&self) -> CloudCounts {
+    pub(super) fn counts(&self) -> CloudCounts {
         self.counts
     }
 
-    pub fn count_refused(&mut self) {
+    pub(super) fn count_refused(&mut self) {
         self.counts.refused += 1;
     }
 
-    pub fn code(&mut self, consent: CloudConsent, redirect: &str, now: OffsetDateTime) -> String {
+    pub(super) fn code(
+        &mut self,
+        consent: CloudConsent,
+        redirect: &str,
+        now: OffsetDateTime,
+    ) -> String {
         let code = random_token(TOKEN_LENGTH);
         let expires = expires_at(now, self.settings.code_lifetime);
         self.codes.push(CloudAuthCode {
@@ -122,7 +127,7 @@ impl CloudGrants {
     }
 
     /// `grant_type=authorization_code`; a code works once.
-    pub fn redeem(
+    pub(super) fn redeem(
         &mut self,
         code: &str,
         app: &str,
@@ -146,7 +151,7 @@ impl CloudGrants {
     }
 
     /// `grant_type=refresh_token`: issues a new one each time; the old one works until the leeway ends.
-    pub fn refresh(
+    pub(super) fn refresh(
         &mut self,
         token: &str,
         app: &str,
@@ -181,7 +186,7 @@ impl CloudGrants {
     }
 
     /// The consent behind a valid access token.
-    pub fn access(&self, token: &str, now: OffsetDateTime) -> Option<CloudConsent> {
+    pub(super) fn access(&self, token: &str, now: OffsetDateTime) -> Option<CloudConsent> {
         self.access_tokens
             .iter()
             .find(|known| secrets_match(&known.token, token) && known.expires > now)
@@ -189,7 +194,11 @@ impl CloudGrants {
     }
 
     /// The account of an email address and API token, and the scopes of the token.
-    pub fn api_token(&self, email: &str, token: &str) -> Option<(String, Option<Vec<String>>)> {
+    pub(super) fn api_token(
+        &self,
+        email: &str,
+        token: &str,
+    ) -> Option<(String, Option<Vec<String>>)> {
         let known = self.settings.api_tokens.iter().find(|known| {
             known.email.eq_ignore_ascii_case(email) && secrets_match(&known.token, token)
         })?;
@@ -199,13 +208,13 @@ impl CloudGrants {
         Some((account.id.clone(), scopes.clone()))
     }
 
-    pub fn revoke_api_token(&mut self, token: &str) {
+    pub(super) fn revoke_api_token(&mut self, token: &str) {
         self.settings
             .api_tokens
             .retain(|known| known.token != token);
     }
 
-    pub fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
+    pub(super) fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
         for access in self.access_tokens.iter_mut() {
             access.expires = now;
         }

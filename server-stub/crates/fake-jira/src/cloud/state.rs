@@ -29,7 +29,7 @@ pub(super) struct CloudSite {
 }
 
 impl CloudState {
-    pub fn new(settings: Settings, cloud_sites: Vec<CloudSite>) -> Self {
+    pub(super) fn new(settings: Settings, cloud_sites: Vec<CloudSite>) -> Self {
         Self {
             grants: Mutex::new(CloudGrants::new(settings.clone())),
             api_targets: Mutex::default(),
@@ -41,7 +41,7 @@ impl CloudState {
     }
 
     /// Records the target of a request to the API gateway; the oldest of 1,024 is dropped.
-    pub fn record_target(&self, target: String) {
+    pub(super) fn record_target(&self, target: String) {
         let mut targets = self.api_targets.lock();
         if targets.len() == MAX_TARGETS {
             targets.pop_front();
@@ -49,21 +49,21 @@ impl CloudState {
         targets.push_back(target);
     }
 
-    pub fn set_clock_offset(&self, seconds: i64) {
+    pub(super) fn set_clock_offset(&self, seconds: i64) {
         self.clock_offset.store(seconds, Ordering::Relaxed);
     }
 
-    pub fn now(&self) -> OffsetDateTime {
+    pub(super) fn now(&self) -> OffsetDateTime {
         let offset = self.clock_offset.load(Ordering::Relaxed);
         OffsetDateTime::now_utc().saturating_add(Duration::seconds(offset))
     }
 
-    pub fn drop_token_responses(&self, count: usize) {
+    pub(super) fn drop_token_responses(&self, count: usize) {
         self.responses_to_drop.store(count, Ordering::Relaxed);
     }
 
     /// Whether the connection is to break instead of sending this response.
-    pub fn drops_response(&self) -> bool {
+    pub(super) fn drops_response(&self) -> bool {
         let fewer = |left: usize| left.checked_sub(1);
         self.responses_to_drop
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer)

@@ -28,7 +28,7 @@ pub(crate) struct EmbeddedJira {
 
 impl EmbeddedJira {
     /// Creates the Jira of a site. The login name of a user is the account id.
-    pub fn new(
+    pub(crate) fn new(
         base_url: &str,
         title: &str,
         users: Vec<UserSettings>,
@@ -58,7 +58,7 @@ impl EmbeddedJira {
     }
 
     /// Serves a request as `user`; `None` means anonymous.
-    pub async fn serve(
+    pub(crate) async fn serve(
         &self,
         mut request: Request,
         user: Option<String>,
@@ -72,37 +72,40 @@ impl EmbeddedJira {
     }
 
     /// Serves a request whose only possible credential is the signature of an application link.
-    pub async fn serve_signed(&self, request: Request) -> Response {
+    pub(crate) async fn serve_signed(&self, request: Request) -> Response {
         let answered = self.router.call(request.map(Body::new)).await;
         answered.unwrap_or_else(|never| match never {})
     }
 
     /// The last requests; see [`RunningJira::requests`](super::RunningJira::requests).
-    pub fn requests(&self) -> Vec<ReceivedRequest> {
+    pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
         self.shared.request_log.snapshot()
     }
 
-    pub fn clear_requests(&self) {
+    pub(crate) fn clear_requests(&self) {
         self.shared.request_log.clear();
     }
 
     /// Registers the consumer of an application link, or replaces the one with its key.
-    pub fn register_oauth1_consumer(&self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
+    pub(crate) fn register_oauth1_consumer(
+        &self,
+        consumer: OAuth1Consumer,
+    ) -> Result<(), PublicKeyError> {
         self.shared.consumers.lock().register(consumer)
     }
 
     /// Expires every OAuth 1.0a access token, and their sessions if `sessions_too`.
-    pub fn expire_oauth1_tokens(&self, sessions_too: bool) {
+    pub(crate) fn expire_oauth1_tokens(&self, sessions_too: bool) {
         let now = self.shared.now();
         self.shared.consumers.lock().expire(sessions_too, now);
     }
 
     /// Sets the site's clock ahead by this many seconds.
-    pub fn set_clock_offset(&self, seconds: i64) {
+    pub(crate) fn set_clock_offset(&self, seconds: i64) {
         self.shared.controls.lock().clock_offset = seconds;
     }
 
-    pub fn set_faults(&self, faults: Vec<InjectedFault>) {
+    pub(crate) fn set_faults(&self, faults: Vec<InjectedFault>) {
         self.shared.controls.lock().faults = faults;
     }
 }

@@ -143,7 +143,14 @@ impl FaultKind {
     pub(super) fn delay(&self) -> Option<Duration> {
         match self {
             Self::Slow(milliseconds) => Some(Duration::from_millis(*milliseconds)),
-            _ => None,
+            Self::AnswerEarly(_)
+            | Self::CutAfter(_)
+            | Self::Stall
+            | Self::SlowAnswer(_)
+            | Self::HangUpAfter
+            | Self::HangUp
+            | Self::Intermediary(_)
+            | Self::Answer(_) => None,
         }
     }
 
@@ -152,7 +159,14 @@ impl FaultKind {
             Self::AnswerEarly(status) => {
                 Some(StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
             }
-            _ => None,
+            Self::Slow(_)
+            | Self::CutAfter(_)
+            | Self::Stall
+            | Self::SlowAnswer(_)
+            | Self::HangUpAfter
+            | Self::HangUp
+            | Self::Intermediary(_)
+            | Self::Answer(_) => None,
         }
     }
 }

@@ -66,7 +66,7 @@ type RequestLogEntry = Arc<Mutex<ReceivedRequest>>;
 pub(super) struct RequestLogSlot(RequestLogEntry);
 
 impl RequestLog {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             entries: Mutex::new(VecDeque::new()),
             count: watch::Sender::new(0),
@@ -74,7 +74,7 @@ impl RequestLog {
     }
 
     /// Records the head of a request, and its body while it is read.
-    pub fn record(&self, request: Request<Body>) -> (Request<Body>, RequestLogSlot) {
+    pub(super) fn record(&self, request: Request<Body>) -> (Request<Body>, RequestLogSlot) {
         let (parts, body) = request.into_parts();
         let entry = Arc::new(Mutex::new(ReceivedRequest {
             method: parts.method.to_string(),
@@ -103,30 +103,30 @@ impl RequestLog {
     }
 
     /// The recorded requests, oldest first.
-    pub fn snapshot(&self) -> Vec<ReceivedRequest> {
+    pub(super) fn snapshot(&self) -> Vec<ReceivedRequest> {
         let entries = self.entries.lock();
         entries.iter().map(|entry| entry.lock().clone()).collect()
     }
 
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.entries.lock().clear();
     }
 
     /// The number of requests since the start, to read or to wait for.
-    pub fn count(&self) -> watch::Receiver<u64> {
+    pub(super) fn count(&self) -> watch::Receiver<u64> {
         self.count.subscribe()
     }
 }
 
 impl RequestLogSlot {
-    pub fn set_user(&self, user: Option<&str>, auth: AuthKind) {
+    pub(super) fn set_user(&self, user: Option<&str>, auth: AuthKind) {
         self.with(|received| {
             received.user = user.map(str::to_owned);
             received.auth = Some(auth);
         });
     }
 
-    pub fn set_status(&self, status: u16) {
+    pub(super) fn set_status(&self, status: u16) {
         self.with(|received| received.status = Some(status));
     }
 
@@ -175,7 +175,7 @@ impl http_body::Body for RecordedBody {
             std::task::Poll::Ready(None) => {
                 self.slot.with(|received| received.body_complete = true);
             }
-            _ => {}
+            std::task::Poll::Ready(_) | std::task::Poll::Pending => {}
         }
         polled
     }

@@ -23,7 +23,7 @@ pub(super) struct RestError {
 
 impl RestError {
     /// One message for the whole request.
-    pub fn message(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(super) fn message(status: StatusCode, text: impl Into<String>) -> Self {
         Self {
             status,
             messages: vec![text.into()],
@@ -32,17 +32,17 @@ impl RestError {
     }
 
     /// 400 with one message.
-    pub fn bad(text: impl Into<String>) -> Self {
+    pub(super) fn bad(text: impl Into<String>) -> Self {
         Self::message(StatusCode::BAD_REQUEST, text)
     }
 
     /// 400 with a message for one field.
-    pub fn field(field: &str, text: impl Into<String>) -> Self {
+    pub(super) fn field(field: &str, text: impl Into<String>) -> Self {
         Self::fields([(field.to_owned(), text.into())])
     }
 
     /// 400 with a message for each of these fields.
-    pub fn fields(errors: impl IntoIterator<Item = (String, String)>) -> Self {
+    pub(super) fn fields(errors: impl IntoIterator<Item = (String, String)>) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
             messages: Vec::new(),
@@ -54,17 +54,17 @@ impl RestError {
     }
 
     /// 404 with one message.
-    pub fn missing(text: impl Into<String>) -> Self {
+    pub(super) fn missing(text: impl Into<String>) -> Self {
         Self::message(StatusCode::NOT_FOUND, text)
     }
 
     /// 403 with one message.
-    pub fn forbidden(text: impl Into<String>) -> Self {
+    pub(super) fn forbidden(text: impl Into<String>) -> Self {
         Self::message(StatusCode::FORBIDDEN, text)
     }
 
     /// The issue does not exist, or the viewer may not see it; 401 for anonymous requests.
-    pub fn issue(why: IssueUnavailable, viewer: Option<&str>) -> Self {
+    pub(super) fn issue(why: IssueUnavailable, viewer: Option<&str>) -> Self {
         match (why, viewer) {
             (IssueUnavailable::Missing, _) => Self::missing("Issue Does Not Exist"),
             (IssueUnavailable::Forbidden, Some(_)) => Self::forbidden(NO_PERMISSION),
@@ -78,12 +78,12 @@ impl RestError {
 }
 
 impl RestError {
-    pub fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         self.status
     }
 
     /// The error collection as a JSON document.
-    pub fn body(&self) -> Value {
+    pub(super) fn body(&self) -> Value {
         json!({ "errorMessages": self.messages, "errors": self.errors })
     }
 }

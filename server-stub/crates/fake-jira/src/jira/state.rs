@@ -59,7 +59,7 @@ pub enum ServerState {
 }
 
 impl JiraState {
-    pub fn new(
+    pub(super) fn new(
         settings: Settings,
         base_url: String,
         attachments: PathBuf,
@@ -88,30 +88,30 @@ impl JiraState {
     }
 
     /// Makes this Jira respond in Cloud's shapes.
-    pub fn in_cloud(mut self) -> Self {
+    pub(super) fn in_cloud(mut self) -> Self {
         self.cloud = true;
         self.model.lock().cloud = true;
         self
     }
 
     /// The directory of the attachments' files.
-    pub fn attachments(&self) -> &Path {
+    pub(super) fn attachments(&self) -> &Path {
         &self.attachments
     }
 
     /// The file with the bytes of an attachment.
-    pub fn attachment_file(&self, id: u64) -> PathBuf {
+    pub(super) fn attachment_file(&self, id: u64) -> PathBuf {
         self.attachments.join(id.to_string())
     }
 
     /// The time by Jira's own clock.
-    pub fn now(&self) -> OffsetDateTime {
+    pub(super) fn now(&self) -> OffsetDateTime {
         let offset = time::Duration::seconds(self.controls.lock().clock_offset);
         OffsetDateTime::now_utc().saturating_add(offset)
     }
 
     /// `Path` of Jira's cookies.
-    pub fn cookie_path(&self) -> &str {
+    pub(super) fn cookie_path(&self) -> &str {
         match self.settings.context_path.as_str() {
             "" => "/",
             path => path,
@@ -119,7 +119,7 @@ impl JiraState {
     }
 
     /// The scheme that Jira is reached by.
-    pub fn scheme(&self) -> &'static str {
+    pub(super) fn scheme(&self) -> &'static str {
         if self.settings.https.is_some() {
             "https"
         } else {

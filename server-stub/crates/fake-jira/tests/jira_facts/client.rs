@@ -5,28 +5,28 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-pub const BOT: &str = "acme-bot";
-pub const BOT_PASSWORD: &str = "acme-password";
-pub const BOT_TOKEN: &str = "acme-bot-token";
-pub const ADMIN_TOKEN: &str = "admin-token";
-pub const READER_TOKEN: &str = "reader-token";
+pub(crate) const BOT: &str = "acme-bot";
+pub(crate) const BOT_PASSWORD: &str = "acme-password";
+pub(crate) const BOT_TOKEN: &str = "acme-bot-token";
+pub(crate) const ADMIN_TOKEN: &str = "admin-token";
+pub(crate) const READER_TOKEN: &str = "reader-token";
 
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: String,
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
     }
 
-    pub fn cookie(&self, name: &str) -> Option<String> {
+    pub(crate) fn cookie(&self, name: &str) -> Option<String> {
         self.headers
             .get_all("set-cookie")
             .iter()
@@ -35,11 +35,11 @@ impl Reply {
     }
 }
 
-pub async fn start() -> RunningJira {
+pub(crate) async fn start() -> RunningJira {
     start_with(|_| {}).await
 }
 
-pub async fn start_with(change: impl FnOnce(&mut Settings)) -> RunningJira {
+pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> RunningJira {
     let mut settings = Settings {
         context_path: "/jira".into(),
         ..Settings::default()
@@ -49,7 +49,7 @@ pub async fn start_with(change: impl FnOnce(&mut Settings)) -> RunningJira {
 }
 
 /// A request below the context path.
-pub fn request(jira: &RunningJira, method: Method, path: &str) -> RequestBuilder {
+pub(crate) fn request(jira: &RunningJira, method: Method, path: &str) -> RequestBuilder {
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .build()
@@ -57,11 +57,11 @@ pub fn request(jira: &RunningJira, method: Method, path: &str) -> RequestBuilder
     client.request(method, format!("{}{path}", jira.url))
 }
 
-pub fn get(jira: &RunningJira, path: &str) -> RequestBuilder {
+pub(crate) fn get(jira: &RunningJira, path: &str) -> RequestBuilder {
     request(jira, Method::GET, path)
 }
 
-pub async fn send(request: RequestBuilder) -> Reply {
+pub(crate) async fn send(request: RequestBuilder) -> Reply {
     let response = request.send().await.unwrap();
     Reply {
         status: response.status(),
@@ -71,12 +71,17 @@ pub async fn send(request: RequestBuilder) -> Reply {
 }
 
 /// GET as the bot.
-pub async fn get_as_bot(jira: &RunningJira, path: &str) -> Reply {
+pub(crate) async fn get_as_bot(jira: &RunningJira, path: &str) -> Reply {
     send(get(jira, path).bearer_auth(BOT_TOKEN)).await
 }
 
 /// A request with JSON as the bot.
-pub async fn send_json(jira: &RunningJira, method: Method, path: &str, body: Value) -> Reply {
+pub(crate) async fn send_json(
+    jira: &RunningJira,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> Reply {
     send(
         request(jira, method, path)
             .bearer_auth(BOT_TOKEN)
@@ -86,11 +91,16 @@ pub async fn send_json(jira: &RunningJira, method: Method, path: &str, body: Val
 }
 
 /// The key of a new issue in DEMO.
-pub async fn new_issue(jira: &RunningJira, summary: &str) -> String {
+pub(crate) async fn new_issue(jira: &RunningJira, summary: &str) -> String {
     new_issue_in(jira, "DEMO", BOT_TOKEN, summary).await
 }
 
-pub async fn new_issue_in(jira: &RunningJira, project: &str, token: &str, summary: &str) -> String {
+pub(crate) async fn new_issue_in(
+    jira: &RunningJira,
+    project: &str,
+    token: &str,
+    summary: &str,
+) -> String {
     let body = json!({ "fields": {
         "project": { "key": project }, "issuetype": { "name": "Task" }, "summary": summary,
     }});

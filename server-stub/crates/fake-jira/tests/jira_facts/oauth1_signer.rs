@@ -17,14 +17,14 @@ use sha1::Sha1;
 use crate::client::request;
 
 /// A consumer.
-pub struct Consumer {
+pub(crate) struct Consumer {
     pub key: String,
     pub public_key: String,
     private_key: SigningKey<Sha1>,
 }
 
 /// A request to be signed; tests change its fields to make it invalid.
-pub struct Signing<'a> {
+pub(crate) struct Signing<'a> {
     pub consumer: &'a Consumer,
     pub method: Method,
     /// The URL that the signature covers.
@@ -36,7 +36,7 @@ pub struct Signing<'a> {
 }
 
 impl Consumer {
-    pub fn new(key: &str) -> Self {
+    pub(crate) fn new(key: &str) -> Self {
         let pair = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
         let private = RsaPrivateKey::from_pkcs8_der(&pair.serialize_der()).unwrap();
         Self {
@@ -47,7 +47,7 @@ impl Consumer {
     }
 
     /// A request below the context path, over the URL where Jira listens, with an empty token.
-    pub fn sign(&self, jira: &RunningJira, method: Method, path: &str) -> Signing<'_> {
+    pub(crate) fn sign(&self, jira: &RunningJira, method: Method, path: &str) -> Signing<'_> {
         static NONCE: AtomicU32 = AtomicU32::new(0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let oauth = [
@@ -72,25 +72,25 @@ impl Consumer {
 }
 
 impl Signing<'_> {
-    pub fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.oauth.retain(|(known, _)| known != name);
         self.oauth.push((name.into(), value.into()));
         self
     }
 
-    pub fn without(mut self, name: &str) -> Self {
+    pub(crate) fn without(mut self, name: &str) -> Self {
         self.oauth.retain(|(known, _)| known != name);
         self
     }
 
-    pub fn form(mut self, pairs: &[(&str, &str)]) -> Self {
+    pub(crate) fn form(mut self, pairs: &[(&str, &str)]) -> Self {
         self.form
             .extend(pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())));
         self
     }
 
     /// The value of the `Authorization` header.
-    pub fn header(&self) -> String {
+    pub(crate) fn header(&self) -> String {
         let fields: Vec<String> = self
             .oauth
             .iter()
@@ -101,14 +101,14 @@ impl Signing<'_> {
     }
 
     /// The oauth parameters and the signature, for a query or a form.
-    pub fn pairs(&self) -> Vec<(String, String)> {
+    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
         let mut pairs = self.oauth.clone();
         pairs.push(("oauth_signature".into(), self.signature()));
         pairs
     }
 
     /// Sends the request to Jira, whatever URL was signed.
-    pub fn request(&self, jira: &RunningJira, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, jira: &RunningJira, path: &str) -> RequestBuilder {
         let request =
             request(jira, self.method.clone(), path).header("authorization", self.header());
         if self.form.is_empty() {

@@ -168,9 +168,9 @@ impl InvitationStore {
                     at: at.clone(),
                 });
             }
-            _ => {
+            InvitationState::Open | InvitationState::Expired => {
                 let taken = InvitationUse {
-                    key: print.clone(),
+                    key: print,
                     at: humantime::format_rfc3339_seconds(now).to_string(),
                 };
                 let folder = self.folder(&invitation.agent);

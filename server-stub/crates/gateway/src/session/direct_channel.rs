@@ -32,12 +32,9 @@ pub(super) async fn serve_direct_channel(
         };
         Ok::<_, io::Error>(stream)
     });
-    let mut stream = match connected.await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(_)) | Err(_) => {
-            tracing::debug!(%address, "direct channel failed: the listener of the forward does not accept");
-            return reply.reject(ChannelOpenFailure::ConnectFailed).await;
-        }
+    let Ok(Ok(mut stream)) = connected.await else {
+        tracing::debug!(%address, "direct channel failed: the listener of the forward does not accept");
+        return reply.reject(ChannelOpenFailure::ConnectFailed).await;
     };
     reply.accept().await;
     let mut channel = ChannelStream::new(budget, channel);

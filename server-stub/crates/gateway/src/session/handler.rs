@@ -81,9 +81,8 @@ impl ServerHandler {
 
     /// Retries while an address is in use: the listener of a session that has just ended closes in a task.
     async fn listen(&self, requested: RequestedBind) -> Result<RequestedBind, BindError> {
-        let (session, grant) = match (self.logged_in.get(), &self.granted) {
-            (Some(session), Some((_, grant))) => (session, grant),
-            _ => return Err(BindError::Ended),
+        let (Some(session), Some((_, grant))) = (self.logged_in.get(), &self.granted) else {
+            return Err(BindError::Ended);
         };
         if let RequestedBind::Tcp { host, port } = &requested
             && !grant.permits(host, *port)

@@ -144,7 +144,10 @@ impl AgentSession {
                 answered(self);
                 Err(match reason {
                     ChannelOpenFailure::ResourceShortage => ChannelOpenError::Busy,
-                    _ => ChannelOpenError::Refused,
+                    ChannelOpenFailure::AdministrativelyProhibited
+                    | ChannelOpenFailure::ConnectFailed
+                    | ChannelOpenFailure::UnknownChannelType
+                    | ChannelOpenFailure::Other { .. } => ChannelOpenError::Refused,
                 })
             }
             Err(_) => Err(ChannelOpenError::SessionLost),

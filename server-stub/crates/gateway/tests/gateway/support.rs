@@ -36,42 +36,42 @@ use tokio::{
 };
 
 /// Everything is on loopback: whatever takes longer hangs.
-pub const LIVENESS: Duration = Duration::from_secs(30);
+pub(crate) const LIVENESS: Duration = Duration::from_secs(30);
 
-pub async fn in_time<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIVENESS, what)
         .await
         .expect("it should not take so long")
 }
 
-pub struct TestGateway {
+pub(crate) struct TestGateway {
     pub running: RunningGateway,
     pub dir: TempDir,
 }
 
 impl TestGateway {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(limits: impl FnOnce(&mut GatewayLimits)) -> Self {
+    pub(crate) async fn with(limits: impl FnOnce(&mut GatewayLimits)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let running = Gateway::start(settings(dir.path(), limits)).await.unwrap();
         Self { running, dir }
     }
 
     /// The agent's folder, as the gateway names it.
-    pub fn folder(&self, agent: &str) -> PathBuf {
+    pub(crate) fn folder(&self, agent: &str) -> PathBuf {
         let agents = self.dir.path().canonicalize().unwrap().join("agents");
         agents.join(agent)
     }
 
     /// Authorizes a new key for `agent` and returns its path.
-    pub fn authorize(&self, agent: &str) -> PathBuf {
+    pub(crate) fn authorize(&self, agent: &str) -> PathBuf {
         self.authorize_with(agent, "")
     }
 
-    pub fn authorize_with(&self, agent: &str, options: &str) -> PathBuf {
+    pub(crate) fn authorize_with(&self, agent: &str, options: &str) -> PathBuf {
         let (path, public) = self.key(agent);
         let folder = self.folder(agent);
         fs::create_dir_all(&folder).unwrap();
@@ -84,7 +84,7 @@ impl TestGateway {
     }
 
     /// A key pair that no agent has yet.
-    pub fn key(&self, name: &str) -> (PathBuf, String) {
+    pub(crate) fn key(&self, name: &str) -> (PathBuf, String) {
         let key = PrivateKey::from(Ed25519Keypair::from_seed(&rand::random()));
         let path = self.dir.path().join(format!("{name}.key"));
         fs::write(&path, key.to_openssh(LineEnding::LF).unwrap()).unwrap();
@@ -94,7 +94,7 @@ impl TestGateway {
         (path, public)
     }
 
-    pub fn ssh(&self, agent: &str, key: &Path, arguments: &[&str]) -> Ssh {
+    pub(crate) fn ssh(&self, agent: &str, key: &Path, arguments: &[&str]) -> Ssh {
         let known_hosts = self.dir.path().join("known_hosts");
         fs::write(&known_hosts, format!("{}\n", self.running.known_hosts_line)).unwrap();
         let mut command = Command::new("ssh");
@@ -131,7 +131,13 @@ impl TestGateway {
     }
 
     /// `ssh -N -R bind:127.0.0.1:origin`, once a new session serves a forward.
-    pub async fn forward(&self, agent: &str, key: &Path, bind: &str, origin: &Origin) -> Ssh {
+    pub(crate) async fn forward(
+        &self,
+        agent: &str,
+        key: &Path,
+        bind: &str,
+        origin: &Origin,
+    ) -> Ssh {
         let serving = |gateway: &GatewaySnapshot| {
             let forwards = gateway.agent(agent).map(|agent| agent.forwards.clone());
             let serving = forwards.into_iter().flatten().flat_map(|f| f.sessions);
@@ -145,12 +151,15 @@ impl TestGateway {
         }
     }
 
-    pub async fn wait_until(&self, wanted: impl Fn(&GatewaySnapshot) -> bool) -> GatewaySnapshot {
+    pub(crate) async fn wait_until(
+        &self,
+        wanted: impl Fn(&GatewaySnapshot) -> bool,
+    ) -> GatewaySnapshot {
         in_time(self.running.wait_until(wanted)).await
     }
 
     /// A request over the HTTP listener.
-    pub fn request(
+    pub(crate) fn request(
         &self,
         method: reqwest::Method,
         host: &str,
@@ -160,13 +169,13 @@ impl TestGateway {
         client().request(method, url).header("host", host)
     }
 
-    pub async fn get(&self, host: &str, path: &str) -> reqwest::Response {
+    pub(crate) async fn get(&self, host: &str, path: &str) -> reqwest::Response {
         let sent = self.request(reqwest::Method::GET, host, path).send();
         in_time(sent).await.unwrap()
     }
 }
 
-pub fn settings(dir: &Path, limits: impl FnOnce(&mut GatewayLimits)) -> Settings {
+pub(crate) fn settings(dir: &Path, limits: impl FnOnce(&mut GatewayLimits)) -> Settings {
     let mut settings = Settings::new(dir);
     settings.ssh = ([127, 0, 0, 1], 0).into();
     settings.http = ([127, 0, 0, 1], 0).into();
@@ -174,29 +183,29 @@ pub fn settings(dir: &Path, limits: impl FnOnce(&mut GatewayLimits)) -> Settings
     settings
 }
 
-pub fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-pub fn spec(bind: &str, origin: &Origin) -> String {
+pub(crate) fn spec(bind: &str, origin: &Origin) -> String {
     format!("{bind}:127.0.0.1:{}", origin.address.port())
 }
 
 /// A port that was free a moment ago.
-pub async fn free_port() -> u16 {
+pub(crate) async fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().port()
 }
 
 /// One `ssh` process.
-pub struct Ssh {
+pub(crate) struct Ssh {
     pub child: Child,
     pub stderr: Lines<BufReader<ChildStderr>>,
 }
 
 impl Ssh {
     /// Waits for the end; returns exit code and output.
-    pub async fn ended(&mut self) -> (i32, String) {
+    pub(crate) async fn ended(&mut self) -> (i32, String) {
         let mut text = String::new();
         while let Ok(Some(line)) = in_time(self.stderr.next_line()).await {
             text += &line;
@@ -206,7 +215,7 @@ impl Ssh {
         (status.code().unwrap_or(-1), text)
     }
 
-    pub async fn line_with(&mut self, wanted: &str) -> String {
+    pub(crate) async fn line_with(&mut self, wanted: &str) -> String {
         loop {
             let line = in_time(self.stderr.next_line()).await.unwrap();
             let line = line.unwrap_or_else(|| panic!("ssh never said {wanted:?}"));
@@ -217,7 +226,7 @@ impl Ssh {
     }
 
     /// Stops the process: a peer that is connected and sends nothing.
-    pub async fn freeze(&self) {
+    pub(crate) async fn freeze(&self) {
         let id = self.child.id().unwrap().to_string();
         let status = Command::new("kill").args(["-STOP", &id]).status().await;
         assert!(status.unwrap().success());
@@ -225,7 +234,7 @@ impl Ssh {
 }
 
 /// An HTTP server that responds with its name.
-pub struct Origin {
+pub(crate) struct Origin {
     pub address: SocketAddr,
     pub connections: Arc<AtomicUsize>,
     pub requests: Arc<AtomicUsize>,
@@ -239,7 +248,7 @@ impl Drop for Origin {
 }
 
 impl Origin {
-    pub async fn start(name: &'static str) -> Self {
+    pub(crate) async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
@@ -314,7 +323,7 @@ async fn answer(
 }
 
 /// 64 KiB that differ from piece to piece.
-pub fn piece(at: u64) -> Bytes {
+pub(crate) fn piece(at: u64) -> Bytes {
     let mut bytes = vec![0; PIECE];
     for (place, byte) in bytes.iter_mut().enumerate() {
         *byte = (place as u64)
@@ -324,4 +333,4 @@ pub fn piece(at: u64) -> Bytes {
     bytes.into()
 }
 
-pub const PIECE: usize = 64 << 10;
+pub(crate) const PIECE: usize = 64 << 10;

@@ -12,7 +12,7 @@ fn data(said: &[Said]) -> Vec<u8> {
     said.iter()
         .flat_map(|said| match said {
             Said::Data(data) => data.clone(),
-            _ => Vec::new(),
+            Said::Eof | Said::Close | Said::Died => Vec::new(),
         })
         .collect()
 }

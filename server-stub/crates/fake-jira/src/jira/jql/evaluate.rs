@@ -158,7 +158,15 @@ impl QueryEvaluator<'_> {
                     schema: "status", ..
                 } => IssueStatus::by_either(value).is_some(),
                 FieldKind::Stored { schema: "user", .. } => self.model.users.find(value).is_some(),
-                _ => true,
+                FieldKind::Summary
+                | FieldKind::Text
+                | FieldKind::Line
+                | FieldKind::Number
+                | FieldKind::Labels
+                | FieldKind::Components
+                | FieldKind::Versions
+                | FieldKind::Parent
+                | FieldKind::Stored { .. } => true,
             },
         };
         (!known).then(|| format!("The value '{value}' does not exist for the field '{name}'."))
@@ -212,7 +220,15 @@ impl QueryEvaluator<'_> {
                         JqlOperator::Less => order.is_lt(),
                         JqlOperator::LessOrEqual => order.is_le(),
                         JqlOperator::Greater => order.is_gt(),
-                        _ => order.is_ge(),
+                        JqlOperator::Equals
+                        | JqlOperator::NotEquals
+                        | JqlOperator::Like
+                        | JqlOperator::NotLike
+                        | JqlOperator::GreaterOrEqual
+                        | JqlOperator::In
+                        | JqlOperator::NotIn
+                        | JqlOperator::Is
+                        | JqlOperator::IsNot => order.is_ge(),
                     })
             }),
         }
@@ -236,6 +252,10 @@ impl QueryEvaluator<'_> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are treated alike"
+    )]
     fn order_of(&self, target: JqlField, issue: &Issue, operand: &JqlOperand) -> Option<Ordering> {
         let value = match operand {
             JqlOperand::Value(value) => value.as_str(),
@@ -259,7 +279,7 @@ impl QueryEvaluator<'_> {
                 }
                 _ => Some(date_value(field, issue)?.cmp(&parse_date(value)?)),
             },
-            _ => None,
+            JqlField::AllText | JqlField::StatusCategory => None,
         }
     }
 
@@ -347,7 +367,7 @@ impl QueryEvaluator<'_> {
             JqlField::Field(field) if field.kind == FieldKind::Priority => {
                 b.priority.id.cmp(a.priority.id)
             }
-            _ => self
+            JqlField::AllText | JqlField::StatusCategory | JqlField::Field(_) => self
                 .terms(*target, a)
                 .last()
                 .cmp(&self.terms(*target, b).last()),

@@ -35,6 +35,10 @@ pub(super) fn field(name: &str) -> Option<JqlField> {
         .map(JqlField::Field)
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others are treated alike"
+)]
 pub(super) fn allowed(target: JqlField, operator: JqlOperator) -> bool {
     let like = matches!(operator, JqlOperator::Like | JqlOperator::NotLike);
     match target {

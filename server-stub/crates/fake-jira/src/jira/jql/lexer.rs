@@ -22,7 +22,7 @@ pub(super) enum JqlTokenKind {
 
 impl JqlToken {
     /// The token as error messages show it.
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         match &self.kind {
             JqlTokenKind::Word(text) | JqlTokenKind::Quoted(text) => text,
             JqlTokenKind::Symbol(text) => text,

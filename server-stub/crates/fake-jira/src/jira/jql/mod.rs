@@ -37,9 +37,9 @@ struct JqlQuery {
 
 #[derive(Debug, PartialEq)]
 enum JqlClause {
-    And(Vec<JqlClause>),
-    Or(Vec<JqlClause>),
-    Not(Box<JqlClause>),
+    And(Vec<Self>),
+    Or(Vec<Self>),
+    Not(Box<Self>),
     Comparison {
         field: String,
         operator: JqlOperator,

@@ -68,6 +68,10 @@ impl<'a> JqlParser<'a> {
         Ok(clause)
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are treated alike"
+    )]
     fn comparison(&mut self) -> Result<JqlClause, String> {
         let field = self.field()?;
         let operator = self.operator()?;
@@ -98,7 +102,10 @@ impl<'a> JqlParser<'a> {
                      quotation marks to use it as a field name."
                 ),
             )),
-            _ => Err(at(
+            JqlTokenKind::Symbol(_)
+            | JqlTokenKind::Open
+            | JqlTokenKind::Close
+            | JqlTokenKind::Comma => Err(at(
                 token,
                 &format!("Expecting a field name but got '{}'.", token.text()),
             )),
@@ -131,7 +138,12 @@ impl<'a> JqlParser<'a> {
             JqlTokenKind::Word(word) if word.eq_ignore_ascii_case(NOT) && self.take_word(IN) => {
                 JqlOperator::NotIn
             }
-            _ => {
+            JqlTokenKind::Word(_)
+            | JqlTokenKind::Quoted(_)
+            | JqlTokenKind::Symbol(_)
+            | JqlTokenKind::Open
+            | JqlTokenKind::Close
+            | JqlTokenKind::Comma => {
                 return Err(at(
                     token,
                     &format!("Expecting operator but got '{}'. {OPERATORS}", token.text()),
@@ -186,7 +198,10 @@ impl<'a> JqlParser<'a> {
                 }
             }
             JqlTokenKind::Word(word) => Ok(JqlOperand::Value(word.clone())),
-            _ => Err(at(
+            JqlTokenKind::Symbol(_)
+            | JqlTokenKind::Open
+            | JqlTokenKind::Close
+            | JqlTokenKind::Comma => Err(at(
                 token,
                 &format!(
                     "Expecting either a value, list or function but got '{}'.",

@@ -185,7 +185,7 @@ impl Caller {
     }
 
     /// The login name; `None` means anonymous.
-    pub fn name(&self) -> Option<&str> {
+    pub(super) fn name(&self) -> Option<&str> {
         self.user.as_deref()
     }
 }

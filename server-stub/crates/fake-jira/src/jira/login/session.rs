@@ -18,7 +18,7 @@ pub(in crate::jira) struct CookieSessions {
 
 impl CookieSessions {
     /// Opens a session; beyond the limit the oldest one ends.
-    pub fn open(&mut self, user: &str) -> String {
+    pub(crate) fn open(&mut self, user: &str) -> String {
         if self.order.len() == MAX_SESSIONS
             && let Some(oldest) = self.order.pop_front()
         {
@@ -30,17 +30,17 @@ impl CookieSessions {
         id
     }
 
-    pub fn user(&self, id: &str) -> Option<&str> {
+    pub(crate) fn user(&self, id: &str) -> Option<&str> {
         self.users.get(id).map(String::as_str)
     }
 
     /// Ends all sessions, as a restart of Jira does.
-    pub fn close_all(&mut self) {
+    pub(crate) fn close_all(&mut self) {
         self.users.clear();
     }
 
     /// Ends a session; its id stays in `order`, which is bounded.
-    pub fn close(&mut self, id: &str) {
+    pub(crate) fn close(&mut self, id: &str) {
         self.users.remove(id);
     }
 }

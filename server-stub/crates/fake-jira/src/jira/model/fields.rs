@@ -134,25 +134,29 @@ pub(in crate::jira) const FIELDS: &[FieldDefinition] = &[
 ];
 
 impl FieldDefinition {
-    pub fn by_id(id: &str) -> Option<&'static Self> {
+    pub(crate) fn by_id(id: &str) -> Option<&'static Self> {
         FIELDS.iter().find(|field| field.id == id)
     }
 
-    pub fn is_custom(&self) -> bool {
+    pub(crate) fn is_custom(&self) -> bool {
         self.id.starts_with("customfield_")
     }
 
     /// The number of a custom field.
-    pub fn custom_id(&self) -> Option<u64> {
+    pub(crate) fn custom_id(&self) -> Option<u64> {
         self.id.strip_prefix("customfield_")?.parse().ok()
     }
 
-    pub fn on_edit(&self) -> bool {
+    pub(crate) fn on_edit(&self) -> bool {
         self.on_create && !matches!(self.kind, FieldKind::Project | FieldKind::Parent)
     }
 
     /// The operations of `update` on this field.
-    pub fn operations(&self) -> &'static [&'static str] {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are treated alike"
+    )]
+    pub(crate) fn operations(&self) -> &'static [&'static str] {
         match self.kind {
             FieldKind::Labels | FieldKind::Components | FieldKind::Versions => {
                 &["add", "set", "remove"]
@@ -162,7 +166,7 @@ impl FieldDefinition {
     }
 
     /// `type` and `items` of the field's schema.
-    pub fn schema(&self) -> (&'static str, Option<&'static str>) {
+    pub(crate) fn schema(&self) -> (&'static str, Option<&'static str>) {
         match self.kind {
             FieldKind::Project => ("project", None),
             FieldKind::IssueType => ("issuetype", None),

@@ -42,7 +42,7 @@ pub(in crate::jira) struct Issue {
 
 impl Issue {
     /// The text of a plain field; empty if unset or not a string.
-    pub fn text(&self, field: &str) -> &str {
+    pub(crate) fn text(&self, field: &str) -> &str {
         self.plain
             .get(field)
             .and_then(Value::as_str)
@@ -50,7 +50,7 @@ impl Issue {
     }
 
     /// Moves to `status`. Sets the resolution for a done status and clears it otherwise.
-    pub fn set_status(
+    pub(crate) fn set_status(
         &mut self,
         status: &'static IssueStatus,
         resolution: Option<&'static Resolution>,

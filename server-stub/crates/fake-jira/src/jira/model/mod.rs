@@ -50,7 +50,7 @@ pub(super) enum IssueUnavailable {
 }
 
 impl JiraModel {
-    pub fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         Self {
             cloud: false,
             users: UserDirectory::new(&settings.users, &settings.tokens),
@@ -70,7 +70,12 @@ impl JiraModel {
     }
 
     /// Whether `viewer` (`None` for anonymous) has this permission in this project.
-    pub fn may(&self, viewer: Option<&str>, project: usize, permission: JiraPermission) -> bool {
+    pub(super) fn may(
+        &self,
+        viewer: Option<&str>,
+        project: usize,
+        permission: JiraPermission,
+    ) -> bool {
         let user = viewer.and_then(|name| self.users.find(name));
         let Some(project) = self.projects.get(project) else {
             return false;
@@ -80,12 +85,12 @@ impl JiraModel {
     }
 
     /// Whether `viewer` has this permission in any project.
-    pub fn may_anywhere(&self, viewer: Option<&str>, permission: JiraPermission) -> bool {
+    pub(super) fn may_anywhere(&self, viewer: Option<&str>, permission: JiraPermission) -> bool {
         (0..self.projects.len()).any(|project| self.may(viewer, project, permission))
     }
 
     /// A project by key or id that `viewer` may browse.
-    pub fn project(&self, viewer: Option<&str>, key_or_id: &str) -> Option<usize> {
+    pub(super) fn project(&self, viewer: Option<&str>, key_or_id: &str) -> Option<usize> {
         self.projects
             .iter()
             .position(|project| {
@@ -95,14 +100,14 @@ impl JiraModel {
     }
 
     /// The projects that `viewer` may browse.
-    pub fn visible_projects(&self, viewer: Option<&str>) -> Vec<usize> {
+    pub(super) fn visible_projects(&self, viewer: Option<&str>) -> Vec<usize> {
         (0..self.projects.len())
             .filter(|&index| self.may(viewer, index, JiraPermission::BrowseProjects))
             .collect()
     }
 
     /// The id of an issue by key or id, if `viewer` may browse it.
-    pub fn visible_issue(
+    pub(super) fn visible_issue(
         &self,
         viewer: Option<&str>,
         key_or_id: &str,
@@ -122,26 +127,26 @@ impl JiraModel {
         }
     }
 
-    pub fn issue(&self, id: u64) -> Option<&Issue> {
+    pub(super) fn issue(&self, id: u64) -> Option<&Issue> {
         self.issues.get(&id)
     }
 
-    pub fn issue_mut(&mut self, id: u64) -> Option<&mut Issue> {
+    pub(super) fn issue_mut(&mut self, id: u64) -> Option<&mut Issue> {
         self.issues.get_mut(&id)
     }
 
-    pub fn issues(&self) -> impl Iterator<Item = &Issue> {
+    pub(super) fn issues(&self) -> impl Iterator<Item = &Issue> {
         self.issues.values()
     }
 
     /// A new id, unique in this Jira.
-    pub fn fresh_id(&mut self) -> u64 {
+    pub(super) fn fresh_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
 
     /// Stores a new issue and sets its id, key and times.
-    pub fn add_issue(&mut self, mut issue: Issue) -> Result<u64, CollectionFull> {
+    pub(super) fn add_issue(&mut self, mut issue: Issue) -> Result<u64, CollectionFull> {
         bounded(self.issues.len(), MAX_ISSUES, "issues")?;
         let id = self.fresh_id();
         let project = &mut self.projects[issue.project];
@@ -159,7 +164,7 @@ impl JiraModel {
     }
 
     /// Removes an issue. Returns the ids of its attachments, whose files the caller must remove.
-    pub fn remove_issue(&mut self, id: u64) -> Vec<u64> {
+    pub(super) fn remove_issue(&mut self, id: u64) -> Vec<u64> {
         let Some(issue) = self.issues.remove(&id) else {
             return Vec::new();
         };
@@ -180,7 +185,11 @@ impl JiraModel {
     }
 
     /// Adds a comment and updates the issue's time.
-    pub fn add_comment(&mut self, issue: u64, mut comment: Comment) -> Result<u64, CollectionFull> {
+    pub(super) fn add_comment(
+        &mut self,
+        issue: u64,
+        mut comment: Comment,
+    ) -> Result<u64, CollectionFull> {
         let id = self.fresh_id();
         if let Some(issue) = self.issues.get_mut(&issue) {
             bounded(
@@ -196,7 +205,7 @@ impl JiraModel {
     }
 
     /// Adds a remote link, or replaces the one with the same global id. `true` if it is new.
-    pub fn put_remote_link(
+    pub(super) fn put_remote_link(
         &mut self,
         issue: u64,
         mut link: RemoteLink,
@@ -225,11 +234,11 @@ impl JiraModel {
     }
 
     /// The ids of the sub-tasks of an issue.
-    pub fn subtasks_of(&self, parent: u64) -> impl Iterator<Item = u64> {
+    pub(super) fn subtasks_of(&self, parent: u64) -> impl Iterator<Item = u64> {
         self.subtasks.get(&parent).into_iter().flatten().copied()
     }
 
-    pub fn add_link(&mut self, mut link: IssueLink) -> Result<u64, CollectionFull> {
+    pub(super) fn add_link(&mut self, mut link: IssueLink) -> Result<u64, CollectionFull> {
         bounded(self.links.len(), MAX_LINKS, "issue links")?;
         link.id = self.fresh_id();
         let id = link.id;
@@ -237,14 +246,14 @@ impl JiraModel {
         Ok(id)
     }
 
-    pub fn links_of(&self, issue: u64) -> impl Iterator<Item = &IssueLink> {
+    pub(super) fn links_of(&self, issue: u64) -> impl Iterator<Item = &IssueLink> {
         self.links
             .values()
             .filter(move |link| link.from == issue || link.to == issue)
     }
 
     /// Stores an attachment whose file is already written under `attachment.id`.
-    pub fn add_attachment(&mut self, attachment: Attachment) -> Result<(), CollectionFull> {
+    pub(super) fn add_attachment(&mut self, attachment: Attachment) -> Result<(), CollectionFull> {
         bounded(self.attachments.len(), MAX_ATTACHMENTS, "attachments")?;
         if let Some(issue) = self.issues.get_mut(&attachment.issue) {
             issue.attachments.push(attachment.id);
@@ -254,11 +263,11 @@ impl JiraModel {
         Ok(())
     }
 
-    pub fn attachment(&self, id: u64) -> Option<&Attachment> {
+    pub(super) fn attachment(&self, id: u64) -> Option<&Attachment> {
         self.attachments.get(&id)
     }
 
-    pub fn remove_attachment(&mut self, id: u64) {
+    pub(super) fn remove_attachment(&mut self, id: u64) {
         if let Some(attachment) = self.attachments.remove(&id)
             && let Some(issue) = self.issues.get_mut(&attachment.issue)
         {

@@ -24,7 +24,7 @@ pub(in crate::jira) struct ProjectPart {
 }
 
 impl Project {
-    pub fn new(id: u64, settings: &settings::ProjectSettings) -> Self {
+    pub(crate) fn new(id: u64, settings: &settings::ProjectSettings) -> Self {
         let parts = |names: &[String], kind: u64| {
             names
                 .iter()
@@ -48,7 +48,7 @@ impl Project {
     }
 
     /// Whether the permission scheme grants this to `who` (`None` for anonymous).
-    pub fn grants(&self, who: Option<&DirectoryUser>, permission: JiraPermission) -> bool {
+    pub(crate) fn grants(&self, who: Option<&DirectoryUser>, permission: JiraPermission) -> bool {
         self.grants.iter().any(|grant| {
             grant.permissions.contains(&permission)
                 && match (&grant.to, who) {

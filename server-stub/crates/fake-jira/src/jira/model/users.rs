@@ -32,7 +32,10 @@ pub(in crate::jira) struct PersonalAccessToken {
 }
 
 impl UserDirectory {
-    pub fn new(users: &[settings::UserSettings], tokens: &[settings::TokenSettings]) -> Self {
+    pub(crate) fn new(
+        users: &[settings::UserSettings],
+        tokens: &[settings::TokenSettings],
+    ) -> Self {
         let mut users = Self {
             users: users.iter().map(DirectoryUser::new).collect(),
             tokens: Vec::new(),
@@ -49,19 +52,19 @@ impl UserDirectory {
         users
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &DirectoryUser> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &DirectoryUser> {
         self.users.iter()
     }
 
     /// The user with this login name, ignoring case.
-    pub fn find(&self, name: &str) -> Option<&DirectoryUser> {
+    pub(crate) fn find(&self, name: &str) -> Option<&DirectoryUser> {
         self.users
             .iter()
             .find(|user| user.name.eq_ignore_ascii_case(name))
     }
 
     /// The user with this login name, or email address in Cloud.
-    pub fn find_by_login_name(&self, text: &str, cloud: bool) -> Option<&DirectoryUser> {
+    pub(crate) fn find_by_login_name(&self, text: &str, cloud: bool) -> Option<&DirectoryUser> {
         match cloud {
             true => self
                 .users
@@ -71,14 +74,14 @@ impl UserDirectory {
         }
     }
 
-    pub fn set_password(&mut self, name: &str, password: &str) {
+    pub(crate) fn set_password(&mut self, name: &str, password: &str) {
         if let Some(user) = self.users.iter_mut().find(|user| user.name == name) {
             password.clone_into(&mut user.password);
         }
     }
 
     /// The owner of a valid token.
-    pub fn owner_of(&self, secret: &str, now: OffsetDateTime) -> Option<&DirectoryUser> {
+    pub(crate) fn owner_of(&self, secret: &str, now: OffsetDateTime) -> Option<&DirectoryUser> {
         let token = self
             .tokens
             .iter()
@@ -89,12 +92,12 @@ impl UserDirectory {
         self.find(&token.owner)
     }
 
-    pub fn tokens_of(&self, owner: &str) -> impl Iterator<Item = &PersonalAccessToken> {
+    pub(crate) fn tokens_of(&self, owner: &str) -> impl Iterator<Item = &PersonalAccessToken> {
         self.tokens.iter().filter(move |token| token.owner == owner)
     }
 
     /// Creates a token and returns its secret; `None` at the owner's limit.
-    pub fn create_token(
+    pub(crate) fn create_token(
         &mut self,
         owner: &str,
         name: &str,
@@ -109,7 +112,7 @@ impl UserDirectory {
     }
 
     /// Revokes a token; `false` if the owner has no such token.
-    pub fn revoke_token(&mut self, owner: &str, id: u64) -> bool {
+    pub(crate) fn revoke_token(&mut self, owner: &str, id: u64) -> bool {
         let before = self.tokens.len();
         self.tokens
             .retain(|token| !(token.owner == owner && token.id == id));
@@ -117,7 +120,7 @@ impl UserDirectory {
     }
 
     /// Expires the token with this secret.
-    pub fn expire_token(&mut self, secret: &str) {
+    pub(crate) fn expire_token(&mut self, secret: &str) {
         let now = OffsetDateTime::now_utc();
         for token in self
             .tokens
@@ -161,11 +164,11 @@ impl DirectoryUser {
         }
     }
 
-    pub fn has_password(&self, password: &str) -> bool {
+    pub(crate) fn has_password(&self, password: &str) -> bool {
         secrets_match(&self.password, password)
     }
 
-    pub fn is_administrator(&self) -> bool {
+    pub(crate) fn is_administrator(&self) -> bool {
         self.groups.iter().any(|group| group == ADMINISTRATORS)
     }
 }

@@ -16,7 +16,7 @@ pub(in crate::jira) struct OAuth1Message {
 impl OAuth1Message {
     /// `parameters` are those of query and form body; the header's are added. The host is the connector's
     /// if it has one, else the one in `Host`, never that of Jira's base URL.
-    pub fn new(
+    pub(crate) fn new(
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
@@ -34,11 +34,11 @@ impl OAuth1Message {
     }
 
     /// The first parameter of this name.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.parameters
             .iter()
             .filter(move |(known, _)| known == name)
@@ -46,7 +46,7 @@ impl OAuth1Message {
     }
 
     /// The signature base string (RFC 5849 §3.4.1.1).
-    pub fn base_string(&self) -> String {
+    pub(crate) fn base_string(&self) -> String {
         let mut pairs: Vec<(String, String)> = self
             .parameters
             .iter()

@@ -15,20 +15,20 @@ pub(in crate::jira) struct OAuth1Problem {
 }
 
 impl OAuth1Problem {
-    pub fn new(code: &'static str) -> Self {
+    pub(crate) fn new(code: &'static str) -> Self {
         Self {
             code,
             details: Vec::new(),
         }
     }
 
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.details.push((name, value.into()));
         self
     }
 
     /// 400 for a malformed request, 503 for a user who refused, else 401.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self.code {
             "version_rejected"
             | "parameter_absent"
@@ -40,7 +40,7 @@ impl OAuth1Problem {
         }
     }
 
-    pub fn response(&self, base_url: &str) -> Response {
+    pub(crate) fn response(&self, base_url: &str) -> Response {
         let mut details = vec![("oauth_problem", self.code.to_owned())];
         details.extend(self.details.iter().cloned());
         let body: Vec<String> = details

@@ -65,7 +65,7 @@ pub(super) struct AccessToken {
 }
 
 impl OAuth1Store {
-    pub fn new(settings: OAuth1Settings) -> Result<Self, PublicKeyError> {
+    pub(crate) fn new(settings: OAuth1Settings) -> Result<Self, PublicKeyError> {
         let mut consumers = Self {
             consumers: Vec::new(),
             request_tokens: TokenStore::default(),
@@ -80,7 +80,7 @@ impl OAuth1Store {
     }
 
     /// Registers a consumer, or replaces the one with its key.
-    pub fn register(&mut self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
+    pub(crate) fn register(&mut self, consumer: OAuth1Consumer) -> Result<(), PublicKeyError> {
         let rsa_key = consumer.rsa_key()?;
         self.consumers
             .retain(|(known, _)| known.key != consumer.key);
@@ -252,7 +252,7 @@ impl OAuth1Store {
     }
 
     /// Expires every access token, and their sessions if `sessions_too`.
-    pub fn expire(&mut self, sessions_too: bool, now: OffsetDateTime) {
+    pub(crate) fn expire(&mut self, sessions_too: bool, now: OffsetDateTime) {
         for token in self.access_tokens.iter_mut() {
             token.expires = now;
             if sessions_too {

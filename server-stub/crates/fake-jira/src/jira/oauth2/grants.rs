@@ -77,7 +77,7 @@ struct OAuth2Grant {
 }
 
 impl OAuth2Grants {
-    pub fn new(settings: OAuth2Settings) -> Self {
+    pub(crate) fn new(settings: OAuth2Settings) -> Self {
         Self {
             settings,
             codes: TokenStore::default(),
@@ -92,12 +92,12 @@ impl OAuth2Grants {
     }
 
     /// Registers a client, or replaces the one with its id.
-    pub fn register(&mut self, client: OAuth2Client) {
+    pub(crate) fn register(&mut self, client: OAuth2Client) {
         self.settings.clients.retain(|known| known.id != client.id);
         self.settings.clients.push(client);
     }
 
-    pub fn counts(&self) -> OAuth2Counts {
+    pub(crate) fn counts(&self) -> OAuth2Counts {
         self.counts
     }
 
@@ -105,7 +105,7 @@ impl OAuth2Grants {
         self.counts.refused += 1;
     }
 
-    pub fn set_access_lifetime(&mut self, seconds: u32) {
+    pub(crate) fn set_access_lifetime(&mut self, seconds: u32) {
         self.settings.access_lifetime = seconds;
     }
 
@@ -222,7 +222,7 @@ impl OAuth2Grants {
     }
 
     /// The user and scope of a valid access token.
-    pub fn owner(&self, access: &str, now: OffsetDateTime) -> Option<(&str, OAuth2Scope)> {
+    pub(crate) fn owner(&self, access: &str, now: OffsetDateTime) -> Option<(&str, OAuth2Scope)> {
         self.grants
             .iter()
             .find(|grant| secrets_match(&grant.access, access))
@@ -231,7 +231,7 @@ impl OAuth2Grants {
     }
 
     /// Expires every access token, and every refresh token if `refresh_too`.
-    pub fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
+    pub(crate) fn expire(&mut self, refresh_too: bool, now: OffsetDateTime) {
         for grant in self.grants.iter_mut() {
             grant.access_expires = now;
             if refresh_too {

@@ -15,7 +15,7 @@ pub(super) struct OAuth2Error {
 }
 
 impl OAuth2Error {
-    pub fn bad(error: &'static str, description: &'static str) -> Self {
+    pub(super) fn bad(error: &'static str, description: &'static str) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
             error,
@@ -24,7 +24,7 @@ impl OAuth2Error {
     }
 
     /// The request is not from a registered client.
-    pub fn client() -> Self {
+    pub(super) fn client() -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
             error: "invalid_client",
@@ -33,7 +33,7 @@ impl OAuth2Error {
     }
 
     /// Plain http where Jira requires https.
-    pub fn insecure() -> Self {
+    pub(super) fn insecure() -> Self {
         Self::bad(
             "invalid_request",
             "Please ensure that your server is using HTTPS. OAuth 2.0 requires HTTPS for the base \

@@ -99,7 +99,7 @@ pub(super) struct FormFields(Vec<(String, String)>);
 
 impl FormFields {
     /// Reads a form; any other body is 500, as in Jira's JAX-RS.
-    pub async fn read(request: Request) -> Result<Self, Response> {
+    pub(super) async fn read(request: Request) -> Result<Self, Response> {
         let form = request
             .headers()
             .get(header::CONTENT_TYPE)
@@ -122,7 +122,7 @@ impl FormFields {
     }
 
     /// RFC 6749 §3.2: a parameter may occur once; an empty one counts as absent.
-    pub fn one(&self, name: &str) -> Result<Option<&str>, OAuth2Error> {
+    pub(super) fn one(&self, name: &str) -> Result<Option<&str>, OAuth2Error> {
         let mut all = self.0.iter().filter(|(known, _)| known == name);
         match (all.next(), all.next()) {
             (_, Some(_)) => Err(OAuth2Error::bad("invalid_request", "Repeated parameter")),
@@ -132,7 +132,7 @@ impl FormFields {
         }
     }
 
-    pub fn required(&self, name: &str) -> Result<&str, OAuth2Error> {
+    pub(super) fn required(&self, name: &str) -> Result<&str, OAuth2Error> {
         self.one(name)?
             .ok_or_else(|| OAuth2Error::bad("invalid_request", "Missing required parameter"))
     }

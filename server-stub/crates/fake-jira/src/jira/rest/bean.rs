@@ -9,12 +9,12 @@ use crate::jira::model::catalogue::{
 use crate::jira::model::{Project, ProjectPart};
 
 impl RestView<'_> {
-    pub fn url(&self, rest: &str) -> String {
+    pub(super) fn url(&self, rest: &str) -> String {
         format!("{}/rest/api/2/{rest}", self.base)
     }
 
     /// A user; `null` without one.
-    pub fn user_bean(&self, name: Option<&str>) -> Value {
+    pub(super) fn user_bean(&self, name: Option<&str>) -> Value {
         let Some(name) = name else {
             return Value::Null;
         };
@@ -43,12 +43,12 @@ impl RestView<'_> {
     }
 
     /// The user's key; since 8.4 keys are numbered.
-    pub fn user_key(&self, name: &str) -> String {
+    pub(super) fn user_key(&self, name: &str) -> String {
         let number = self.model.users.all().position(|user| user.name == name);
         format!("JIRAUSER{}", 10_000 + number.unwrap_or(0))
     }
 
-    pub fn issue_type_bean(&self, kind: &IssueType) -> Value {
+    pub(super) fn issue_type_bean(&self, kind: &IssueType) -> Value {
         json!({
             "self": self.url(&format!("issuetype/{}", kind.id)),
             "id": kind.id,
@@ -60,7 +60,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn status_bean(&self, status: &IssueStatus) -> Value {
+    pub(super) fn status_bean(&self, status: &IssueStatus) -> Value {
         let category = status.category;
         json!({
             "self": self.url(&format!("status/{}", status.id)),
@@ -78,7 +78,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn priority_bean(&self, priority: &Priority) -> Value {
+    pub(super) fn priority_bean(&self, priority: &Priority) -> Value {
         json!({
             "self": self.url(&format!("priority/{}", priority.id)),
             "statusColor": priority.color,
@@ -88,7 +88,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn resolution_bean(&self, resolution: &Resolution) -> Value {
+    pub(super) fn resolution_bean(&self, resolution: &Resolution) -> Value {
         json!({
             "self": self.url(&format!("resolution/{}", resolution.id)),
             "id": resolution.id,
@@ -97,7 +97,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn link_type_bean(&self, kind: &IssueLinkType) -> Value {
+    pub(super) fn link_type_bean(&self, kind: &IssueLinkType) -> Value {
         json!({
             "id": kind.id,
             "name": kind.name,
@@ -107,7 +107,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn component_bean(&self, project: &Project, part: &ProjectPart) -> Value {
+    pub(super) fn component_bean(&self, project: &Project, part: &ProjectPart) -> Value {
         json!({
             "self": self.url(&format!("component/{}", part.id)),
             "id": part.id.to_string(),
@@ -122,7 +122,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn version_bean(&self, project: &Project, part: &ProjectPart) -> Value {
+    pub(super) fn version_bean(&self, project: &Project, part: &ProjectPart) -> Value {
         json!({
             "self": self.url(&format!("version/{}", part.id)),
             "id": part.id.to_string(),
@@ -133,7 +133,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn project_bean(&self, project: &Project) -> Value {
+    pub(super) fn project_bean(&self, project: &Project) -> Value {
         json!({
             "self": self.url(&format!("project/{}", project.id)),
             "id": project.id.to_string(),
@@ -144,7 +144,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn whole_project_bean(&self, project: &Project) -> Value {
+    pub(super) fn whole_project_bean(&self, project: &Project) -> Value {
         let mut bean = self.project_bean(project);
         bean["expand"] = "description,lead,url,projectKeys".into();
         bean["description"] = "".into();

@@ -98,7 +98,9 @@ pub(super) fn assignee(
             None | Some(Value::Null) => return Ok(None),
             Some(name) => name.as_str().unwrap_or_default(),
         },
-        _ => return Err("data was not an object".into()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            return Err("data was not an object".into());
+        }
     };
     match name {
         "" => Ok(None),
@@ -143,14 +145,18 @@ fn set(
                     );
                 }
                 Value::String(text) => Some(text.clone()),
-                _ => return Err("Operation value must be a string".into()),
+                Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                    return Err("Operation value must be a string".into());
+                }
             };
             set_plain(issue, field, text.map(Value::String));
         }
         FieldKind::Number => match value {
             Value::Null => set_plain(issue, field, None),
             Value::Number(number) => set_plain(issue, field, number.as_f64().map(Value::from)),
-            _ => return Err("Operation value must be a number".into()),
+            Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                return Err("Operation value must be a number".into());
+            }
         },
         FieldKind::Date => match value {
             Value::Null => set_plain(issue, field, None),
@@ -158,7 +164,9 @@ fn set(
                 set_plain(issue, field, Some(value.clone()));
             }
             Value::String(text) => return Err(format!("Error parsing date string: {text}")),
-            _ => return Err("Operation value must be a string".into()),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                return Err("Operation value must be a string".into());
+            }
         },
         FieldKind::Priority => issue.priority = priority(value)?,
         FieldKind::User => {
@@ -198,6 +206,10 @@ fn set(
     Ok(())
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others are treated alike"
+)]
 fn update(
     model: &JiraModel,
     issue: &mut Issue,
@@ -269,7 +281,9 @@ fn summary(value: &Value) -> Result<String, String> {
             Err("Summary must be less than 255 characters.".into())
         }
         Value::String(text) => Ok(text.clone()),
-        _ => Err("Operation value must be a string".into()),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Err("Operation value must be a string".into())
+        }
     }
 }
 
@@ -347,7 +361,7 @@ fn by_keys(value: &Value, keys: &[&str]) -> Option<String> {
     keys.iter().find_map(|key| match value.get(key)? {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     })
 }
 

@@ -20,7 +20,7 @@ pub(super) struct JsonObject(pub Map<String, Value>);
 
 impl QueryParameters {
     /// The first parameter of this name.
-    pub fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find(|(known, _)| known == name)
@@ -28,7 +28,7 @@ impl QueryParameters {
     }
 
     /// All parameters of this name.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
             .filter(move |(known, _)| known == name)
@@ -36,7 +36,7 @@ impl QueryParameters {
     }
 
     /// The comma-separated elements of all parameters of this name.
-    pub fn list(&self, name: &str) -> Vec<String> {
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
         self.all(name)
             .flat_map(|value| value.split(','))
             .map(|element| element.trim().to_owned())
@@ -45,7 +45,7 @@ impl QueryParameters {
     }
 
     /// A number; `default` if absent or invalid.
-    pub fn number(&self, name: &str, default: usize) -> usize {
+    pub(super) fn number(&self, name: &str, default: usize) -> usize {
         self.get(name)
             .and_then(|value| value.parse().ok())
             .unwrap_or(default)

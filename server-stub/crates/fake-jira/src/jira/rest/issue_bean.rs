@@ -19,7 +19,7 @@ pub(super) struct FieldSelection {
 
 impl FieldSelection {
     /// From the elements of a `fields` parameter; `default` if it includes none.
-    pub fn new(elements: &[String], default: &str) -> Self {
+    pub(super) fn new(elements: &[String], default: &str) -> Self {
         let without: Vec<String> = elements
             .iter()
             .filter_map(|element| element.strip_prefix('-').map(str::to_owned))
@@ -46,7 +46,7 @@ impl FieldSelection {
 }
 
 impl RestView<'_> {
-    pub fn comment_bean(&self, issue: &Issue, comment: &Comment) -> Value {
+    pub(super) fn comment_bean(&self, issue: &Issue, comment: &Comment) -> Value {
         json!({
             "self": self.url(&format!("issue/{}/comment/{}", issue.id, comment.id)),
             "id": comment.id.to_string(),
@@ -58,7 +58,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn attachment_bean(&self, attachment: &Attachment) -> Value {
+    pub(super) fn attachment_bean(&self, attachment: &Attachment) -> Value {
         json!({
             "self": self.url(&format!("attachment/{}", attachment.id)),
             "id": attachment.id.to_string(),
@@ -71,7 +71,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn remote_link_bean(&self, issue: &Issue, link: &RemoteLink) -> Value {
+    pub(super) fn remote_link_bean(&self, issue: &Issue, link: &RemoteLink) -> Value {
         let mut bean = json!({
             "id": link.id,
             "self": self.url(&format!("issue/{}/remotelink/{}", issue.key, link.id)),
@@ -86,7 +86,7 @@ impl RestView<'_> {
     }
 
     /// A link as seen from the issue `here`.
-    pub fn link_bean(&self, here: u64, link: &IssueLink) -> Value {
+    pub(super) fn link_bean(&self, here: u64, link: &IssueLink) -> Value {
         let (side, other) = if link.from == here {
             ("outwardIssue", link.to)
         } else {
@@ -101,7 +101,7 @@ impl RestView<'_> {
     }
 
     /// The short form of an issue in links; `null` if the viewer may not see it.
-    pub fn issue_summary_bean(&self, id: u64) -> Value {
+    pub(super) fn issue_summary_bean(&self, id: u64) -> Value {
         let Some(issue) = self.model.issue(id) else {
             return Value::Null;
         };
@@ -119,7 +119,7 @@ impl RestView<'_> {
         bean
     }
 
-    pub fn issue_bean(&self, issue: &Issue, wanted: &FieldSelection) -> Value {
+    pub(super) fn issue_bean(&self, issue: &Issue, wanted: &FieldSelection) -> Value {
         let fields: Map<String, Value> = FIELDS
             .iter()
             .filter(|field| wanted.includes(field.id))
@@ -134,7 +134,7 @@ impl RestView<'_> {
         })
     }
 
-    pub fn transition_bean(&self, transition: &WorkflowTransition) -> Value {
+    pub(super) fn transition_bean(&self, transition: &WorkflowTransition) -> Value {
         json!({
             "id": transition.id,
             "name": transition.name,
@@ -143,7 +143,11 @@ impl RestView<'_> {
     }
 
     /// `{"required":…,"schema":…,…}` of createmeta and editmeta.
-    pub fn field_meta(&self, project: &Project, field: &FieldDefinition) -> Map<String, Value> {
+    pub(super) fn field_meta(
+        &self,
+        project: &Project,
+        field: &FieldDefinition,
+    ) -> Map<String, Value> {
         let mut meta = Map::new();
         meta.insert("required".into(), field.required.into());
         meta.insert("schema".into(), schema(field));

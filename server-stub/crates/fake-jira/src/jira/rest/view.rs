@@ -37,7 +37,7 @@ impl FromRequestParts<Arc<JiraState>> for RestContext {
 
 impl RestContext {
     /// Locks the model; the compiler refuses to hold it across an await.
-    pub fn view(&self) -> RestView<'_> {
+    pub(super) fn view(&self) -> RestView<'_> {
         RestView {
             base: &self.state.base_url,
             model: self.state.model.lock(),
@@ -56,14 +56,14 @@ pub(super) struct RestView<'a> {
 
 impl RestView<'_> {
     /// The id of an issue that the viewer may browse, by key or id.
-    pub fn find_issue(&self, key_or_id: &str) -> Result<u64, RestError> {
+    pub(super) fn find_issue(&self, key_or_id: &str) -> Result<u64, RestError> {
         self.model
             .visible_issue(self.viewer, key_or_id)
             .map_err(|why| RestError::issue(why, self.viewer))
     }
 
     /// The issue itself, by key or id.
-    pub fn issue(&self, key_or_id: &str) -> Result<&Issue, RestError> {
+    pub(super) fn issue(&self, key_or_id: &str) -> Result<&Issue, RestError> {
         let id = self.find_issue(key_or_id)?;
         self.model
             .issue(id)
@@ -71,21 +71,25 @@ impl RestView<'_> {
     }
 
     /// The index of the project of an issue; one that no project has if the issue is gone.
-    pub fn project_of(&self, issue: u64) -> usize {
+    pub(super) fn project_of(&self, issue: u64) -> usize {
         self.model
             .issue(issue)
             .map_or(usize::MAX, |issue| issue.project)
     }
 
     /// The index of a project that the viewer may browse, by key or id.
-    pub fn find_project(&self, key_or_id: &str) -> Result<usize, RestError> {
+    pub(super) fn find_project(&self, key_or_id: &str) -> Result<usize, RestError> {
         self.model
             .project(self.viewer, key_or_id)
             .ok_or_else(|| no_project(key_or_id))
     }
 
     /// Stores a changed issue, then adds comments of the viewer to it.
-    pub fn save_issue(&mut self, mut issue: Issue, comments: Vec<String>) -> Result<(), RestError> {
+    pub(super) fn save_issue(
+        &mut self,
+        mut issue: Issue,
+        comments: Vec<String>,
+    ) -> Result<(), RestError> {
         let id = issue.id;
         issue.updated = OffsetDateTime::now_utc();
         if let Some(stored) = self.model.issue_mut(id) {
@@ -98,12 +102,12 @@ impl RestView<'_> {
     }
 
     /// Whether the viewer has this permission in the project of this index.
-    pub fn may(&self, project: usize, permission: JiraPermission) -> bool {
+    pub(super) fn may(&self, project: usize, permission: JiraPermission) -> bool {
         self.model.may(self.viewer, project, permission)
     }
 
     /// 403 with `refusal` unless the viewer has this permission on the issue.
-    pub fn require(
+    pub(super) fn require(
         &self,
         issue: u64,
         permission: JiraPermission,
