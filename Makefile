@@ -37,6 +37,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	tools/check-docs
 	tools/check-names
+	tools/check-rooms
 	@if cargo deny --version >/dev/null 2>&1; then tools/check-dependencies; \
 	elif [ -n "$$CI" ]; then echo "cargo-deny is missing" >&2; exit 1; \
 	else echo "skipped: cargo-deny is not installed (cargo install --locked cargo-deny)"; fi

@@ -6,17 +6,20 @@
 //! | room | what it knows |
 //! |---|---|
 //! | [`tunnel`] | SSH: transport, session, channels, remote forwards. Knows no HTTP. |
-//! | [`http`] | one HTTP server per channel and the path of one request. Knows no Jira. |
+//! | [`http`] | one HTTP server per channel and the path of one request. Calls no Jira itself. |
 //! | [`policy`] | raw request target → one normal form or a refusal → first matching rule |
 //! | [`auth`] | the vendor's credential passed through, or stripped and ours put in |
 //! | [`upstream`] | pooled connections to Jira, streaming both ways |
 //! | [`audit`] | one record per request, allowed or refused |
 //!
-//! Beside the path, never on it: [`support_bundle`], [`config`], [`supervisor`], [`status`], [`health`], [`control`],
-//! [`check`], [`enroll`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the rooms into the running agent.
+//! Beside the path: [`support_bundle`], [`config`], [`supervisor`], [`status`], [`health`], [`control`], [`check`],
+//! [`enroll`], [`expiry`], [`metrics`], [`pause`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`] joins the
+//! rooms into the running agent.
 //!
-//! Used by all, in the crate `agent-base`: [`accounts`], [`backoff`], [`disk`], [`printable`], [`secret`], [`vendor_text`], `plain_file`,
-//! `spelling`.
+//! Crates of their own (`agent/crates/`): [`policy`]; `agent-ssh` (transport and channel of [`tunnel`], host keys,
+//! addresses); `agent-enrollment` (the token of [`enroll`]); and `agent-base`, which all use: [`accounts`], [`backoff`],
+//! [`disk`], [`printable`], [`secret`], [`vendor_text`], `plain_file`, `spelling`. A room imports rooms of lower layers only
+//! (`tools/check-rooms`).
 #![forbid(unsafe_code)]
 
 pub mod audit;

@@ -4,7 +4,7 @@
 //! credential from being tried again, `identity` reads from Jira's answer which user it identified, `cached_file` and
 //! `token_cache` hold secrets and tokens, `rotation` exchanges stored tokens so that no crash loses them unnoticed,
 //! `inject` joins them around an [`AuthScheme`]. A new injecting mode is one new file with a scheme, its [`Settings`], and
-//! a line in [`UpstreamAuth::new`].
+//! a line in [`UpstreamAuth::new`]. Sends nothing of the vendor's itself, and knows no policy.
 
 mod api_token;
 mod basic;

@@ -4,7 +4,8 @@
 //! tried outside the circuit that guards it. [`invited`] is what can be tested before there is a configuration. `tunnel`
 //! and [`check_standalone`] test the gateways, [`forward`] the hops to Jira: `connectivity` reaches it, `jira` asks it
 //! about itself, `login` about the credential. `host` checks this host, `firewall` lists the outbound rules, `step` is one
-//! step and the list of them. A new hop is a file with a function that takes its steps.
+//! step and the list of them. A new hop is a file with a function that takes its steps. Uses the code of the data path for
+//! each hop, and has no second implementation of one.
 
 mod base_url;
 mod clock;

@@ -1,5 +1,5 @@
 //! The command line. Each subcommand is one file with its arguments and `run`; help,
-//! man pages and completions all come from these types. The only room that uses `anyhow`.
+//! man pages and completions all come from these types. Only `cli` and `service` use `anyhow`.
 
 mod check;
 mod completions;

@@ -4,7 +4,7 @@
 //! `raw` declares the keys and `keys` lists them. `source` finds the files. `layer`, `environment` and `value` check
 //! each file and variable against the list. `merged` merges them (with the `config` crate) and keeps the origin of
 //! each value. `validate` turns the result into the types of the other rooms. [`show`](MergedConfig::show) and
-//! [`mod@reference`] render the same list for users.
+//! [`mod@reference`] render the same list for users. Opens no connection, and decides nothing at run time.
 
 mod environment;
 mod files;

@@ -2,7 +2,8 @@
 //!
 //! `level` parses and changes the level, `signals` does so on SIGUSR1 and SIGUSR2. `lines` collects the fields of an event
 //! and of its spans, `sentence` makes one sentence of them, `journal` an entry of the systemd journal. Lines pass a bounded
-//! queue and a separate thread: a terminal, pipe or journal that blocks does not delay requests, but loses lines.
+//! queue and a separate thread: a terminal, pipe or journal that blocks does not delay requests, but loses lines. Audit
+//! records do not pass here.
 
 mod journal;
 mod level;

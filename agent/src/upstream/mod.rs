@@ -1,4 +1,15 @@
-//! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`.
+//! Toward Jira: pooled connections over rustls, streaming both ways; or plain bytes for `tcp://`. Also the TLS client of
+//! a gateway. Knows no rule, no credential and no SSH.
+//!
+//! | files | what |
+//! |---|---|
+//! | `settings`, `target`, `cloud` | where an upstream is, and what is trusted there |
+//! | `dial`, `hops`, `tls`, `verifier`, `chain`, `certificate`, `pem` | the connection; certificates and why one is refused |
+//! | `pool`, `exchange`, `stream`, `raw_target`, `answer_head`, `activity` | one request of the vendor on a pooled connection |
+//! | `tcp` | bytes in both directions for `tcp://` |
+//! | `control` | the agent's own requests: health, credential, tokens |
+//! | `answer_source` | whether an answer is Jira's or that of something in front of it |
+//! | `explain` | causes and remedies of failed connections |
 
 mod activity;
 mod answer_head;

@@ -1,5 +1,5 @@
 //! What the vendor's gateway and the agent agree on when a customer enrolls: the token, the command that registers a key,
-//! and the line of authorized_keys. docs/enroll.md describes all three.
+//! and the line of authorized_keys. docs/enroll.md describes all three. Opens no connection and writes no file.
 #![forbid(unsafe_code)]
 
 mod authorized_keys;

@@ -1,4 +1,5 @@
-//! The vendor's gateway: sessions of agents below, one HTTP listener above.
+//! The vendor's gateway: sessions of agents below, one HTTP listener above. Knows no Jira, and nothing of the agent but what
+//! both agree on.
 //!
 //! ```text
 //! agents ── SSH ──▶ session ──▶ registry ──▶ forward ◀── raw connections on loopback or sockets
