@@ -198,9 +198,9 @@ impl std::fmt::Display for FirewallEndpoint {
     }
 }
 
-/// What a connection that stays open for days needs.
+/// What a connection that stays open for hours needs.
 const GATEWAY_TERMS: &str =
-    ", stateful, no SSH or TLS inspection, no idle timeout below 60 s; SSH, open for days";
+    ", stateful, no SSH or TLS inspection, no idle timeout below 60 s; SSH, open for up to 36 h";
 /// A resolver that does not answer must not delay the list.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ADDRESSES: usize = 8;

@@ -51,7 +51,7 @@ fn write(path: &Path, pem: &[u8]) -> anyhow::Result<()> {
 
 fn already_there(path: &Path) -> String {
     format!(
-        "{} exists already, and a key that Jira may know is never overwritten; name another file",
+        "{} already exists, and a key that Jira may know is never overwritten; name another file",
         path.display()
     )
 }
@@ -77,7 +77,7 @@ Earlier versions: type the address of step 1 into the field on the page itself.
      are; tick \"Create incoming link\"; Continue.
   3. Consumer key: jira-tunnel-agent; consumer name: jira-tunnel-agent; public key: the lines above; Continue.
   4. Only for two_legged = true: edit the link, Incoming Authentication (Incoming), tick \"Allow 2-Legged OAuth\",
-     name the service account under \"Execute as\", Update. Leave \"Allow user impersonation\" unticked.
+     name the service account under \"Execute as\", Update. Do not select \"Allow user impersonation\".
 
 Then in [forward.auth] of the agent:
 
