@@ -93,7 +93,7 @@ impl VendorHeaders {
     }
 
     fn passes(&self, name: &HeaderName) -> bool {
-        HARMLESS.binary_search(&name.as_str()).is_ok() || self.extra.contains(name)
+        PASSED_BY_DEFAULT.binary_search(&name.as_str()).is_ok() || self.extra.contains(name)
     }
 }
 
@@ -116,7 +116,7 @@ fn may_pass(text: &str) -> Result<HeaderName, String> {
         Err("it frames the request or speaks of one connection, and ends at the agent".to_owned())
     } else if is_override {
         Err("it asks for another method or path than the one that policy has judged".to_owned())
-    } else if HARMLESS.binary_search(&lower).is_err() && is_identity_header(&unified) {
+    } else if PASSED_BY_DEFAULT.binary_search(&lower).is_err() && is_identity_header(&unified) {
         let text = "by its name it carries an identity, which the credential of this forward settles; \
                     use mode = \"pass-through\" if the vendor is to log in itself";
         Err(text.to_owned())
@@ -132,7 +132,7 @@ fn unify(name: &str) -> String {
 
 /// In lower case and sorted. What HTTP needs, what the Jira clients in use send (`jira` and `atlassian-python-api`
 /// for Python, `jira-client`, `jira.js` and `jira-connector` for Node, go-jira, JRJC), and the ids of tracing.
-const HARMLESS: &[&str] = &[
+const PASSED_BY_DEFAULT: &[&str] = &[
     "accept",
     "accept-charset",
     "accept-encoding",
@@ -261,14 +261,14 @@ mod tests {
 
     #[test]
     fn the_harmless_headers_are_sorted_and_none_carries_an_identity_by_accident() {
-        assert!(HARMLESS.is_sorted());
-        let like_identity: Vec<_> = HARMLESS
+        assert!(PASSED_BY_DEFAULT.is_sorted());
+        let like_identity: Vec<_> = PASSED_BY_DEFAULT
             .iter()
             .filter(|name| is_identity_header(name))
             .collect();
         // It has the name of a credential and is none.
         assert_eq!(like_identity, [&"x-atlassian-token"]);
-        let both = HARMLESS.iter().filter(|n| PER_CONNECTION.contains(n));
+        let both = PASSED_BY_DEFAULT.iter().filter(|n| PER_CONNECTION.contains(n));
         let both: Vec<_> = both.collect();
         assert_eq!(
             both,

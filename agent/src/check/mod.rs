@@ -1,7 +1,7 @@
 //! Tests every hop in order, each with verdict, cause and remedy: what `agent check` prints.
 //!
 //! Steps run where the credentials are: inside the running agent, else in the command itself, so that no credential is
-//! tried outside the circuit that guards it. [`invited`] is what can be tested before there is a configuration. `tunnel`
+//! tried outside the circuit that guards it. [`with_token`] tests what can be tested before there is a configuration. `tunnel`
 //! and [`check_standalone`] test the gateways, [`forward`] the hops to Jira: `connectivity` reaches it, `jira` asks it
 //! about itself, `login` about the credential. `host` checks this host, `firewall` lists the outbound rules, `step` is one
 //! step and the list of them. A new hop is a file with a function that takes its steps. Uses the code of the data path for
@@ -24,7 +24,7 @@ pub use host::HostRequirements;
 pub use render::{render, render_firewall};
 pub use report::{CheckReport, schema};
 pub use step::{CheckStep, StepVerdict};
-pub use tunnel::{ForwardUnderTest, Invited, RunningAgent};
+pub use tunnel::{ForwardUnderTest, TokenGateways, RunningAgent};
 
 use crate::{
     auth::{self, UpstreamAuth},
@@ -99,20 +99,20 @@ pub async fn check_standalone(
 
 /// The steps before there is a configuration: the token itself, and every hop to its gateways that needs no credential.
 /// `ends` is when the token expires.
-pub async fn invited(invited: Invited, ends: SystemTime) -> Vec<CheckStep> {
+pub async fn with_token(gateways: TokenGateways, ends: SystemTime) -> Vec<CheckStep> {
     let mut common = StepRecorder::new(None);
     let date = humantime::format_rfc3339_seconds(ends);
     common.add(
         "token",
         match ends > SystemTime::now() {
-            true => StepResult::ok(format!("user {}, valid until {date}", invited.user)),
+            true => StepResult::ok(format!("user {}, valid until {date}", gateways.user)),
             false => StepResult::warn(
                 format!("this token expired at {date} and can no longer enroll a host"),
                 "ask the vendor for a new token; if this host's clock is wrong, correct it",
             ),
         },
     );
-    in_order(common, tunnel::invited(invited).await)
+    in_order(common, tunnel::token_gateways(gateways).await)
 }
 
 fn in_order(common: StepRecorder, gateways: Vec<StepRecorder>) -> Vec<CheckStep> {

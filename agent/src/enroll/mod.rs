@@ -23,7 +23,7 @@ mod register;
 mod staged;
 
 pub use agent_enrollment::{
-    COMMAND, EnrollmentToken, EnrollmentTokenError, MAX_LEN, OneTimeSecret, PREFIX, TokenForward,
+    REGISTER_COMMAND, EnrollmentToken, EnrollmentTokenError, TOKEN_MAX_LEN, OneTimeSecret, TOKEN_PREFIX, TokenForward,
     authorized_line, registered_options,
 };
 pub use answers::{AuthAnswers, EnrollmentAnswers, ProxyAnswers};

@@ -6,7 +6,7 @@ use crate::tunnel::{
     ChannelAcceptor, GatewayAddress, InboundChannel, Settings, ignore,
     session::{ExecError, ExecOutput, Session, SessionOpenError, SshIdentity, has_untried_address},
 };
-use agent_enrollment::COMMAND;
+use agent_enrollment::REGISTER_COMMAND;
 use std::{sync::Arc, time::Duration};
 
 /// Registers `public`, an authorized_keys line without options. `settings` define how gateways are reached and which
@@ -23,7 +23,7 @@ pub async fn register(
     let once = Arc::new(SshIdentity::of_key(secret.key()));
     let (gateway, session) = open(settings, once).await?;
     let input = format!("{}\n", public.trim()).into_bytes();
-    let result = session.exec(COMMAND, input, REPLY_TIMEOUT).await;
+    let result = session.exec(REGISTER_COMMAND, input, REPLY_TIMEOUT).await;
     session.disconnect().await;
     let gateway = gateway.to_string();
     match result {

@@ -135,7 +135,7 @@ impl Liveness {
     /// When a probe is due; `None` while one is unanswered.
     pub(super) fn next_probe(&self, in_flight: bool) -> Option<Instant> {
         let quiet = match in_flight {
-            true => QUIET.min(self.limits.interval),
+            true => INTERVAL_IN_FLIGHT.min(self.limits.interval),
             false => self.limits.interval,
         };
         // In a steady stream too, to measure the round-trip time.
@@ -185,4 +185,4 @@ impl Liveness {
 }
 
 /// While something is in flight, a probe is sent after this time without a byte.
-const QUIET: Duration = Duration::from_millis(500);
+const INTERVAL_IN_FLIGHT: Duration = Duration::from_millis(500);

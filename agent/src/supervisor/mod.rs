@@ -10,9 +10,9 @@
 //! | `liveness` | whether a session is alive, as a function of time and of what its link shows |
 //! | `session_liveness` | the liveness of one session, for its monitor and for status |
 //! | `published_state` | what status shows |
-//! | `cuts` | how often gateways have cut sessions, and after how long |
+//! | `session_cuts` | how often gateways have cut sessions, and after how long |
 
-mod cuts;
+mod session_cuts;
 mod ids;
 mod liveness;
 #[cfg(test)]

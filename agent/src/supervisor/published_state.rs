@@ -1,7 +1,7 @@
 //! The supervisor's state as status shows it. Neither writing nor reading it blocks the supervisor.
 
 use super::{
-    cuts::{self, CutHistory},
+    session_cuts::{self, CutHistory},
     ids::IdRegistry,
     liveness::LivenessVerdict,
     machine::{ConnectionSummary, SessionId},
@@ -422,7 +422,7 @@ impl PublishedState {
             // It answers now, and will be cut again soon.
             tunnel.state = LayerState::Degraded;
             tunnel.cause = Some(pattern);
-            tunnel.remedy = Some(cuts::REMEDY.to_owned());
+            tunnel.remedy = Some(session_cuts::REMEDY.to_owned());
         }
         ConnectionView {
             index,

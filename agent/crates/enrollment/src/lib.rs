@@ -7,8 +7,8 @@ mod token;
 
 pub use authorized_keys::{authorized_line, registered_options};
 pub use token::{
-    EnrollmentToken, EnrollmentTokenError, MAX_LEN, OneTimeSecret, PREFIX, TokenForward,
+    EnrollmentToken, EnrollmentTokenError, TOKEN_MAX_LEN, OneTimeSecret, TOKEN_PREFIX, TokenForward,
 };
 
 /// Name of the SSH command that registers a key. A gateway with a forced command can read it (`SSH_ORIGINAL_COMMAND`).
-pub const COMMAND: &str = "jira-tunnel-enroll 1";
+pub const REGISTER_COMMAND: &str = "jira-tunnel-enroll 1";

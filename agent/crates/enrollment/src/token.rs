@@ -93,12 +93,12 @@ impl EnrollmentToken {
         if text.is_empty() {
             return Err(EnrollmentTokenError::Empty);
         }
-        if text.len() > MAX_LEN {
+        if text.len() > TOKEN_MAX_LEN {
             return Err(EnrollmentTokenError::TooLong);
         }
-        let rest = match text.strip_prefix(PREFIX) {
+        let rest = match text.strip_prefix(TOKEN_PREFIX) {
             Some(rest) => rest,
-            None if PREFIX.starts_with(text) => return Err(EnrollmentTokenError::Truncated),
+            None if TOKEN_PREFIX.starts_with(text) => return Err(EnrollmentTokenError::Truncated),
             None => return Err(EnrollmentTokenError::NotAToken),
         };
         let version = rest.split('.').next().unwrap_or_default();
@@ -157,7 +157,7 @@ impl EnrollmentToken {
         // Only strings and lists of strings, so this cannot fail.
         let json = Zeroizing::new(serde_json::to_vec(&body).unwrap_or_default());
         let sealed = Zeroizing::new(format!(
-            "{PREFIX}{VERSION}.{}",
+            "{TOKEN_PREFIX}{VERSION}.{}",
             BASE64_URL_SAFE_NO_PAD.encode(&json)
         ));
         Zeroizing::new(format!("{}.{}", sealed.as_str(), checksum(&sealed)))
@@ -192,7 +192,7 @@ pub enum EnrollmentTokenError {
     Empty,
     /// The text is something else, or its beginning is missing.
     #[error(
-        "this is not an enrollment token, or its beginning is missing: a token begins with {PREFIX}{VERSION}. and is one line; copy the whole line from the vendor"
+        "this is not an enrollment token, or its beginning is missing: a token begins with {TOKEN_PREFIX}{VERSION}. and is one line; copy the whole line from the vendor"
     )]
     NotAToken,
     /// Made for a newer agent.
@@ -212,7 +212,7 @@ pub enum EnrollmentTokenError {
     BadChecksum,
     /// The text is longer than any token.
     #[error(
-        "this is longer than a token can be ({MAX_LEN} characters); copy only the vendor's line"
+        "this is longer than a token can be ({TOKEN_MAX_LEN} characters); copy only the vendor's line"
     )]
     TooLong,
     /// The checksum matches, but the content is invalid.
@@ -367,12 +367,12 @@ fn checksum(sealed: &str) -> String {
 }
 
 /// Beginning of every token. For secret scanners: `jtaenroll[0-9]+\.[A-Za-z0-9_-]+\.[0-9a-f]{8}`.
-pub const PREFIX: &str = "jtaenroll";
+pub const TOKEN_PREFIX: &str = "jtaenroll";
 const VERSION: u16 = 1;
 /// 32 bits: one mistake in four billion is missed here, and most likely found in the body.
 const CHECK_DIGITS: usize = 8;
 /// Terminals accept lines of at most 4095 bytes; 16 gateways and a few keys need less than half.
-pub const MAX_LEN: usize = 4000;
+pub const TOKEN_MAX_LEN: usize = 4000;
 /// As many as there can be connections.
 const MAX_LIST: usize = 16;
 /// Bytes of an Ed25519 seed.

@@ -175,7 +175,7 @@ fn foreign_text_a_newer_version_and_an_empty_line_are_told_apart() {
     );
     assert_eq!(error(" \n"), EnrollmentTokenError::Empty);
     assert_eq!(
-        error(&"x".repeat(MAX_LEN + 1)),
+        error(&"x".repeat(TOKEN_MAX_LEN + 1)),
         EnrollmentTokenError::TooLong
     );
 }

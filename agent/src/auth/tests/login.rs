@@ -623,6 +623,7 @@ async fn a_refusal_in_the_middle_of_many_requests_lets_no_second_one_go() {
     }
     // Real time, since the threads are real: until no good answer speaks for the requests that follow.
     tokio::time::sleep(CONFIDENT + Duration::from_millis(50)).await;
+    let mut met = 0;
     for login in logins {
         let sent = Arc::new(AtomicUsize::new(0));
         let requests: Vec<_> = (0..16)
@@ -642,8 +643,12 @@ async fn a_refusal_in_the_middle_of_many_requests_lets_no_second_one_go() {
         for request in requests {
             request.await.unwrap();
         }
-        assert_eq!(sent.load(Ordering::SeqCst), 1);
+        // None at all where a busy machine takes longer than the limit.
+        let sent = sent.load(Ordering::SeqCst);
+        assert!(sent <= 1, "{sent} requests met the rejected password");
+        met += sent;
     }
+    assert!(met > 0, "no request was sent at all");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,17 +3,17 @@
 //! Hops are dialed by the code that dials for the agent ([`crate::tunnel`]), and have the same names. If the agent runs,
 //! its own sessions show whatever needs a credential, and only the rest is tested separately (`running`). If it does not, a
 //! session is opened, asked for the forwards, and closed (`standalone`). Before there is a configuration, the gateways of a
-//! token are tested up to their host keys (`invited`). A rejected key or proxy password is not tried at another gateway.
+//! token are tested up to their host keys (`token_gateways`). A rejected key or proxy password is not tried at another gateway.
 
 mod hop_recorder;
-mod invited;
+mod token_gateways;
 mod probe_server;
 mod round_trip;
 mod running;
 mod standalone;
 
-pub use invited::Invited;
-pub(super) use invited::check as invited;
+pub use token_gateways::TokenGateways;
+pub(super) use token_gateways::check as token_gateways;
 pub(super) use running::check as check_running;
 pub use running::{ForwardUnderTest, RunningAgent};
 pub(super) use standalone::check as check_standalone;

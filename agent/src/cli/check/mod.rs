@@ -1,6 +1,6 @@
-//! `agent check`; `invited` checks a vendor's token before there is a configuration.
+//! `agent check`; `with_token` checks a vendor's token before there is a configuration.
 
-mod invited;
+mod with_token;
 
 use super::{
     exit::{self, UsageError},
@@ -37,7 +37,7 @@ pub(super) struct Args {
     #[arg(long)]
     firewall: bool,
     #[command(flatten)]
-    token: invited::TokenArgs,
+    token: with_token::TokenArgs,
     /// Print the JSON schema of --json
     #[arg(long, hide = true)]
     schema: bool,
@@ -50,7 +50,7 @@ impl Args {
             forward: None,
             json: false,
             firewall: false,
-            token: invited::TokenArgs::default(),
+            token: with_token::TokenArgs::default(),
             schema: false,
         }
     }
@@ -73,7 +73,7 @@ pub(super) fn check_all(args: &Args, sources: &ConfigSources) -> anyhow::Result<
         .enable_all()
         .build()?;
     if let Some(file) = &args.token.token_file {
-        let report = runtime.block_on(invited::check(file, &args.token))?;
+        let report = runtime.block_on(with_token::check(file, &args.token))?;
         runtime.shutdown_background();
         show(&report, args.json)?;
         if !args.json && !report.network_failed() {

@@ -271,4 +271,4 @@ const ALREADY_ENROLLED: [(bool, &str); 2] = [
     (true, "answer again; the key is kept"),
 ];
 /// Bytes: enough for a token that a mail program wrapped and quoted, and to detect a text that is too long.
-const MAX_READ: u64 = 2 * enroll::MAX_LEN as u64;
+const MAX_READ: u64 = 2 * enroll::TOKEN_MAX_LEN as u64;

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{exit::UsageError, output::print},
-    enroll::{EnrollmentToken, EnrollmentTokenError, MAX_LEN},
+    enroll::{EnrollmentToken, EnrollmentTokenError, TOKEN_MAX_LEN},
 };
 use anyhow::{Context, bail};
 use rustix::termios::QueueSelector;
@@ -117,7 +117,7 @@ impl TerminalPrompt {
 
     fn one_token(&self) -> anyhow::Result<Result<Zeroizing<String>, EnrollmentTokenError>> {
         // Allocated at once: growing would leave copies in memory.
-        let mut text = Zeroizing::new(String::with_capacity(2 * MAX_LEN));
+        let mut text = Zeroizing::new(String::with_capacity(2 * TOKEN_MAX_LEN));
         let mut question = "Enrollment token from the vendor (not shown): ";
         loop {
             let line =

@@ -4,7 +4,7 @@
 use super::{
     HostKeyRefusal, HostKeyRefusalReason, RetryPace, Session, SessionShared,
     algorithms::preferred,
-    answer,
+    unexpected_peer,
     banner::{BannerCapture, BannerReader, await_banner},
     error::{SessionOpenError, SessionOpenStep},
     handler::{HandlerError, SessionHandler, is_text_not_utf8},
@@ -328,7 +328,7 @@ pub async fn probe_banner(
 }
 
 fn no_banner(place: String, banner: &BannerCapture) -> SessionOpenError {
-    answer::without_banner(place, &banner.bytes(), banner.first_line())
+    unexpected_peer::without_banner(place, &banner.bytes(), banner.first_line())
 }
 
 /// Tests the first hop to `gateway` alone, because the next one would send the credential to the proxy.
@@ -443,7 +443,7 @@ fn classify(
             shared.lost(SessionOpenStep::KeyExchange, text(&error))
         }
         other => {
-            let (fault, problem) = answer::of_exchange(&other);
+            let (fault, problem) = unexpected_peer::of_exchange(&other);
             let gateway = gateway();
             SessionOpenError::KeyExchange {
                 gateway,

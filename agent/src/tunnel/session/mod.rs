@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `identity` | the key and certificate we log in with |
 //! | `algorithms` | which algorithms are offered |
-//! | `banner`, `answer` | what answered, if it was not SSH |
+//! | `banner`, `unexpected_peer` | what answered, if it was not SSH |
 //! | `connect`, `login` | opening a session, step by step, each with its deadline |
 //! | `handler` | what the gateway may do to us |
 //! | `forwards` | which channel belongs to which forward |
@@ -16,7 +16,7 @@
 //! | `error` | why a session could not be opened or has ended, and what to do |
 
 mod algorithms;
-mod answer;
+mod unexpected_peer;
 mod banner;
 mod connect;
 mod error;

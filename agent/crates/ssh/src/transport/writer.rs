@@ -69,7 +69,7 @@ async fn wait_for_work(handle: &TransportHandle, kept: usize) -> Waited {
         (queue.is_shut(), kept + queue.capacity())
     };
     if shut {
-        if timeout(QUIET, handle.work.notified()).await.is_err() {
+        if timeout(IDLE_POLL, handle.work.notified()).await.is_err() {
             handle.forget_admitted();
         }
     } else if kept <= MAX_IDLE_BUFFER {
@@ -83,7 +83,7 @@ async fn wait_for_work(handle: &TransportHandle, kept: usize) -> Waited {
 /// A buffer that a burst has grown past this is freed.
 const MAX_KEPT_BUFFER: usize = 1 << 20;
 /// If russh has not written the admitted bytes after this time, it will not.
-const QUIET: Duration = Duration::from_millis(10);
+const IDLE_POLL: Duration = Duration::from_millis(10);
 /// Without work for this long, even small buffers are freed: a session may be idle for hours.
 const REST: Duration = Duration::from_secs(5);
 /// Bytes of buffers that are kept in an idle period.

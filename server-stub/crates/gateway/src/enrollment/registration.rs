@@ -1,7 +1,7 @@
 //! The SSH side of one enrollment: the command, the public key on its standard input, the reply.
 
 use super::{Invitation, InvitationError, InvitationState, InvitationStore};
-use agent_enrollment::COMMAND;
+use agent_enrollment::REGISTER_COMMAND;
 use russh::{ChannelId, keys::PublicKey};
 use std::time::SystemTime;
 
@@ -48,7 +48,7 @@ impl RegistrationSession {
     pub(crate) fn exec(&mut self, channel: ChannelId, command: &[u8]) -> bool {
         let right = self.channel == Some(channel)
             && !self.command_received
-            && command == COMMAND.as_bytes();
+            && command == REGISTER_COMMAND.as_bytes();
         self.command_received |= right;
         right
     }

@@ -14,7 +14,7 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 
 /// What a token and the command's flags specify about the gateways.
-pub struct Invited {
+pub struct TokenGateways {
     /// The gateways of the token, in its order.
     pub gateways: Vec<GatewayAddress>,
     /// User name of the token; shown, since this check does not log in.
@@ -25,7 +25,7 @@ pub struct Invited {
     pub egress: Egress,
 }
 
-impl Invited {
+impl TokenGateways {
     /// The settings of a default configuration. Their key is random and is never offered to a gateway.
     fn settings(self) -> Settings {
         Settings {
@@ -52,8 +52,8 @@ impl Invited {
 }
 
 /// Tests the gateways one after the other.
-pub(in crate::check) async fn check(invited: Invited) -> Vec<StepRecorder> {
-    let settings = Arc::new(invited.settings());
+pub(in crate::check) async fn check(gateways: TokenGateways) -> Vec<StepRecorder> {
+    let settings = Arc::new(gateways.settings());
     let mut all = Vec::new();
     let mut rejected_by = None;
     for gateway in &settings.gateways {

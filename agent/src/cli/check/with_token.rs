@@ -1,7 +1,7 @@
 //! `agent check --firewall --token-file FILE`: the change request for the firewall goes out before `agent enroll`.
 
 use crate::{
-    check::{self, CheckReport, Invited},
+    check::{self, CheckReport, TokenGateways},
     cli::{enroll::token_in, exit::UsageError},
     enroll::EnrollmentToken,
     secret::SecretFile,
@@ -50,13 +50,13 @@ pub(super) async fn check(file: &Path, args: &TokenArgs) -> anyhow::Result<Check
         false => Some((Path::new("the token"), known_hosts.as_str())),
     };
     let host_keys = HostKeys::new(token.host_keys.clone(), known_hosts)?;
-    let invited = Invited {
+    let gateways = TokenGateways {
         gateways: token.gateways.clone(),
         user: token.user.clone(),
         host_keys,
         egress,
     };
-    let steps = check::invited(invited, token.expires).await;
+    let steps = check::with_token(gateways, token.expires).await;
     Ok(CheckReport::new(steps, firewall))
 }
 
