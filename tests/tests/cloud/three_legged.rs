@@ -63,8 +63,8 @@ async fn a_login_that_reaches_other_sites_is_told_with_their_names() {
     let (cause, _) = agent.login_failure().await.unwrap();
     assert_eq!(
         cause,
-        "the login reaches https://acme.atlassian.net, https://other.atlassian.net, and \
-         https://third.atlassian.net is wanted"
+        "the login gives access to https://acme.atlassian.net, https://other.atlassian.net, but the \
+         forward needs https://third.atlassian.net"
     );
     let (status, problem) = get(&format!("{url}{MYSELF}")).await;
     assert_eq!(status, 503, "{problem}");
@@ -91,7 +91,7 @@ async fn agent_login_refuses_a_consent_for_other_sites() {
     let (printed, ok) = log_in(&agent).await;
     assert!(!ok);
     assert!(
-        printed.contains("the login reaches https://acme.atlassian.net"),
+        printed.contains("the login gives access to https://acme.atlassian.net"),
         "{printed}"
     );
 }

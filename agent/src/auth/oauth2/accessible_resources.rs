@@ -174,8 +174,8 @@ fn find_site(
         reached += &format!(" and {more} more");
     }
     Err(match reached.as_str() {
-        "" => format!("the login gives access to no site of Jira Cloud, and {site} is needed"),
-        reached => format!("the login gives access to {reached}, and {site} is needed"),
+        "" => format!("the login gives access to no site of Jira Cloud, but the forward needs {site}"),
+        reached => format!("the login gives access to {reached}, but the forward needs {site}"),
     })
 }
 
@@ -231,7 +231,7 @@ mod tests {
         let error = find_site(&sites, &site("https://acme.atlassian.net"), None).unwrap_err();
         assert_eq!(
             error,
-            "the login gives access to https://a.atlassian.net, https://b.atlassian.net, and https://acme.atlassian.net is needed"
+            "the login gives access to https://a.atlassian.net, https://b.atlassian.net, but the forward needs https://acme.atlassian.net"
         );
         let none = find_site(&[], &site("https://acme.atlassian.net"), None).unwrap_err();
         assert!(none.contains("no site"), "{none}");
