@@ -23,7 +23,7 @@ pub(super) struct JiraAnswer {
     pub(super) body: UpstreamBody,
 }
 
-/// Sends the request; gives up when the vendor's body has stood still for too long.
+/// Sends the request; gives up when the vendor's body stalls for too long.
 pub(super) async fn send(
     forward: &HttpForward,
     request: Request<UpstreamBody>,
