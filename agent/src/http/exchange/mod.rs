@@ -2,17 +2,19 @@
 //!
 //! [`handle`] frames the work and opens the audit record; [`forward_request`] below it is the request's path, one stage a
 //! file: `admission` decides whether it may pass, `vendor_body` waits for its body, `credential` adds the agent's,
-//! `delivery` sends it and gets Jira's answer. `rejection` is every way to end with the agent's own answer instead.
+//! `delivery` sends it and gets Jira's answer, `jira_answer` reads from that whether Jira accepted the credential.
+//! `rejection` is every way to end with the agent's own answer instead.
 
 mod admission;
 mod credential;
 mod delivery;
+mod jira_answer;
 mod rejection;
 mod vendor_body;
 
 pub(super) use rejection::audit_unread_refusals;
 
-use self::{delivery::JiraAnswer, rejection::RejectedRequest};
+use self::rejection::RejectedRequest;
 use super::{
     body::{DownloadBody, ResponseBody, UploadEnd, UploadProgress, VendorBody},
     forward::{HttpForward, RequestPermit},
@@ -25,10 +27,9 @@ use super::{
 };
 use crate::{
     audit::{AuditRecord, RedactedTarget, RequestOutcome},
-    auth::AuthVerdict,
     upstream::{ActivityClock, Delivery, RawTarget, UpstreamBody},
 };
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request};
+use http::{HeaderValue, Request, Response, Uri, Version, header, request};
 use hyper::body::{Body, Incoming};
 use std::{
     sync::Arc,
@@ -183,30 +184,12 @@ async fn forward_request(
         let request = Request::from_parts(again, body);
         answer = delivery::resend(forward, request, progress.as_deref()).await?;
     }
-    let JiraAnswer {
-        mut head,
-        start,
-        body,
-    } = answer;
-    let user = head.headers.get(X_AUSERNAME);
-    record.set_answered(user.or(head.headers.get(X_AACCOUNTID)).cloned());
-    if let AuthVerdict::LoginFailed { cause, remedy } =
-        attempt.on_response_with_body(&mut head, &start)
-    {
-        let problem = credential::login_failed(refreshed, &cause, &remedy);
-        return Err(RejectedRequest::failed(problem, progress.as_deref()));
-    }
-
-    hop_by_hop::strip_response(&mut head);
-    if matches!(
-        head.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    ) {
-        // There is no body (RFC 9110 §6.4.1), so a length would be one of something else.
-        head.headers.remove(header::CONTENT_LENGTH);
-    }
+    let accepted = jira_answer::accept(answer, attempt, record).map_err(|refusal| {
+        let problem = credential::login_failed(refreshed, &refusal.cause, &refusal.remedy);
+        RejectedRequest::failed(problem, progress.as_deref())
+    })?;
     Ok(ForwardedRequest {
-        answer: Response::from_parts(head, trailers::filtered(body, agent_logs_in)),
+        answer: accepted.map(|body| trailers::filtered(body, agent_logs_in)),
         upload: progress,
         in_flight,
     })
@@ -270,11 +253,6 @@ pub(super) fn target(head: &request::Parts) -> &str {
         .path_and_query()
         .map_or("", |target| target.as_str())
 }
-
-/// The user as Jira names it.
-const X_AUSERNAME: HeaderName = HeaderName::from_static("x-ausername");
-/// The account as Jira Cloud names it.
-const X_AACCOUNTID: HeaderName = HeaderName::from_static("x-aaccountid");
 
 #[cfg(test)]
 mod tests {
