@@ -30,7 +30,7 @@ async fn libraries_show_a_failed_login_without_details() {
         .await
         .unwrap();
     for (library, text) in shown(&site, "rest/api/2/myself").await {
-        assert!(text.contains("login"), "{library}: {text}");
+        assert!(text.contains("credential for Jira"), "{library}: {text}");
         assert!(
             text.contains("tell the customer") || text.contains("Tell the customer"),
             "{library}: {text}"
