@@ -268,7 +268,9 @@ mod tests {
             .collect();
         // It has the name of a credential and is none.
         assert_eq!(like_identity, [&"x-atlassian-token"]);
-        let both = PASSED_BY_DEFAULT.iter().filter(|n| PER_CONNECTION.contains(n));
+        let both = PASSED_BY_DEFAULT
+            .iter()
+            .filter(|n| PER_CONNECTION.contains(n));
         let both: Vec<_> = both.collect();
         assert_eq!(
             both,

@@ -24,7 +24,7 @@ pub use host::HostRequirements;
 pub use render::{render, render_firewall};
 pub use report::{CheckReport, schema};
 pub use step::{CheckStep, StepVerdict};
-pub use tunnel::{ForwardUnderTest, TokenGateways, RunningAgent};
+pub use tunnel::{ForwardUnderTest, RunningAgent, TokenGateways};
 
 use crate::{
     auth::{self, UpstreamAuth},

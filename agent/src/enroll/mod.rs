@@ -23,8 +23,8 @@ mod register;
 mod staged;
 
 pub use agent_enrollment::{
-    REGISTER_COMMAND, EnrollmentToken, EnrollmentTokenError, TOKEN_MAX_LEN, OneTimeSecret, TOKEN_PREFIX, TokenForward,
-    authorized_line, registered_options,
+    EnrollmentToken, EnrollmentTokenError, OneTimeSecret, REGISTER_COMMAND, TOKEN_MAX_LEN,
+    TOKEN_PREFIX, TokenForward, authorized_line, registered_options,
 };
 pub use answers::{AuthAnswers, EnrollmentAnswers, ProxyAnswers};
 pub use directory::{ActiveEnrollment, EnrollmentDir};

@@ -12,7 +12,6 @@
 //! | `published_state` | what status shows |
 //! | `session_cuts` | how often gateways have cut sessions, and after how long |
 
-mod session_cuts;
 mod ids;
 mod liveness;
 #[cfg(test)]
@@ -20,6 +19,7 @@ mod liveness_tests;
 mod machine;
 mod published_state;
 mod run;
+mod session_cuts;
 mod session_liveness;
 mod session_monitor;
 

@@ -1,10 +1,10 @@
 //! The supervisor's state as status shows it. Neither writing nor reading it blocks the supervisor.
 
 use super::{
-    session_cuts::{self, CutHistory},
     ids::IdRegistry,
     liveness::LivenessVerdict,
     machine::{ConnectionSummary, SessionId},
+    session_cuts::{self, CutHistory},
     session_liveness::SessionLiveness,
 };
 use crate::{

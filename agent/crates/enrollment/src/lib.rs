@@ -7,7 +7,7 @@ mod token;
 
 pub use authorized_keys::{authorized_line, registered_options};
 pub use token::{
-    EnrollmentToken, EnrollmentTokenError, TOKEN_MAX_LEN, OneTimeSecret, TOKEN_PREFIX, TokenForward,
+    EnrollmentToken, EnrollmentTokenError, OneTimeSecret, TOKEN_MAX_LEN, TOKEN_PREFIX, TokenForward,
 };
 
 /// Name of the SSH command that registers a key. A gateway with a forced command can read it (`SSH_ORIGINAL_COMMAND`).

@@ -174,7 +174,9 @@ fn find_site(
         reached += &format!(" and {more} more");
     }
     Err(match reached.as_str() {
-        "" => format!("the login gives access to no site of Jira Cloud, but the forward needs {site}"),
+        "" => {
+            format!("the login gives access to no site of Jira Cloud, but the forward needs {site}")
+        }
         reached => format!("the login gives access to {reached}, but the forward needs {site}"),
     })
 }

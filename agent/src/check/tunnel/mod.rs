@@ -6,17 +6,17 @@
 //! token are tested up to their host keys (`token_gateways`). A rejected key or proxy password is not tried at another gateway.
 
 mod hop_recorder;
-mod token_gateways;
 mod probe_server;
 mod round_trip;
 mod running;
 mod standalone;
+mod token_gateways;
 
-pub use token_gateways::TokenGateways;
-pub(super) use token_gateways::check as token_gateways;
 pub(super) use running::check as check_running;
 pub use running::{ForwardUnderTest, RunningAgent};
 pub(super) use standalone::check as check_standalone;
+pub use token_gateways::TokenGateways;
+pub(super) use token_gateways::check as token_gateways;
 
 use crate::tunnel::{BindAddress, session::is_loopback};
 

@@ -4,12 +4,12 @@
 use super::{
     HostKeyRefusal, HostKeyRefusalReason, RetryPace, Session, SessionShared,
     algorithms::preferred,
-    unexpected_peer,
     banner::{BannerCapture, BannerReader, await_banner},
     error::{SessionOpenError, SessionOpenStep},
     handler::{HandlerError, SessionHandler, is_text_not_utf8},
     login::login,
     session::SessionInner,
+    unexpected_peer,
 };
 use crate::tunnel::{
     ChannelAcceptor, GatewayAddress, Hop, HopEvent, HopObserver, InboundChannel, Settings,

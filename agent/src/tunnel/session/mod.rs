@@ -16,7 +16,6 @@
 //! | `error` | why a session could not be opened or has ended, and what to do |
 
 mod algorithms;
-mod unexpected_peer;
 mod banner;
 mod connect;
 mod error;
@@ -32,6 +31,7 @@ mod probe;
 mod session;
 #[cfg(test)]
 mod test_keys;
+mod unexpected_peer;
 
 pub use agent_ssh::SkippedLine;
 pub use agent_ssh::host_key::{HostKeyError, HostKeyRefusal, HostKeyRefusalReason, HostKeys};
