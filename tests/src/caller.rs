@@ -24,7 +24,7 @@ pub struct HttpCaller {
 type CallerBody = BoxBody<Bytes, Infallible>;
 
 impl HttpCaller {
-    /// Connects over TCP.
+    /// Opens one HTTP/1.1 connection over TCP, without Nagle's delay.
     pub async fn connect(addr: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;

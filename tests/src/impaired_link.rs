@@ -49,7 +49,7 @@ impl Drop for NetworkNamespace {
 /// The path between the agent and a gateway on 127.0.0.1, in its own namespace ([`run_in_namespace`]).
 pub struct ImpairedLink;
 
-/// Direction of packets.
+/// Which packets of the link are dropped or delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkDirection {
     /// From the agent to the gateway.

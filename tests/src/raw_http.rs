@@ -8,7 +8,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// One parsed answer.
+/// An answer as it came over the wire, complete or not.
 #[derive(Debug, Clone)]
 pub struct RawResponse {
     /// HTTP status of the response.

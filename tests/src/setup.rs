@@ -134,7 +134,7 @@ pub struct RecordedTunnel {
     pub sshd: Sshd,
     /// Upstream of the forward.
     pub jira: RecordingOrigin,
-    /// The running agent.
+    /// The agent, in a folder of its own.
     pub agent: RunningAgent,
     /// Where the forward is bound.
     pub addr: SocketAddr,

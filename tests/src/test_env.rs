@@ -465,7 +465,7 @@ fn is_probe(request: &ReceivedRequest) -> bool {
 pub const CONTEXT_PATH: &str = "/jira";
 /// A user of the imitation Jira.
 pub const BOT: &str = "acme-bot";
-/// Password of [`BOT`].
+/// Password with which [`BOT`] logs in to Jira.
 pub const BOT_PASSWORD: &str = "acme-password";
 /// Personal access token of [`BOT`].
 pub const BOT_TOKEN: &str = "acme-bot-token";

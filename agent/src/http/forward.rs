@@ -186,12 +186,12 @@ impl HttpForward {
         &self.name
     }
 
-    /// The compiled `[forward.policy]`.
+    /// The rules of `[forward.policy]`, compiled when the configuration was loaded.
     pub fn policy(&self) -> &CompiledPolicy {
         &self.policy
     }
 
-    /// The compiled `[forward.auth]`.
+    /// How requests of this forward are authenticated to Jira (`[forward.auth]`).
     pub fn login(&self) -> &UpstreamAuth {
         &self.login
     }

@@ -60,7 +60,7 @@ impl EchoService {
         self.live.load(Relaxed)
     }
 
-    /// One HTTP/1.1 connection.
+    /// Serves one HTTP/1.1 connection until it ends.
     pub(super) async fn http(self: Arc<Self>, stream: Box<dyn ByteStream>) {
         self.live.fetch_add(1, Relaxed);
         let answer = service_fn(|request| Arc::clone(&self).answer(request));
