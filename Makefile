@@ -18,6 +18,7 @@ demo: ## One of everything through the tunnel, then leaves it running (ONCE=1: e
 
 test: setup build ## All tests, on real parts.
 	cargo nextest run --locked --workspace
+	cargo test --locked --doc --quiet -p agent-base
 
 test-ssh: setup ## The gate for every version of russh (docs/dev/ssh.md).
 	cargo nextest run --locked -p agent -p agent-ssh -E 'package(agent-ssh)'

@@ -8,7 +8,26 @@
 use http::Method;
 use std::{borrow::Cow, fmt, time::Duration};
 
-/// A sentence for the vendor's engineer. There is no way from a `String` to it, on purpose.
+/// A sentence for the vendor's engineer, of words in the source and of values of the listed types:
+///
+/// ```
+/// use agent_base::vendor_text::{VendorQuote, VendorText};
+/// let text = VendorText::of(&[&"no rule allows ", &VendorQuote("/rest/api/2/user")]);
+/// assert_eq!(text.as_str(), "no rule allows /rest/api/2/user");
+/// ```
+///
+/// There is no way from a `String` to it, on purpose:
+///
+/// ```compile_fail
+/// use agent_base::vendor_text::VendorText;
+/// let cause = String::from("cannot read /etc/jira-tunnel-agent/jira-pat");
+/// VendorText::of(&[&"the agent failed: ", &cause]);
+/// ```
+///
+/// ```compile_fail
+/// use agent_base::vendor_text::VendorText;
+/// VendorText::from(String::from("cannot read /etc/jira-tunnel-agent/jira-pat"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct VendorText(Cow<'static, str>);
 
