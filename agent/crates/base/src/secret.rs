@@ -51,7 +51,7 @@ pub fn disable_core_dumps() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Where a secret lives: a file that only its owner can read, read anew at each use so that a
+/// Where a secret is: a file that only its owner can read, read again at each use so that a
 /// changed file is picked up without a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFile {
@@ -59,7 +59,7 @@ pub struct SecretFile {
     guard: FileProtection,
 }
 
-/// Who vouches that nobody else can read the file.
+/// Who guarantees that no one else can read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FileProtection {
     /// Its own permission bits.
@@ -120,7 +120,7 @@ impl SecretFile {
         Ok(Secret::new(bytes.to_vec()))
     }
 
-    /// Whether the file is there, readable by us and by nobody else. Does not look at what is in it.
+    /// Whether the file exists, and only we can read it. Does not read its content.
     pub fn check(&self) -> Result<(), SecretFileError> {
         self.open().map(drop)
     }

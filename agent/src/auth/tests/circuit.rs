@@ -21,7 +21,7 @@ const TOKEN: CircuitRules = CircuitRules {
     locks_out: false,
     probed: true,
 };
-/// A password whose login nobody probes.
+/// A password without a probe.
 const ALONE: CircuitRules = CircuitRules {
     locks_out: true,
     probed: false,
@@ -256,7 +256,7 @@ async fn a_credential_that_locks_nothing_out_is_tried_by_all_at_once() {
     tried.record(Traffic, true, CredentialOutcome::Undecided);
     tried.record(Traffic, true, CredentialOutcome::Accepted);
     assert_eq!(tried.admit(Traffic), FREE);
-    // The next one, renewed ahead of the end, holds up nobody either.
+    // The next one, refreshed before it expires, delays no request either.
     let next = |tried: &mut Tried| tried.circuit.admit(2, TOKEN, Traffic, after(0));
     assert_eq!(next(&mut tried), TRIAL);
     assert_eq!(next(&mut tried), TRIAL);
@@ -285,7 +285,7 @@ async fn where_nobody_probes_a_request_decides() {
 enum Event {
     /// A request or a probe begins.
     Begins(CallerKind),
-    /// The oldest one under way is answered.
+    /// The oldest one in flight is answered.
     Ends,
     /// It gets no answer.
     Lost,

@@ -1,4 +1,4 @@
-//! The cookies of Jira's side: kept for the agent's own login, and for nobody else.
+//! The cookies of Jira's side: kept for the agent's own credential only.
 
 use super::*;
 use crate::auth::upstream_cookies::{MAX_BYTES, MAX_COOKIES, SESSION_MAX_AGE};
@@ -118,7 +118,7 @@ async fn an_answer_that_refuses_the_login_ends_the_session() {
         assert_eq!(both.as_deref(), BOTH);
         answered(&login, CREATE, status, headers).await;
         assert_eq!(kept(&login).as_deref(), left, "{status}");
-        // Nor does one that was under way bring it back.
+        // Nor does one that was in flight bring it back.
         under_way.on_response(&mut answer(200, &[USER, SESSION]));
         assert_eq!(kept(&login).as_deref(), left, "{status}");
     }
@@ -390,7 +390,7 @@ async fn names_that_rotate_keep_no_node_out() {
         !names.contains(&"rotating1=x"),
         "the oldest goes: {cookies}"
     );
-    // One that can never fit drives nobody out.
+    // One that can never fit replaces no other.
     let huge = format!("huge={}; Path=/", "v".repeat(MAX_BYTES));
     answered(&login, CREATE, 200, &[USER, ("set-cookie", &huge)]).await;
     assert_eq!(cookie(&login, CREATE).await, Some(cookies));

@@ -127,7 +127,7 @@ impl ChunkScanner {
 
 /// 15 hexadecimal digits stay far below 2^63.
 const MAX_DIGITS: u8 = 15;
-/// A size line with its extension, or all trailers of one body. Nobody uses more, and hyper's own
+/// A size line with its extension, or all trailers of one body. No client uses more, and hyper's own
 /// limit for both is of the same size.
 const MAX_LINE: usize = 16 << 10;
 

@@ -34,7 +34,7 @@ pub enum ProblemKind {
     UpgradeRefused,
     /// Neither HTTP/1.0, HTTP/1.1 nor HTTP/2.
     HttpVersion,
-    /// Jira took our login for somebody else or nobody.
+    /// Jira identified another user than ours, or none.
     LoginFailed,
     /// Jira's name does not resolve.
     JiraUnresolved,
@@ -54,7 +54,7 @@ pub enum ProblemKind {
     AuditUnavailable,
     /// The customer's administrator has paused it.
     Paused,
-    /// The agent stops, and the time for what was under way is over.
+    /// The agent stops, and the time for requests in flight is over.
     Stopping,
     /// Jira's answer did not begin in time.
     JiraTimeout,

@@ -8,7 +8,7 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// A machine with its world: dials under way, sessions, who listens where, and what must always hold.
+/// A machine with its world: dials in progress, sessions, who listens where, and what must always hold.
 struct World {
     machine: StateMachine,
     now: Duration,

@@ -1,4 +1,4 @@
-//! Keys and certificates for this room's unit tests. Made anew each time; none is ever stored.
+//! Keys and certificates for this room's unit tests. Generated each time; none is stored.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use russh::keys::{

@@ -37,7 +37,7 @@ use std::{path::PathBuf, time::Duration};
 /// Bounds of the channels of one session. Each is a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelLimits {
-    /// SSH window in bytes (RFC 4254 §5.2): what the peer may have under way on one channel. One
+    /// SSH window in bytes (RFC 4254 §5.2): what the peer may have in flight on one channel. One
     /// channel's upload is at most this per round trip; the peer keeps about as much for each channel
     /// whose data waits.
     pub window: u32,

@@ -88,7 +88,7 @@ async fn two_live_sessions_of_one_agent_share_a_bind() {
     assert_eq!(by_http, both);
     assert_eq!(by_port, both);
 
-    // One leaves, the other goes on with the same port.
+    // One leaves, the other keeps the same port.
     drop(first);
     gateway
         .wait_until(|g| g.agent("acme").unwrap().sessions.len() == 1)
