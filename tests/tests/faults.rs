@@ -188,7 +188,7 @@ async fn a_stopping_agent_finishes_requests_and_takes_no_new_ones() {
     let report = env.agent.status().await.unwrap();
     assert!(report.agent.draining);
     assert_eq!(report.forwards[0].in_flight, 1);
-    assert!(env.agent.process().is_running(), "a request is under way");
+    assert!(env.agent.process().is_running(), "a request is in flight");
     // A request in transit is still answered, with `Connection: close`.
     let mut more = 0;
     while let Ok(answer) = idle.get("/rest/api/2/issue/DEMO-2").await {

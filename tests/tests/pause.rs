@@ -27,10 +27,10 @@ async fn a_paused_forward_refuses_new_requests_and_finishes_others() {
         .header("content-type", "application/json")
         .body(Body::wrap_stream(body));
     let upload = tokio::spawn(upload.send());
-    let under_way = site.agent.until_status("the upload to be under way", |r| {
+    let in_flight = site.agent.until_status("the upload to be in flight", |r| {
         r.forwards[0].in_flight == 1
     });
-    under_way.await.unwrap();
+    in_flight.await.unwrap();
 
     site.agent
         .succeed(&["pause", "jira", "--reason", "change CHG-7"])

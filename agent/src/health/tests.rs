@@ -896,7 +896,7 @@ async fn an_administrators_word_is_probed_at_once() {
     };
     proven().await;
     // Well before the next regular probe.
-    layer.failed(ProofState::Failed, "it is mended meanwhile", "wait");
+    layer.failed(ProofState::Failed, "the former failure", "wait");
     login.reset();
     let waited = tokio::time::timeout(INTERVAL / 3, proven()).await;
     assert!(waited.is_ok());

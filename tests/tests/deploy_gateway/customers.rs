@@ -134,7 +134,7 @@ async fn a_customer_that_is_removed_is_cut_off_and_leaves_nothing() {
     let refused = |r: &StatusReport| r.layers.tunnel.state == LayerState::Failed;
     let refused = two.acme.until_status("the login to be refused", refused);
     refused.await.unwrap();
-    assert!(!before.await.unwrap(), "what was under way has ended");
+    assert!(!before.await.unwrap(), "the request in flight has ended");
     for path in [
         "/srv/jira-gateway/acme",
         "/etc/jira-gateway/keys/acme",

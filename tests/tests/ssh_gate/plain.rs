@@ -68,7 +68,7 @@ async fn a_vendor_that_leaves_a_download_ends_it_at_once() -> Result<()> {
             drop(connection.begin_download(1 << 40).await?);
         }
         let theirs = gateway.budget()?;
-        until_true("nobody writes any more", || {
+        until_true("all writers to have ended", || {
             client.service.live() + client.budget.open_channels() + theirs.open_channels() == 0
         })
         .await

@@ -318,27 +318,27 @@ proptest! {
         let mut now = Instant::now();
         let mut good = good_at_first;
         let mut wrong = 0;
-        let mut under_way: Vec<(CallerKind, bool, bool)> = Vec::new();
+        let mut in_flight: Vec<(CallerKind, bool, bool)> = Vec::new();
         for event in events {
             match event {
                 Event::Begins(caller) => {
                     if let AdmissionDecision::Send { trial } = circuit.admit(1, PASSWORD, caller, now) {
                         // One at a time, so that what counts is what the circuit lets go after an answer.
-                        if under_way.is_empty() || trial {
+                        if in_flight.is_empty() || trial {
                             wrong += u32::from(!good);
-                            under_way.push((caller, trial, good));
+                            in_flight.push((caller, trial, good));
                         } else {
                             circuit.record_outcome(1, PASSWORD, caller, trial, CredentialOutcome::Undecided, now);
                         }
                     }
                 }
-                Event::Ends if !under_way.is_empty() => {
-                    let (caller, trial, was) = under_way.remove(0);
+                Event::Ends if !in_flight.is_empty() => {
+                    let (caller, trial, was) = in_flight.remove(0);
                     let outcome = if was { CredentialOutcome::Accepted } else { rejected(false) };
                     circuit.record_outcome(1, PASSWORD, caller, trial, outcome, now);
                 }
-                Event::Lost if !under_way.is_empty() => {
-                    let (caller, trial, was) = under_way.remove(0);
+                Event::Lost if !in_flight.is_empty() => {
+                    let (caller, trial, was) = in_flight.remove(0);
                     // Jira never saw it.
                     wrong -= u32::from(!was && wrong > 0);
                     circuit.record_outcome(1, PASSWORD, caller, trial, CredentialOutcome::Undecided, now);
@@ -349,7 +349,7 @@ proptest! {
                     if mind && !good {
                         // Right again: Jira counts from the start, as after a login that went well.
                         wrong = 0;
-                        under_way.clear();
+                        in_flight.clear();
                         circuit = CredentialCircuit::default();
                     }
                     good = mind;

@@ -114,12 +114,12 @@ async fn an_answer_that_refuses_the_login_ends_the_session() {
     ] {
         let (login, _) = secrets.basic();
         answered(&login, CREATE, 201, &[USER, AFFINITY, SESSION]).await;
-        let (both, under_way) = sent(&login, CREATE).await;
+        let (both, in_flight) = sent(&login, CREATE).await;
         assert_eq!(both.as_deref(), BOTH);
         answered(&login, CREATE, status, headers).await;
         assert_eq!(kept(&login).as_deref(), left, "{status}");
         // Nor does one that was in flight bring it back.
-        under_way.on_response(&mut answer(200, &[USER, SESSION]));
+        in_flight.on_response(&mut answer(200, &[USER, SESSION]));
         assert_eq!(kept(&login).as_deref(), left, "{status}");
     }
 }
