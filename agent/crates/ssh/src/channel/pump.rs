@@ -16,9 +16,12 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
@@ -38,6 +41,10 @@ pub(super) struct PumpShared {
     pub(super) orphaned_writer: Mutex<Option<ChannelWriter>>,
     /// Bytes were received, and nothing was answered yet.
     unanswered: AtomicBool,
+    /// The peer sends no more, whatever of it is still unread.
+    disconnected: AtomicBool,
+    /// Woken when `disconnected` is set.
+    disconnect_watcher: AtomicWaker,
 }
 
 impl PumpShared {
@@ -49,6 +56,8 @@ impl PumpShared {
             writer: AtomicWaker::new(),
             orphaned_writer: Mutex::new(None),
             unanswered: AtomicBool::new(false),
+            disconnected: AtomicBool::new(false),
+            disconnect_watcher: AtomicWaker::new(),
         })
     }
 
@@ -78,10 +87,27 @@ impl PumpShared {
         }
     }
 
+    /// Ready once the peer sends no more. For one waiter.
+    pub(super) fn poll_disconnected(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.disconnected.load(Acquire) {
+            self.disconnect_watcher.register(cx.waker());
+            if !self.disconnected.load(Acquire) {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn set_disconnected(&self) {
+        self.disconnected.store(true, Release);
+        self.disconnect_watcher.wake();
+    }
+
     fn finish(&self, end: CloseReason) {
         self.set_unanswered(false);
         self.update(|inbox| inbox.set_end(end));
         self.writer.wake();
+        self.set_disconnected();
     }
 }
 
@@ -148,6 +174,8 @@ async fn drain(
         if close_at.is_none() && shared.inbox().is_abandoned() {
             close_at = Some(Instant::now() + limits.close_wait);
             last_writes = shared.orphaned_writer.lock().take();
+            // Not after `close_wait`: the file may hold a descriptor and a gigabyte.
+            disk.release();
         }
         let behind = shared.inbox().is_behind();
         if !behind {
@@ -171,7 +199,10 @@ async fn drain(
                         return ours(end);
                     }
                 }
-                Some(ChannelMsg::Eof) => shared.update(Inbox::set_eof),
+                Some(ChannelMsg::Eof) => {
+                    shared.update(Inbox::set_eof);
+                    shared.set_disconnected();
+                }
                 Some(ChannelMsg::Close) => return peers(CloseReason::Closed),
                 Some(_) => {}
                 None => return peers(CloseReason::SessionEnded),
@@ -239,7 +270,7 @@ impl SpoolWorker {
         };
         let (spool, done) = job.await;
         self.job = None;
-        self.spool = Some(spool);
+        self.spool = (!self.shared.inbox().is_abandoned()).then_some(spool);
         match done {
             Ok(done) => {
                 self.shared.update(|inbox| inbox.finish(done));
@@ -275,6 +306,11 @@ impl SpoolWorker {
                 })
             }
         }
+    }
+
+    /// Closes the file, whose bytes nothing reads any more; a running job does so at its end.
+    fn release(&mut self) {
+        self.spool = None;
     }
 
     fn begin(

@@ -9,6 +9,7 @@ use super::{
 };
 use russh::{Channel, ChannelId, ChannelMsg};
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
@@ -49,6 +50,13 @@ impl ChannelStream {
     /// Why we reset the channel, if we did.
     pub fn reset_reason(&self) -> Option<CloseReason> {
         self.end().filter(|end| end.is_reset())
+    }
+
+    /// Completes once the peer sends no more: by EOF, by CLOSE, by the end of the session, or because we reset the
+    /// channel. It does not wait until what came before has been read. Only the last of several watches is woken.
+    pub fn disconnected(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        poll_fn(move |cx| shared.poll_disconnected(cx))
     }
 
     pub(super) fn of_halves(

@@ -2,7 +2,7 @@
 
 use super::*;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep},
 };
 
@@ -89,4 +89,63 @@ async fn channels_are_counted_while_they_live() {
     }
     eventually("none left", || session.budget.open_channels() == 0).await;
     assert_eq!(session.budget.closed_first(), 0);
+}
+
+/// Whoever waits for the end learns of it beside the bytes, which wait for a reader.
+#[tokio::test]
+async fn the_end_is_announced_beside_unread_bytes_and_the_bytes_stay() {
+    let limits = ChannelLimits {
+        memory: 64 << 10,
+        ..ChannelLimits::default()
+    };
+    let session = Session::new(limits);
+    let sent = pattern(2 << 20);
+    for end in [Some(ChannelMsg::Eof), Some(ChannelMsg::Close), None] {
+        let (mut stream, mut peer) = session.open();
+        let disconnected = tokio::spawn(stream.disconnected());
+        peer.send_all(&sent).await;
+        eventually("all is received", || {
+            session.budget.used() >= sent.len() as u64
+        })
+        .await;
+        assert!(!disconnected.is_finished());
+        match end {
+            Some(end) => peer.say(end).await,
+            None => peer.die(),
+        }
+        tokio::time::timeout(LIVENESS, disconnected)
+            .await
+            .unwrap()
+            .unwrap();
+        let mut read = vec![0; sent.len()];
+        stream.read_exact(&mut read).await.unwrap();
+        assert!(read == sent);
+        drop(stream);
+        eventually("given back", || session.budget.used() == 0).await;
+    }
+}
+
+/// A peer that does not answer our EOF keeps the channel for `close_wait`, and nothing of its spool.
+#[tokio::test]
+async fn the_spool_file_is_closed_when_the_application_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = ChannelLimits {
+        memory: 64 << 10,
+        spool_dir: folder.path().to_owned(),
+        close_wait: 3600 * SECOND,
+        ..ChannelLimits::default()
+    };
+    let spools = || {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        open.filter_map(|fd| std::fs::read_link(fd.path()).ok())
+            .filter(|target| target.starts_with(folder.path()))
+            .count()
+    };
+    let session = Session::new(limits);
+    let (stream, peer) = session.open();
+    peer.send_all(&pattern(2 << 20)).await;
+    eventually("spooled", || spools() == 1).await;
+    drop(stream);
+    eventually("closed", || spools() == 0).await;
+    assert_eq!(session.budget.open_channels(), 1);
 }
