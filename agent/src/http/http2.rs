@@ -8,7 +8,7 @@ use super::{
     exchange::{self, ResponseGuard},
     framing::{FramedStream, StreamTracker, UnservedRequests},
     problem::ProblemKind,
-    server::{BUFFER, ChannelContext, ShutdownTokens},
+    server::{BUFFER, ChannelContext, ShutdownTokens, VendorStream, gone_while},
 };
 use crate::upstream::{ActivityClock, StallLimits};
 use bytes::BytesMut;
@@ -25,14 +25,14 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::AsyncWriteExt,
     time::{Instant, sleep, timeout},
 };
 
 /// Serves an HTTP/2 connection to its end; `read` has been read from it already.
 pub(super) async fn http2<S>(mut stream: S, read: BytesMut, channel: ChannelContext)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: VendorStream,
 {
     let limits = channel.limits.clone();
     let Some(_permit) = channel.current.load().try_enter_http2() else {
@@ -46,6 +46,7 @@ where
     let ShutdownTokens {
         drain, replaced, ..
     } = channel.shutdown.clone();
+    let disconnected = stream.disconnected();
     let activity = Arc::new(ActivityClock::default());
     let tracker = Arc::new(StreamTracker::default());
     let framing = FramedStream::http2(stream, read, &limits, activity.clone(), tracker.clone());
@@ -83,6 +84,8 @@ where
     let mut too_slow = pin!(activity.too_slow(stall_limits));
     let mut idle = pin!(idle(&open, limits.idle_timeout));
     let mut checks = tokio::time::interval(limits.stall_timeout.max(SHORTEST_INTERVAL));
+    let has_streams = || open.load(Ordering::Relaxed) > 0;
+    let mut vendor_gone = pin!(gone_while(disconnected, has_streams));
     let mut closing = false;
     loop {
         tokio::select! {
@@ -95,6 +98,10 @@ where
             }
             reason = too_slow.as_mut() => {
                 tracing::debug!(?reason, "HTTP/2 channel closed: its peer does not read");
+                return;
+            }
+            () = vendor_gone.as_mut() => {
+                tracing::debug!("HTTP/2 channel closed: its vendor left while requests were in flight");
                 return;
             }
             _ = checks.tick() => {

@@ -28,7 +28,7 @@ pub use current_forward::CurrentForward;
 pub use dry_run::DryRun;
 pub use expected::ExpectedRequest;
 pub use forward::{HttpForward, InFlightGuard, RequestCounter};
-pub use server::{ShutdownTokens, serve};
+pub use server::{ShutdownTokens, VendorStream, serve};
 
 use crate::upstream::StallLimits;
 use std::time::Duration;

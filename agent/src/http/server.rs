@@ -6,12 +6,22 @@ use super::{
     framing::{ExchangeSlot, FramedStream, SharedFraming},
     http2::http2,
 };
-use crate::upstream::{ActivityClock, StallLimits};
+use crate::{
+    tunnel::channel::ChannelStream,
+    upstream::{ActivityClock, StallLimits},
+};
 use bytes::BytesMut;
 use http::{HeaderValue, Version, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     time::{Instant, sleep, timeout_at},
@@ -32,11 +42,26 @@ pub struct ShutdownTokens {
     pub abort: CancellationToken,
 }
 
+/// A channel of the vendor's.
+pub trait VendorStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Completes once the vendor sends no more, without waiting until what came before has been read.
+    fn disconnected(&self) -> impl Future<Output = ()> + Send + 'static;
+}
+
+impl VendorStream for ChannelStream {
+    fn disconnected(&self) -> impl Future<Output = ()> + Send + 'static {
+        Self::disconnected(self)
+    }
+}
+
 /// Answers the requests of one channel until its end, each by the forward that is `current` then. After
 /// [`ShutdownTokens::drain`] it returns when those in flight are answered; the caller sets that a limit and drops it.
 ///
 /// Dropping the future, or an end of the stream while a request is being answered, drops that request's exchange with
 /// Jira at once. A broken answer drops the stream without a shutdown, in the middle of its framing.
+///
+/// The end of the vendor's side ends the exchange in progress, however much of the request was received before and waits
+/// for Jira.
 pub async fn serve<S>(
     mut stream: S,
     current: impl Into<CurrentForward>,
@@ -44,7 +69,7 @@ pub async fn serve<S>(
     connection: usize,
     shutdown: ShutdownTokens,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: VendorStream,
 {
     let mut read = BytesMut::with_capacity(FIRST_READ);
     let current = current.into();
@@ -136,17 +161,19 @@ where
 
 async fn http1<S>(stream: S, read: BytesMut, channel: ChannelContext)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: VendorStream,
 {
     let limits = channel.limits.clone();
     let drain = channel.shutdown.drain.clone();
+    let disconnected = stream.disconnected();
     let slot = Arc::new(ExchangeSlot::default());
     let activity = Arc::new(ActivityClock::default());
     let framing = FramedStream::http1(stream, read, &limits, slot.clone(), activity.clone());
     let framing = SharedFraming::new(framing);
     let mut read_ahead = pin!(framing.clone().read_behind_bodies());
+    let mut vendor_gone = pin!(gone_while(disconnected, || slot.is_taken()));
     let service = service_fn({
-        let activity = activity.clone();
+        let (activity, slot) = (activity.clone(), slot.clone());
         move |request| {
             let channel = channel.clone();
             let (exchange, note) = slot.acquire();
@@ -190,6 +217,10 @@ where
                 tracing::debug!(?reason, "channel closed: its answer did not move");
                 return;
             }
+            () = vendor_gone.as_mut() => {
+                tracing::debug!("channel closed: its vendor left in the middle of an exchange");
+                return;
+            }
             () = read_ahead.as_mut() => {}
             () = drained.as_mut(), if !draining => {
                 draining = true;
@@ -197,6 +228,21 @@ where
             }
         }
     }
+}
+
+/// Completes once the vendor sends no more and `in_exchange` holds. Before an exchange begins, what was received is read
+/// first: a request whose vendor has gone gets an audit record. Poll it after what drives the exchange.
+pub(super) async fn gone_while(
+    disconnected: impl Future<Output = ()>,
+    in_exchange: impl Fn() -> bool,
+) {
+    disconnected.await;
+    poll_fn(|_| match in_exchange() {
+        true => Poll::Ready(()),
+        // The task that polls this drives the exchange as well, and comes back when one begins.
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 /// Ends a little after `drain`: by then, requests that the gateway sent before it knew have arrived.

@@ -36,7 +36,8 @@ impl ExchangeSlot {
         self.taken.store(true, Ordering::Release);
     }
 
-    pub(super) fn is_taken(&self) -> bool {
+    /// Whether a request was handed to hyper whose answer has not ended.
+    pub(in crate::http) fn is_taken(&self) -> bool {
         self.taken.load(Ordering::Acquire)
     }
 

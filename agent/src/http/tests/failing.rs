@@ -9,6 +9,7 @@ use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc},
 };
+use tokio_util::sync::CancellationToken;
 
 async fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -340,6 +341,67 @@ async fn a_vendor_that_leaves_within_its_upload_leaves_nothing_behind() {
         (&"vendor_gone".into(), &"maybe_sent".into())
     );
     assert_eq!(agent.forward.in_flight(), 0);
+}
+
+/// Jira reads nothing, so that the end of the channel lies behind a body that is never read.
+#[tokio::test]
+async fn a_vendor_that_leaves_ends_its_exchange_whatever_waits_for_jira() {
+    for (head, whole) in [
+        (
+            "POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 20000000\r\n\r\n",
+            false,
+        ),
+        (
+            "POST /x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1000000\r\n",
+            false,
+        ),
+        ("GET /x HTTP/1.1\r\nhost: x\r\n\r\n", true),
+    ] {
+        let reached = Arc::new(Notify::new());
+        let arrived = reached.clone();
+        let jira = raw_jira(move |mut stream| {
+            let arrived = arrived.clone();
+            async move {
+                read_head(&mut stream).await;
+                arrived.notify_one();
+                std::future::pending::<()>().await;
+            }
+        });
+        let mut agent = Agent::new(&jira.await, Options::default());
+        let left = CancellationToken::new();
+        let Vendor { mut io, served, .. } = agent.leaving_channel(left.clone());
+        io.write_all(head.as_bytes()).await.unwrap();
+        if !whole {
+            let stuck = async { while io.write_all(&[b'z'; 64 << 10]).await.is_ok() {} };
+            let _ = tokio::time::timeout(Duration::from_millis(300), stuck).await;
+        }
+        reached.notified().await;
+        assert_eq!(agent.forward.in_flight(), 1);
+        left.cancel();
+        tokio::time::timeout(LIVENESS, served)
+            .await
+            .unwrap()
+            .unwrap();
+        let record = agent.records.next().await;
+        assert_eq!(
+            (&record["outcome"], &record["delivery"]),
+            (&"vendor_gone".into(), &"maybe_sent".into())
+        );
+        assert_eq!(agent.forward.in_flight(), 0);
+    }
+}
+
+/// What came before the end is still read: the request gets its record.
+#[tokio::test]
+async fn a_request_that_came_before_its_vendor_left_has_a_record() {
+    let mut agent = Agent::new(&nobody().await, Options::default());
+    let left = CancellationToken::new();
+    left.cancel();
+    let mut vendor = agent.leaving_channel(left);
+    vendor.send(GET).await;
+    vendor.served.await.unwrap();
+    let record = agent.records.next().await;
+    assert_eq!(record["outcome"], "vendor_gone");
 }
 
 #[tokio::test]

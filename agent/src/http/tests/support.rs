@@ -3,7 +3,7 @@
 use crate::{
     audit::{AuditHandle, CapturedAudit},
     auth::{Settings as Auth, UpstreamAuth, VendorHeaders},
-    http::{CurrentForward, HttpForward, HttpLimits, ShutdownTokens, serve},
+    http::{CurrentForward, HttpForward, HttpLimits, ShutdownTokens, VendorStream, serve},
     pause::PauseRegistry,
     policy::{CompiledPolicy, Settings as PolicySettings},
     status::StatusLayer,
@@ -14,9 +14,17 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
@@ -122,19 +130,84 @@ impl Agent {
         }
     }
 
-    pub(super) fn serve(&self, channel: DuplexStream) -> JoinHandle<()> {
+    /// Opens a channel whose vendor leaves when the token is cancelled, whatever is unread.
+    pub(super) fn leaving_channel(&self, left: CancellationToken) -> Vendor {
+        let (io, stream) = tokio::io::duplex(64 << 10);
+        Vendor {
+            served: self.serve(TestStream {
+                stream,
+                left: Some(left),
+            }),
+            io,
+            read: Vec::new(),
+        }
+    }
+
+    pub(super) fn serve(&self, channel: impl Into<TestStream>) -> JoinHandle<()> {
         let shutdown = ShutdownTokens {
             drain: self.drain.clone(),
             replaced: self.replaced.clone(),
             abort: self.abort.clone(),
         };
         tokio::spawn(serve(
-            channel,
+            channel.into(),
             self.current.clone(),
             "192.0.2.7:55000",
             1,
             shutdown,
         ))
+    }
+}
+
+/// A channel without SSH.
+pub(super) struct TestStream {
+    stream: DuplexStream,
+    left: Option<CancellationToken>,
+}
+
+impl From<DuplexStream> for TestStream {
+    fn from(stream: DuplexStream) -> Self {
+        Self { stream, left: None }
+    }
+}
+
+impl VendorStream for TestStream {
+    fn disconnected(&self) -> impl Future<Output = ()> + Send + 'static {
+        let left = self.left.clone();
+        async move {
+            match left {
+                Some(left) => left.cancelled().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl AsyncRead for TestStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TestStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
