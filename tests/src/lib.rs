@@ -11,6 +11,7 @@ pub mod egress;
 pub mod enrollment;
 pub mod gateway;
 pub mod impaired_link;
+pub mod lab;
 pub mod load;
 pub mod login;
 pub mod nginx;
