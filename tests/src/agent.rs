@@ -253,8 +253,11 @@ pub fn command(mut program: Command, dir: &Path, arguments: &[&str]) -> Command 
     program
 }
 
-/// A binary of this workspace, built beside the running test.
+/// A binary of this workspace: from the folder `E2E_BIN_DIR`, otherwise built beside the running test.
 pub fn binary(name: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("E2E_BIN_DIR") {
+        return PathBuf::from(folder).join(name);
+    }
     let test = std::env::current_exe().unwrap_or_default();
     let folder = test.ancestors().find(|folder| folder.join(name).is_file());
     folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name))

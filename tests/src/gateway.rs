@@ -23,6 +23,8 @@ pub struct InstalledGateway {
     monitoring: SocketAddr,
     ssh_port: u16,
     host_key: String,
+    /// Address that sshd listens on.
+    listen: String,
     /// First process of the namespaces, by its pid outside of them.
     namespace_pid: u32,
     folder: TempDir,
@@ -30,8 +32,13 @@ pub struct InstalledGateway {
 }
 
 impl InstalledGateway {
-    /// Installs and starts the gateway.
+    /// Installs and starts the gateway; agents reach it on loopback.
     pub fn start() -> Result<Self> {
+        Self::start_on("127.0.0.1")
+    }
+
+    /// As [`start`](Self::start); agents reach it at this address of this machine, or `0.0.0.0`.
+    pub fn start_on(listen: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("gateway-").tempdir()?;
         let mut unshare = Command::new("unshare");
         unshare
@@ -44,6 +51,7 @@ impl InstalledGateway {
             monitoring: free_addr()?,
             ssh_port: free_port()?,
             host_key: String::new(),
+            listen: listen.to_owned(),
             namespace_pid: inside,
             folder,
             processes: vec![holder],
@@ -151,14 +159,7 @@ impl InstalledGateway {
             .replace("abns@jira-gateway", &format!("abns@{}", self.ssh_port));
         fs::write(path, config)?;
 
-        let mut sshd = self.in_namespace("/usr/sbin/sshd");
-        sshd.args(["-D", "-e", "-f", "/etc/jira-gateway/sshd_config"])
-            .args([
-                "-p",
-                &self.ssh_port.to_string(),
-                "-o",
-                "ListenAddress=127.0.0.1",
-            ]);
+        let sshd = self.sshd_command();
         let mut haproxy = self.in_namespace("/usr/sbin/haproxy");
         haproxy
             .args(["-W", "-f", "/etc/jira-gateway/haproxy.cfg"])
@@ -173,6 +174,34 @@ impl InstalledGateway {
                 .with_context(|| format!("nothing listens on {addr}:\n{}", self.log()))?;
         }
         Ok(())
+    }
+
+    fn sshd_command(&self) -> Command {
+        let mut sshd = self.in_namespace("/usr/sbin/sshd");
+        sshd.args(["-D", "-e", "-f", "/etc/jira-gateway/sshd_config"])
+            .args(["-p", &self.ssh_port.to_string()])
+            .args(["-o", &format!("ListenAddress={}", self.listen)]);
+        sshd
+    }
+
+    /// Starts sshd again, once its listener has ended.
+    pub fn restart_sshd(&mut self) -> Result<()> {
+        let log = self.folder.path().join("sshd.log");
+        let sshd = ChildProcess::spawn(self.sshd_command(), &log)?;
+        self.processes.push(sshd);
+        let ssh = SocketAddr::from(([127, 0, 0, 1], self.ssh_port));
+        until_true(|| TcpStream::connect(ssh).is_ok())
+            .with_context(|| format!("sshd does not start again:\n{}", self.log()))
+    }
+
+    /// Port of sshd.
+    pub fn ssh_port(&self) -> u16 {
+        self.ssh_port
+    }
+
+    /// Fingerprint of the host key.
+    pub fn host_key(&self) -> &str {
+        &self.host_key
     }
 
     /// A command inside the namespaces.
