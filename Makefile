@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
-.PHONY: demo test test-ssh test-e2e bench lint build setup docs clean package lint-package test-package test-deploy
+.PHONY: demo test test-ssh test-e2e bench chaos chaos-short soak lint build setup docs clean package lint-package test-package test-deploy
 
 # The real Jira clients that play the vendor in the end-to-end tests.
 export E2E_PYTHON := $(CURDIR)/.venv/bin/python
@@ -31,6 +31,19 @@ bench: ## Speed and memory side by side with OpenSSH, as ratios (target/bench.js
 	tools/setup bench
 	cargo build --release --locked --config packaging/at-rest/build.toml --workspace
 	target/release/bench
+
+chaos: ## Faults, restarts, cuts, distance, overload: each figure beside its goal (docs/dev/reliability.md); as root, an hour.
+	tools/setup
+	cargo build --release --locked --config packaging/at-rest/build.toml --workspace
+	target/release/chaos $(CHAOS)
+
+chaos-short: setup build ## Two minutes of it, as in CI; as root.
+	target/debug/chaos --short $(CHAOS)
+
+soak: ## All faults in random order under load for MINUTES (10), every request accounted for; as root.
+	tools/setup
+	cargo build --release --locked --config packaging/at-rest/build.toml --workspace
+	target/release/chaos soak --json target/soak.json --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 lint:
 	cargo fmt --all --check

@@ -1,0 +1,164 @@
+//! The scenarios by name. Each makes its own world, so that they can run alone and in any order.
+
+mod distance;
+mod gateways;
+mod hosts;
+mod liveness;
+pub(crate) mod memory;
+mod places;
+mod restart;
+mod upstream;
+pub(crate) mod writes;
+
+use super::{report::ChaosReport, soak, world::PlaceKind};
+use anyhow::Result;
+use std::time::Instant;
+
+/// What all scenarios get.
+pub(crate) struct ChaosContext {
+    pub(crate) report: ChaosReport,
+    pub(crate) places: Vec<PlaceKind>,
+    pub(crate) length: RunLength,
+    pub(crate) minutes: f64,
+    pub(crate) seed: u64,
+}
+
+/// How much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunLength {
+    /// Two minutes.
+    Short,
+    /// An hour.
+    Usual,
+    /// Several hours.
+    Long,
+}
+
+/// A group of measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    /// A link that silently drops packets: both ways and each way, busy and at rest
+    Blackhole,
+    /// A NAT mapping that is lost
+    Nat,
+    /// The agent's address changes
+    Address,
+    /// The gateway's processes are stopped (SIGSTOP)
+    Stopped,
+    /// A living link of 64 kbit/s, 600 ms and 5 % loss under full load is never cut
+    Badlink,
+    /// A gateway is killed, restarted, and its sessions are killed
+    Killed,
+    /// Resets again and again
+    Flapping,
+    /// A long cut heals
+    Heal,
+    /// Two gateways: the second takes over, the first is used again
+    Two,
+    /// Socket paths that are stolen or removed
+    Stolen,
+    /// Restarts of the agent under load
+    Restart,
+    /// Hand-over to a new process under load (`agent upgrade`)
+    Upgrade,
+    /// Two hosts with an agent each: one is stopped, one loses power
+    Hosts,
+    /// Writes while everything breaks: none twice, no false not_sent
+    Writes,
+    /// Throughput over distance, beside raw TCP and `ssh -R`
+    Wan,
+    /// Latency: a fresh connection, small requests beside bulk, stalls
+    Latency,
+    /// 200 stalled uploads, unread downloads and aborted uploads
+    Memory,
+    /// Few file descriptors
+    Descriptors,
+    /// A Jira that is stopped, slow, gone, limiting and closing connections
+    Jira,
+    /// All faults in random order under load, every request accounted for
+    Soak,
+}
+
+impl Scenario {
+    /// What runs without a name.
+    pub(crate) fn of_length(length: RunLength) -> Vec<Self> {
+        use Scenario as S;
+        match length {
+            RunLength::Short => vec![
+                S::Blackhole,
+                S::Two,
+                S::Restart,
+                S::Writes,
+                S::Jira,
+                S::Memory,
+            ],
+            RunLength::Usual => {
+                let all = <Self as clap::ValueEnum>::value_variants();
+                let alone = [S::Badlink, S::Soak];
+                all.iter().copied().filter(|s| !alone.contains(s)).collect()
+            }
+            RunLength::Long => {
+                let all = <Self as clap::ValueEnum>::value_variants();
+                all.iter().copied().filter(|s| *s != S::Soak).collect()
+            }
+        }
+    }
+
+    pub(crate) fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+/// Runs them one after another; one that breaks off is a row of its own.
+pub(crate) async fn run(context: &ChaosContext, scenarios: &[Scenario]) {
+    for scenario in scenarios {
+        let began = Instant::now();
+        let name = scenario.name();
+        for place in &context.places {
+            if let Err(error) = run_one(context, *scenario, *place).await {
+                context.report.broken((&name, place.name()), &error);
+            }
+        }
+        println!("--- {name}: {} s", began.elapsed().as_secs());
+    }
+}
+
+async fn run_one(context: &ChaosContext, scenario: Scenario, place: PlaceKind) -> Result<()> {
+    match scenario {
+        Scenario::Blackhole => liveness::blackhole(context, place).await,
+        Scenario::Nat => liveness::nat(context, place).await,
+        Scenario::Address => liveness::address(context, place).await,
+        Scenario::Stopped => liveness::stopped(context, place).await,
+        Scenario::Badlink => liveness::badlink(context, place).await,
+        Scenario::Killed => gateways::killed(context, place).await,
+        Scenario::Flapping => gateways::flapping(context, place).await,
+        Scenario::Heal => gateways::heal(context, place).await,
+        Scenario::Two => gateways::two(context, place).await,
+        Scenario::Stolen => places::stolen(context, place).await,
+        Scenario::Restart => restart::restart(context, place).await,
+        Scenario::Upgrade => restart::upgrade(context, place).await,
+        Scenario::Hosts => hosts::hosts(context, place).await,
+        Scenario::Writes => writes::writes(context, place).await,
+        Scenario::Wan => distance::wan(context, place).await,
+        Scenario::Latency => distance::latency(context, place).await,
+        Scenario::Memory => memory::memory(context, place).await,
+        Scenario::Descriptors => memory::few_descriptors(context, place).await,
+        Scenario::Jira => upstream::jira(context, place).await,
+        Scenario::Soak => soak::soak(context, place).await,
+    }
+}
+
+impl ChaosContext {
+    /// The value for this run's length.
+    pub(crate) fn by_length<T>(&self, short: T, usual: T, long: T) -> T {
+        match self.length {
+            RunLength::Short => short,
+            RunLength::Usual => usual,
+            RunLength::Long => long,
+        }
+    }
+
+    pub(crate) fn is_short(&self) -> bool {
+        self.length == RunLength::Short
+    }
+}
