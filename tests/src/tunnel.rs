@@ -6,7 +6,7 @@ use agent::{
     status::ConnectionView,
     supervisor::{Supervisor, SupervisorHandle},
     tunnel::{
-        ChannelAcceptor, InboundChannel, RemoteForward, Settings, channel,
+        ChannelAcceptor, ForwardTemplate, InboundChannel, Settings, SlotRange, channel,
         session::{HostKeys, SshIdentity},
         transport,
     },
@@ -71,7 +71,7 @@ pub fn settings_for(
     binds: &[&str],
 ) -> Result<Settings> {
     let forwards = binds.iter().enumerate().map(|(n, bind)| {
-        Ok(RemoteForward {
+        Ok(ForwardTemplate {
             name: format!("f{n}").into(),
             bind: bind.parse()?,
         })
@@ -95,6 +95,7 @@ pub fn settings_for(
         transport: transport::TransportLimits::default(),
         channel: channel::ChannelLimits::default(),
         forwards: forwards.collect::<Result<_>>()?,
+        slots: SlotRange::for_connections(1),
     })
 }
 

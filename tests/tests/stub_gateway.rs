@@ -302,7 +302,8 @@ async fn an_agent_may_call_its_own_forwards_and_nothing_else() {
     let settings = settings_for(&gateway, "acme", key, host_key, &binds).unwrap();
     let settings = Arc::new(settings);
     let to = settings.gateways[0].clone();
-    let (accept, forwards) = (Arc::<EchoForwards>::default(), settings.forwards.clone());
+    let accept = Arc::<EchoForwards>::default();
+    let forwards: Vec<_> = settings.forwards.iter().map(|f| f.at(0)).collect();
     let session = Session::open(settings, to, 0, accept, ignore());
     let session = soon(session).await.unwrap();
     for forward in &forwards {

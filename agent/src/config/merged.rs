@@ -102,6 +102,7 @@ impl MergedConfig {
         // Between 1 and 16.
         let connections = i64::try_from(tunnel.connections).unwrap_or(i64::MAX);
         self.note_default(&["tunnel"], "connections", connections);
+        self.note_default(&["tunnel"], "slots", tunnel.slots.to_string());
     }
 
     fn note_default(&mut self, path: &[&str], key: &str, value: impl Into<ValueKind>) {

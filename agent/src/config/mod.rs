@@ -65,7 +65,7 @@ pub struct ForwardConfig {
     /// Unique name of letters, digits, `-` and `_`.
     pub name: Arc<str>,
     /// Where the gateway listens.
-    pub bind: tunnel::BindAddress,
+    pub bind: tunnel::BindTemplate,
     /// How Jira is reached.
     pub upstream: upstream::Settings,
     /// Settings from the section `[forward.auth]`.

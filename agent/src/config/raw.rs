@@ -63,9 +63,14 @@ sections! {
         /// Gateways reached without the proxy: hosts, domains (including subdomains), addresses, or networks like
         /// `10.0.0.0/8`.
         no_proxy: Vec<String> = Vec::new();
-        /// Number of SSH sessions to keep open. If a forward binds a socket path and this key is missing: at most one
-        /// for each gateway, because on one OpenSSH server a later session takes the socket from an earlier one.
+        /// Number of SSH sessions to keep open. If a forward binds a socket path without `{slot}` and this key is
+        /// missing: at most one for each gateway, because on one OpenSSH server a later session takes the socket from
+        /// an earlier one.
         connections: u32 = 2, 1..=16;
+        /// Slot numbers of this host, for a `bind` with `{slot}`: first and last, like `0-3`. Each session takes one,
+        /// and a new session never one that an old session still has. A second host of the same customer needs other
+        /// numbers, like `4-7`. Without this key: two for each connection, from 0.
+        slots: Option<String>;
         /// Time to resolve and connect, for each address; and again for the proxy's answer and for TLS with a
         /// gateway.
         connect_timeout: HumanDuration = secs(15), "100ms"..="5m";
@@ -147,7 +152,8 @@ sections! {
         /// Name of this forward in status, logs and audit: letters, digits, `-`, `_`; unique.
         name: String;
         /// Where the gateway listens: `host:port` (port 0: the gateway chooses), or the absolute path of a Unix
-        /// socket on the gateway. Unique.
+        /// socket on the gateway. Unique. With a slot, each connection listens at an address of its own:
+        /// `/s/jira-{slot}.sock`, or `127.0.0.1:{8080+slot}` for the ports from 8080.
         bind: String;
         /// Jira's URL with its context path: `https://jira.corp.example/jira`. Or `tcp://host:port`, which forwards
         /// bytes unchanged, without policy, authentication or audit of requests.

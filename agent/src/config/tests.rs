@@ -250,7 +250,7 @@ format = "json"
     let forward = &config.forwards[0];
     assert_eq!(
         forward.bind,
-        BindAddress::Socket("/run/jira.sock".to_owned())
+        BindAddress::Socket("/run/jira.sock".to_owned()).into()
     );
     let upstream = &forward.upstream;
     assert!(matches!(&upstream.target, UpstreamTarget::Http(t) if t.context_path == "/ctx"));
@@ -577,5 +577,49 @@ fn a_socket_bind_defaults_to_one_connection_for_each_gateway() {
             line.starts_with(&format!("connections = {connections} ")),
             "{line}"
         );
+    }
+}
+
+/// Each connection then has a socket of its own, so that several can serve on one OpenSSH server.
+#[test]
+fn a_bind_with_a_slot_keeps_two_connections_and_two_slots_for_each() {
+    let slotted = MINIMAL.replace("127.0.0.1:8080", "/s/jira-{slot}.sock");
+    for (toml, slots) in [
+        (slotted.clone(), "0-3"),
+        (slotted.replace("user =", "connections = 3\nuser ="), "0-5"),
+        (slotted.replace("user =", "slots = \"4-7\"\nuser ="), "4-7"),
+        (MINIMAL.to_owned(), "0-3"),
+    ] {
+        let folder = Folder::new(&toml);
+        let (config, merged) = Config::load_to_show(&folder.sources(&[])).unwrap();
+        assert_eq!(config.tunnel.slots.to_string(), slots, "{toml}");
+        let shown = merged.show(folder.path());
+        assert!(shown.contains(&format!("slots = \"{slots}\"")), "{shown}");
+    }
+    let folder = Folder::new(&slotted);
+    assert_eq!(folder.load(&[]).tunnel.connections, 2);
+}
+
+#[test]
+fn slots_that_cannot_work_are_refused_by_name() {
+    let slotted = MINIMAL.replace("127.0.0.1:8080", "127.0.0.1:{8080+slot}");
+    let second = "\n[[forward]]\nname = \"second\"\nbind = \"127.0.0.1:8082\"\nupstream = \"https://jira.corp.example\"\n[forward.policy]\npresets = [\"ticketing\"]\n";
+    for (toml, text) in [
+        (
+            slotted.replace("user =", "slots = \"3-1\"\nuser ="),
+            "is not a range of slot numbers",
+        ),
+        (
+            slotted.replace("user =", "slots = \"2\"\nuser ="),
+            "has 1 numbers for 2 connections",
+        ),
+        (slotted.replace("8080", "65535"), "is more than 65535"),
+        (slotted.replace("{8080+slot}", "{slot}"), "names no slot"),
+        (format!("{slotted}{second}"), "have an address in common"),
+    ] {
+        let folder = Folder::new(&toml);
+        let error = Config::load(&folder.sources(&[])).map(drop).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(text), "{error}");
     }
 }

@@ -96,6 +96,7 @@ pub(super) fn render(
             proxy: proxy.map(|proxy| proxy.url.as_str()),
             proxy_username: login.map(|(username, _)| username.as_str()),
             proxy_password_file: login.map(|_| file(PROXY_PASSWORD)),
+            slots: token.forward.slots.map(|slots| slots.to_string()),
         },
         forward: [DropInForward {
             name: &token.forward.name,
@@ -167,6 +168,8 @@ struct DropInTunnel<'a> {
     proxy_username: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     proxy_password_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<String>,
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
 //! The gateways and forwards behind the state machine's numbers.
 
 use super::machine::DesiredState;
-use crate::tunnel::{GatewayAddress, RemoteForward, Settings};
+use crate::tunnel::{ForwardTemplate, GatewayAddress, Settings};
 use std::sync::Arc;
 
 /// The current settings, with a number for each gateway and forward.
@@ -9,9 +9,9 @@ use std::sync::Arc;
 pub(super) struct IdRegistry {
     pub settings: Arc<Settings>,
     gateways: Vec<(usize, GatewayAddress)>,
-    forwards: Vec<(usize, RemoteForward)>,
+    forwards: Vec<(usize, ForwardTemplate)>,
     /// Forwards that are not configured any more, and not released everywhere yet.
-    former: Vec<(usize, RemoteForward)>,
+    former: Vec<(usize, ForwardTemplate)>,
     /// The next unused number.
     next: usize,
 }
@@ -52,8 +52,18 @@ impl IdRegistry {
             connections: self.settings.connections,
             gateways: self.gateways.iter().map(|(number, _)| *number).collect(),
             forwards: self.forwards.iter().map(|(number, _)| *number).collect(),
+            slotted: self.slotted().collect(),
+            slots: self.settings.slots.iter().collect(),
             replace_sessions,
         }
+    }
+
+    /// Numbers of the forwards whose bind names the slot.
+    fn slotted(&self) -> impl Iterator<Item = usize> {
+        let slotted = self
+            .forwards()
+            .filter(|(_, forward)| forward.bind.has_slot());
+        slotted.map(|(number, _)| number)
     }
 
     /// Numbers of the configured gateways, in their order.
@@ -66,7 +76,7 @@ impl IdRegistry {
         found.map(|(_, gateway)| gateway)
     }
 
-    pub(super) fn forward(&self, number: usize) -> Option<&RemoteForward> {
+    pub(super) fn forward(&self, number: usize) -> Option<&ForwardTemplate> {
         let all = self.forwards.iter().chain(&self.former);
         let mut found = all.filter(|(known, _)| *known == number);
         found.next().map(|(_, forward)| forward)
@@ -80,7 +90,7 @@ impl IdRegistry {
     }
 
     /// Numbers of the configured forwards, in their order.
-    pub(super) fn forwards(&self) -> impl Iterator<Item = (usize, &RemoteForward)> {
+    pub(super) fn forwards(&self) -> impl Iterator<Item = (usize, &ForwardTemplate)> {
         let all = self.forwards.iter();
         all.map(|(number, forward)| (*number, forward))
     }

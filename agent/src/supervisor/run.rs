@@ -159,7 +159,7 @@ impl Supervisor {
                     session.mark_replaced();
                 }
             }
-            SupervisorAction::Request(id, forward) => self.request(id, forward),
+            SupervisorAction::Request(id, forward, place) => self.request(id, forward, place),
             SupervisorAction::Cancel(id, forward) => self.cancel(id, forward),
             SupervisorAction::WatchIdle(id) => {
                 let messages = self.messages.clone();
@@ -206,11 +206,12 @@ impl Supervisor {
         });
     }
 
-    fn request(&self, id: SessionId, forward: usize) {
+    fn request(&self, id: SessionId, forward: usize, place: Option<u16>) {
         let messages = self.messages.clone();
-        let Some(wanted) = self.ids.forward(forward).cloned() else {
+        let Some(wanted) = self.ids.forward(forward) else {
             return;
         };
+        let wanted = wanted.at(place.unwrap_or_default());
         self.with_session(id, |session| {
             // Called here and not in the task, so that it precedes the first probe.
             let asked = session.forward(&wanted);

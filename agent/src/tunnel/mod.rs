@@ -9,9 +9,10 @@ pub mod session;
 pub mod settings;
 
 pub use agent_ssh::address::{AddressError, BindAddress, GatewayAddress};
+pub use agent_ssh::bind_template::{BindTemplate, SlotRange};
 pub use agent_ssh::{channel, transport};
 pub use hop::{Hop, HopEvent, HopObserver, ignore};
-pub use settings::{RemoteForward, Settings};
+pub use settings::{ForwardTemplate, RemoteForward, Settings};
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;

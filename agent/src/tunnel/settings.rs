@@ -1,6 +1,8 @@
 //! The settings of the tunnel, in types that cannot hold an invalid value.
 
-use super::{BindAddress, GatewayAddress, channel, egress, session, transport};
+use super::{
+    BindAddress, BindTemplate, GatewayAddress, SlotRange, channel, egress, session, transport,
+};
 use std::{sync::Arc, time::Duration};
 
 /// The settings of the `[tunnel]` section, and the remote forwards to request.
@@ -41,7 +43,9 @@ pub struct Settings {
     /// Bounds of the channel adapter above russh.
     pub channel: channel::ChannelLimits,
     /// The remote forwards to request from each gateway.
-    pub forwards: Vec<RemoteForward>,
+    pub forwards: Vec<ForwardTemplate>,
+    /// The slot numbers of this host, for binds that name the slot.
+    pub slots: SlotRange,
 }
 
 impl Settings {
@@ -49,6 +53,25 @@ impl Settings {
     pub fn cut_after(&self) -> Duration {
         let deadlines = self.probe_timeout.saturating_mul(DEADLINES);
         deadlines.min(self.stall_timeout)
+    }
+}
+
+/// One remote forward as it is configured: each slot may have an address of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardTemplate {
+    /// Name of the `[[forward]]` section, unique.
+    pub name: Arc<str>,
+    /// Where the gateway should listen.
+    pub bind: BindTemplate,
+}
+
+impl ForwardTemplate {
+    /// The forward of this slot, to be requested.
+    pub fn at(&self, slot: u16) -> RemoteForward {
+        RemoteForward {
+            name: Arc::clone(&self.name),
+            bind: self.bind.at(slot),
+        }
     }
 }
 

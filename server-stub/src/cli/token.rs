@@ -7,7 +7,10 @@ use crate::gateway::{
 };
 use crate::output::outln;
 use agent_enrollment::{EnrollmentToken, OneTimeSecret, TokenForward};
-use agent_ssh::address::{BindAddress, GatewayAddress};
+use agent_ssh::{
+    address::GatewayAddress,
+    bind_template::{BindTemplate, SlotRange},
+};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use std::{
@@ -56,9 +59,13 @@ struct NewTokenArgs {
     /// Name of the forward
     #[arg(long, value_name = "NAME", default_value = "jira")]
     forward: String,
-    /// Where the gateway listens; the registered key may listen nowhere else
+    /// Where the gateway listens; the registered key may listen nowhere else. With {8080+slot} as the port, each
+    /// session has one of its own
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    bind: BindAddress,
+    bind: BindTemplate,
+    /// Slot numbers of this host, for a bind with a slot; a second host of the customer needs others
+    #[arg(long, value_name = "FIRST-LAST")]
+    slots: Option<SlotRange>,
 }
 
 #[derive(clap::Args)]
@@ -83,7 +90,7 @@ fn invite(new: NewTokenArgs) -> anyhow::Result<()> {
     let secret = OneTimeSecret::generate();
     let fingerprint = host_key_fingerprint(&new.folder.data)?;
     let store = InvitationStore::new(&new.folder.data);
-    let invitation = store.invite(&new.name, &secret, &new.bind, expires)?;
+    let invitation = store.invite(&new.name, &secret, &new.bind, new.slots, expires)?;
     let token = EnrollmentToken {
         gateways: new.gateway,
         user: new.name.to_string(),
@@ -92,6 +99,7 @@ fn invite(new: NewTokenArgs) -> anyhow::Result<()> {
         forward: TokenForward {
             name: new.forward,
             bind: new.bind,
+            slots: new.slots,
         },
         secret: Some(secret),
         expires,

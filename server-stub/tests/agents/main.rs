@@ -9,7 +9,8 @@ use agent::{
     secret::SecretFile,
     supervisor::{Supervisor, SupervisorHandle},
     tunnel::{
-        ChannelAcceptor, GatewayAddress, InboundChannel, RemoteForward, Settings, channel,
+        ChannelAcceptor, ForwardTemplate, GatewayAddress, InboundChannel, Settings, SlotRange,
+        channel,
         session::{HostKeys, SshIdentity},
         transport,
     },
@@ -80,7 +81,8 @@ fn run(
         max_channels: 256,
         transport: transport::TransportLimits::default(),
         channel: channel::ChannelLimits::default(),
-        forwards: vec![RemoteForward {
+        slots: SlotRange::default(),
+        forwards: vec![ForwardTemplate {
             name: "jira".into(),
             bind: bind.parse().unwrap(),
         }],

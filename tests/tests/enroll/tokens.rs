@@ -36,7 +36,7 @@ async fn each_unusable_token_is_named_and_changes_nothing() {
         token.expires = SystemTime::now() - LIFE;
     });
     let expired = expired.unwrap();
-    let newer = good.replacen("jtaenroll1.", "jtaenroll2.", 1);
+    let newer = good.replacen("jtaenroll1.", "jtaenroll3.", 1);
     for (token, sentence) in [
         (&good[..good.len() - 5], "this token is truncated"),
         (&good[..60], "this token is truncated"),
@@ -44,7 +44,7 @@ async fn each_unusable_token_is_named_and_changes_nothing() {
         (&mistyped, "this token is damaged"),
         ("ssh-ed25519 AAAA", "this is not an enrollment token"),
         ("", "no token was given"),
-        (&newer, "has version 2"),
+        (&newer, "has version 3"),
         (&expired, "this token expired at"),
     ] {
         refused(&host, &vendor, token, sentence);

@@ -18,7 +18,7 @@ use tokio::{
 async fn a_killed_gateway_ends_the_session_and_what_is_asked_of_it() {
     let mut sshd = Sshd::start().unwrap();
     let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
-    let forward = settings.forwards[0].clone();
+    let forward = settings.forwards[0].at(0);
     let session = open(settings).await.unwrap();
     sshd.kill();
     let ended = timeout(PATIENCE, session.ended()).await.unwrap();

@@ -16,7 +16,7 @@ use tokio::{
 async fn a_tcp_forward_carries_bytes_both_ways_over_the_best_algorithms() {
     let sshd = Sshd::start().unwrap();
     let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
-    let forward = settings.forwards[0].clone();
+    let forward = settings.forwards[0].at(0);
     let accept = Arc::new(EchoForwards::default());
     let session = open_with(settings, accept.clone()).await.unwrap();
     let facts = session.negotiated().unwrap().clone();
@@ -56,7 +56,7 @@ async fn a_named_port_and_a_socket_are_bound_side_by_side() {
     let socket = sshd.folder().join("forward.sock");
     let socket = socket.to_str().unwrap();
     let settings = settings(&sshd, &[&tcp, socket]).unwrap();
-    let forwards = settings.forwards.clone();
+    let forwards: Vec<_> = settings.forwards.iter().map(|f| f.at(0)).collect();
     let accept = Arc::new(EchoForwards::default());
     let session = open_with(settings, accept.clone()).await.unwrap();
     assert_eq!(
@@ -82,7 +82,7 @@ async fn a_forward_that_is_not_permitted_is_refused_and_the_session_stays() {
     let permit = format!("PermitListen {allowed}");
     let sshd = Sshd::with(&[&permit]).unwrap();
     let settings = settings(&sshd, &["127.0.0.1:0", &allowed]).unwrap();
-    let forwards = settings.forwards.clone();
+    let forwards: Vec<_> = settings.forwards.iter().map(|f| f.at(0)).collect();
     let session = open(settings).await.unwrap();
     let error = session.forward(&forwards[0]).await.unwrap_err();
     assert!(matches!(error, ForwardError::Refused(_)), "{error}");
@@ -101,7 +101,7 @@ async fn more_channels_than_allowed_are_refused_and_those_open_go_on() {
     let sshd = Sshd::start().unwrap();
     let mut settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
     settings.max_channels = 2;
-    let forward = settings.forwards[0].clone();
+    let forward = settings.forwards[0].at(0);
     let session = open(settings).await.unwrap();
     let bound = session.forward(&forward).await.unwrap().to_string();
     let mut held = Vec::new();
@@ -155,7 +155,7 @@ async fn a_certificate_that_permits_no_forward_is_named_as_the_reason() {
     )
     .unwrap();
     let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
-    let forward = settings.forwards[0].clone();
+    let forward = settings.forwards[0].at(0);
     let session = open(settings).await.unwrap();
     let error = session.forward(&forward).await.unwrap_err();
     assert!(

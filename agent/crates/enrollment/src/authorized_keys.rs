@@ -1,29 +1,34 @@
 //! The line with which an OpenSSH server accepts the agent's key, and restricts it.
 
-use agent_ssh::address::BindAddress;
+use agent_ssh::{
+    address::BindAddress,
+    bind_template::{BindTemplate, SlotRange},
+};
 
 /// The line for this public key in the vendor's authorized_keys file.
-pub fn authorized_line(bind: &BindAddress, public: &str) -> String {
-    format!("{} {public}", registered_options(bind))
+pub fn authorized_line(bind: &BindTemplate, slots: SlotRange, public: &str) -> String {
+    format!("{} {public}", registered_options(bind, slots))
 }
 
 /// Options of this line, which permit only this forward. `restrict` does not forbid commands, so they are replaced by
 /// one that does nothing (sshd(8)). A socket path is not restricted: permitlisten covers TCP only.
-pub fn registered_options(bind: &BindAddress) -> String {
-    match bind {
-        BindAddress::Socket(_) => RESTRICTIONS.to_owned(),
-        BindAddress::Tcp { host, port } => {
-            let port = match port {
-                0 => "*".to_owned(),
-                port => port.to_string(),
-            };
-            let host = match host.contains(':') {
-                true => format!("[{host}]"),
-                false => host.clone(),
-            };
-            format!("{RESTRICTIONS},permitlisten=\"{host}:{port}\"")
-        }
+pub fn registered_options(bind: &BindTemplate, slots: SlotRange) -> String {
+    let mut options = RESTRICTIONS.to_owned();
+    for bind in bind.addresses(slots) {
+        let BindAddress::Tcp { host, port } = bind else {
+            continue;
+        };
+        let port = match port {
+            0 => "*".to_owned(),
+            port => port.to_string(),
+        };
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host,
+        };
+        options += &format!(",permitlisten=\"{host}:{port}\"");
     }
+    options
 }
 
 const RESTRICTIONS: &str = "restrict,port-forwarding,command=\"/bin/false\"";
@@ -45,6 +50,10 @@ mod tests {
                 "restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"127.0.0.1:*\"",
             ),
             (
+                "localhost:{8080+slot}",
+                "restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"localhost:8084\",permitlisten=\"localhost:8085\"",
+            ),
+            (
                 "[::1]:80",
                 "restrict,port-forwarding,command=\"/bin/false\",permitlisten=\"[::1]:80\"",
             ),
@@ -53,7 +62,8 @@ mod tests {
                 "restrict,port-forwarding,command=\"/bin/false\"",
             ),
         ] {
-            assert_eq!(registered_options(&bind.parse().unwrap()), options);
+            let slots = "4-5".parse().unwrap();
+            assert_eq!(registered_options(&bind.parse().unwrap(), slots), options);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The token with which a vendor invites an agent: one printable line, `jtaenroll1.BODY.CHECK`. `BODY` is JSON in
+//! The token with which a vendor invites an agent: one printable line, `jtaenroll1.BODY.CHECK`, or `jtaenroll2` where the
+//! bind names the slot. `BODY` is JSON in
 //! unpadded base64url, `CHECK` the first eight hex digits of the SHA-256 of everything before its dot. docs/enroll.md
 //! has the format.
 //!
@@ -7,7 +8,8 @@
 
 use agent_base::{printable::hex, secret::Secret};
 use agent_ssh::{
-    address::{BindAddress, GatewayAddress},
+    address::GatewayAddress,
+    bind_template::{BindTemplate, SlotRange},
     host_key::HostKeys,
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -45,7 +47,16 @@ pub struct TokenForward {
     /// Name of the `[[forward]]` section.
     pub name: String,
     /// Where the gateway listens.
-    pub bind: BindAddress,
+    pub bind: BindTemplate,
+    /// The slot numbers of this host, if not the first ones: for a second host of the customer.
+    pub slots: Option<SlotRange>,
+}
+
+impl TokenForward {
+    /// The slot numbers that the agent uses with this token.
+    pub fn slots(&self) -> SlotRange {
+        self.slots.unwrap_or_default()
+    }
 }
 
 /// 32 bytes, the seed of an Ed25519 key (RFC 8032 §5.1.5). A signature proves it, so it is never sent, and the gateway
@@ -103,7 +114,7 @@ impl EnrollmentToken {
         };
         let version = rest.split('.').next().unwrap_or_default();
         match version.parse::<u16>() {
-            Ok(VERSION) if version == "1" => {}
+            Ok(VERSION_WITHOUT_SLOTS..=VERSION) if version.len() == 1 => {}
             Ok(newer) if newer > VERSION => {
                 return Err(EnrollmentTokenError::UnsupportedVersion(newer));
             }
@@ -148,6 +159,7 @@ impl EnrollmentToken {
             forward: TokenBodyForward {
                 name: self.forward.name.clone(),
                 bind: self.forward.bind.to_string(),
+                slots: self.forward.slots.map(|slots| slots.to_string()),
             },
             secret: self.secret.as_ref().map(|secret| {
                 Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(secret.0.expose())).to_string()
@@ -156,8 +168,13 @@ impl EnrollmentToken {
         };
         // Only strings and lists of strings, so this cannot fail.
         let json = Zeroizing::new(serde_json::to_vec(&body).unwrap_or_default());
+        // A version that older agents read, unless they would misread it: `{slot}` was a path like any other.
+        let version = match self.forward.bind.has_slot() || self.forward.slots.is_some() {
+            true => VERSION,
+            false => VERSION_WITHOUT_SLOTS,
+        };
         let sealed = Zeroizing::new(format!(
-            "{TOKEN_PREFIX}{VERSION}.{}",
+            "{TOKEN_PREFIX}{version}.{}",
             BASE64_URL_SAFE_NO_PAD.encode(&json)
         ));
         Zeroizing::new(format!("{}.{}", sealed.as_str(), checksum(&sealed)))
@@ -192,12 +209,12 @@ pub enum EnrollmentTokenError {
     Empty,
     /// The text is something else, or its beginning is missing.
     #[error(
-        "this is not an enrollment token, or its beginning is missing: a token begins with {TOKEN_PREFIX}{VERSION}. and is one line; copy the whole line from the vendor"
+        "this is not an enrollment token, or its beginning is missing: a token begins with {TOKEN_PREFIX} and is one line; copy the whole line from the vendor"
     )]
     NotAToken,
     /// Made for a newer agent.
     #[error(
-        "this token has version {0}, but this agent supports only version {VERSION}; install a newer jira-tunnel-agent, or ask the vendor for a token of version {VERSION}"
+        "this token has version {0}, but this agent supports versions up to {VERSION}; install a newer jira-tunnel-agent, or ask the vendor for a token of version {VERSION}"
     )]
     UnsupportedVersion(u16),
     /// The end of the token is missing.
@@ -251,6 +268,8 @@ struct TokenBody {
 struct TokenBodyForward {
     name: String,
     bind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slots: Option<String>,
 }
 
 impl TokenBody {
@@ -258,7 +277,10 @@ impl TokenBody {
     fn is_printable(&self) -> Result<(), EnrollmentTokenError> {
         let printable = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         let (name, bind) = (&self.forward.name, &self.forward.bind);
+        let none = String::new();
+        let slots = self.forward.slots.as_ref().unwrap_or(&none);
         let texts = [
+            ("forward.slots", slots),
             ("user", &self.user),
             ("forward.name", name),
             ("forward.bind", bind),
@@ -310,9 +332,15 @@ impl TokenBody {
                 "forward.name must be 1 to 64 letters, digits, \"-\" or \"_\"",
             ));
         }
-        let bind = self.forward.bind.parse();
+        let bind = self.forward.bind.parse::<BindTemplate>();
         let bind =
             bind.map_err(|error| EnrollmentTokenError::Body(format!("forward.bind: {error}")))?;
+        let slots = self.forward.slots.as_deref().map(str::parse::<SlotRange>);
+        let slots = slots
+            .transpose()
+            .map_err(|error| EnrollmentTokenError::Body(format!("forward.slots: {error}")))?;
+        bind.check(slots.unwrap_or_default())
+            .map_err(|error| EnrollmentTokenError::Body(format!("forward.bind: {error}")))?;
         let secret = match secret {
             Some(text) => Some(
                 OneTimeSecret::of(&text)
@@ -332,6 +360,7 @@ impl TokenBody {
             forward: TokenForward {
                 name: self.forward.name,
                 bind,
+                slots,
             },
             secret,
             expires,
@@ -368,7 +397,9 @@ fn checksum(sealed: &str) -> String {
 
 /// Beginning of every token. For secret scanners: `jtaenroll[0-9]+\.[A-Za-z0-9_-]+\.[0-9a-f]{8}`.
 pub const TOKEN_PREFIX: &str = "jtaenroll";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Of a token whose bind names no slot.
+const VERSION_WITHOUT_SLOTS: u16 = 1;
 /// 32 bits: one mistake in four billion is missed here, and most likely found in the body.
 const CHECK_DIGITS: usize = 8;
 /// Terminals accept lines of at most 4095 bytes; 16 gateways and a few keys need less than half.

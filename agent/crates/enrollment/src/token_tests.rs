@@ -12,6 +12,7 @@ fn token(secret: bool) -> EnrollmentToken {
         host_keys: vec![HOST_KEY.to_owned()],
         known_hosts: Vec::new(),
         forward: TokenForward {
+            slots: None,
             name: "jira".to_owned(),
             bind: "127.0.0.1:8080".parse().unwrap(),
         },
@@ -158,6 +159,20 @@ fn no_member_holds_what_a_terminal_obeys() {
     }
 }
 
+/// An agent that knows no slots would take `{slot}` for a part of the path.
+#[test]
+fn a_token_with_a_slot_has_a_version_that_older_agents_refuse() {
+    assert!(token(false).to_text().starts_with("jtaenroll1."));
+    let mut second = token(false);
+    second.forward.bind = "/s/jira-{slot}.sock".parse().unwrap();
+    second.forward.slots = Some("4-7".parse().unwrap());
+    let text = second.to_text();
+    assert!(text.starts_with("jtaenroll2."), "{}", text.as_str());
+    let read = EnrollmentToken::parse(&text).unwrap();
+    assert_eq!(read.forward, second.forward);
+    assert_eq!(read.to_text(), text);
+}
+
 #[test]
 fn foreign_text_a_newer_version_and_an_empty_line_are_told_apart() {
     for foreign in [
@@ -170,8 +185,8 @@ fn foreign_text_a_newer_version_and_an_empty_line_are_told_apart() {
         assert_eq!(error(foreign), EnrollmentTokenError::NotAToken, "{foreign}");
     }
     assert_eq!(
-        error("jtaenroll2.whatever"),
-        EnrollmentTokenError::UnsupportedVersion(2)
+        error("jtaenroll3.whatever"),
+        EnrollmentTokenError::UnsupportedVersion(3)
     );
     assert_eq!(error(" \n"), EnrollmentTokenError::Empty);
     assert_eq!(

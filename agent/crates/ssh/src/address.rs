@@ -1,5 +1,6 @@
 //! Addresses of gateways and of what they listen on.
 
+use crate::bind_template::HIGHEST_SLOT;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -104,6 +105,24 @@ pub enum AddressError {
         "\"{0}\" is not a socket path: it must be printable ASCII without white space, at most {LONGEST_SOCKET} bytes, and not end with a slash"
     )]
     BadSocket(String),
+    /// Braces that are not one of the two forms.
+    #[error(
+        "\"{0}\" names no slot: write {{slot}} in a socket path, like \"/s/jira-{{slot}}.sock\", or the port of slot 0, like \"127.0.0.1:{{8080+slot}}\""
+    )]
+    BadTemplate(String),
+    /// The port of the last slot is no port.
+    #[error("port {first} + slot {slot} is more than 65535; begin at a lower port")]
+    SlotPort {
+        /// The port of slot 0.
+        first: u16,
+        /// The last slot.
+        slot: u16,
+    },
+    /// Not a range of slot numbers.
+    #[error(
+        "\"{0}\" is not a range of slot numbers: write the first and the last, 0 to {HIGHEST_SLOT}, like \"0-3\""
+    )]
+    BadSlots(String),
 }
 
 /// A path that is safe in terminals and logs, and fits into `sockaddr_un` on the gateway.

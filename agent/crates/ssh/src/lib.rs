@@ -6,13 +6,14 @@
 //! | [`transport`] | below russh: writes never wait, a stalled link is noticed |
 //! | [`channel`] | above russh: a slow reader never blocks its session |
 //! | [`algorithms`] | which algorithms are offered |
-//! | [`address`] | addresses of gateways, and of what they listen on |
+//! | [`address`], [`bind_template`] | addresses of gateways, and of what they listen on |
 //! | [`host_key`], `known_hosts` | which gateways are trusted |
 //! | [`certificate_time`] | times in OpenSSH certificates |
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod algorithms;
+pub mod bind_template;
 pub mod certificate_time;
 pub mod channel;
 pub mod host_key;

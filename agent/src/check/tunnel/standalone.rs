@@ -8,8 +8,11 @@ use crate::{
     config,
     pause::PauseRegistry,
     tunnel::{
-        BindAddress, ChannelAcceptor, GatewayAddress, RemoteForward, Settings,
-        session::{BoundForward, Session, SessionOpenError, has_untried_address, probe_banner},
+        ChannelAcceptor, GatewayAddress, RemoteForward, Settings, SlotRange,
+        session::{
+            BoundForward, ForwardError, Session, SessionOpenError, has_untried_address,
+            probe_banner,
+        },
     },
 };
 use std::sync::Arc;
@@ -29,7 +32,7 @@ pub(in crate::check) async fn check(
             open(&mut steps, settings, gateway, &probe_server, &mut rejected).await
         {
             for (forward, _) in forwards {
-                one_forward(&mut steps, &session, forward, &probe_server).await;
+                one_forward(&mut steps, &session, forward, settings.slots, &probe_server).await;
             }
             session.cancel_forwards().await;
             session.disconnect().await;
@@ -106,10 +109,12 @@ async fn one_forward(
     steps: &mut StepRecorder,
     session: &Session,
     forward: &config::ForwardConfig,
+    slots: SlotRange,
     probe_server: &ProbeServer,
 ) {
     steps.set_forward(Some(&forward.name));
-    if let BindAddress::Socket(path) = &forward.bind {
+    if forward.bind.is_socket() {
+        let path = &forward.bind;
         let why = format!(
             "requesting the socket {path} would take it from any other agent that serves it; start the agent, then \
              check again"
@@ -118,18 +123,27 @@ async fn one_forward(
         steps.set_forward(None);
         return;
     }
-    let requested = RemoteForward {
-        name: Arc::clone(&forward.name),
-        bind: forward.bind.clone(),
-    };
     let asked = steps.run("forward", async {
-        match session.forward(&requested).await {
-            Ok(BoundForward(bind)) => {
-                let seen = format!("{}; released after this check", listens(&bind));
-                (StepResult::ok(seen), Some(()))
+        let mut refusal = None;
+        // As the agent does: the next slot where one is taken.
+        for bind in forward.bind.addresses(slots) {
+            let name = Arc::clone(&forward.name);
+            match session.forward(&RemoteForward { name, bind }).await {
+                Ok(BoundForward(bind)) => {
+                    let seen = format!("{}; released after this check", listens(&bind));
+                    return (StepResult::ok(seen), Some(()));
+                }
+                Err(error @ ForwardError::Refused(_)) => refusal = refusal.or(Some(error)),
+                Err(error @ ForwardError::Lost(_)) => {
+                    return (StepResult::fail(error.to_string(), error.remedy()), None);
+                }
             }
-            Err(error) => (StepResult::fail(error.to_string(), error.remedy()), None),
         }
+        let refused = refusal.map(|error| StepResult::fail(error.to_string(), error.remedy()));
+        (
+            refused.unwrap_or_else(|| StepResult::skipped("no slot to ask for")),
+            None,
+        )
     });
     if asked.await.is_some() {
         let http = probe_server.named(&forward.name);

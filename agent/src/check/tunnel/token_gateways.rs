@@ -5,7 +5,7 @@ use super::hop_recorder::HopRecorder;
 use crate::{
     check::step::{StepRecorder, StepResult},
     tunnel::{
-        GatewayAddress, Settings, channel,
+        GatewayAddress, Settings, SlotRange, channel,
         egress::Egress,
         session::{HostKeys, SessionOpenError, SshIdentity, has_untried_address, verify_host_key},
         transport,
@@ -47,6 +47,7 @@ impl TokenGateways {
             transport: transport::TransportLimits::default(),
             channel: channel::ChannelLimits::default(),
             forwards: Vec::new(),
+            slots: SlotRange::default(),
         }
     }
 }

@@ -4,7 +4,6 @@ use super::service::{AnsweringAgent, ServiceStart};
 use crate::{
     config::Config,
     enroll::{self, ActiveEnrollment, EnrollmentToken, RegistrationError},
-    tunnel::BindAddress,
     upstream::UpstreamTarget,
 };
 use anyhow::anyhow;
@@ -77,7 +76,7 @@ pub(super) fn key_not_known_yet(
     format!(
         "\nThe new key is ready; the old one stays in use, because {error} for now. Send the vendor this line for the\nauthorized_keys file of the user {}:\n\n{}\n\nThen run the same command again with the same token.\n",
         token.user,
-        enroll::authorized_line(&token.forward.bind, public)
+        enroll::authorized_line(&token.forward.bind, token.forward.slots(), public)
     )
 }
 
@@ -107,7 +106,7 @@ pub(super) fn next_steps(
         _ => "",
     };
     let reached = match &token.forward.bind {
-        BindAddress::Socket(socket) => format!("the socket {socket}, path {path}/rest/api/2/…"),
+        bind if bind.is_socket() => format!("the socket {bind}, path {path}/rest/api/2/…"),
         bind => format!("http://{bind}{path}/rest/api/2/…"),
     };
     let mut steps = Vec::new();
@@ -135,7 +134,7 @@ pub(super) fn next_steps(
             "Send the vendor this line for the authorized_keys file of the user {}. The agent connects within a minute\nafter it is added. The key alone is in {}:\n\n{}\n",
             token.user,
             file.display(),
-            enroll::authorized_line(&token.forward.bind, public)
+            enroll::authorized_line(&token.forward.bind, token.forward.slots(), public)
         ));
     }
     if let Some(forward) = forward

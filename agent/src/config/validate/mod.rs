@@ -20,7 +20,7 @@ use crate::{
     audit,
     disk::FreeSpaceFloor,
     telemetry,
-    tunnel::{BindAddress, RemoteForward},
+    tunnel::{ForwardTemplate, SlotRange},
     upstream::{HttpTarget, UpstreamTarget},
 };
 use forward::forward;
@@ -42,8 +42,7 @@ pub(super) fn config(
         let section = merged.forward(index);
         forwards.extend(forward(raw, &section, files, &state_dir, problems));
     }
-    unique_binds(&forwards, merged, problems);
-    let remote = |forward: &ForwardConfig| RemoteForward {
+    let remote = |forward: &ForwardConfig| ForwardTemplate {
         name: Arc::clone(&forward.name),
         bind: forward.bind.clone(),
     };
@@ -52,6 +51,8 @@ pub(super) fn config(
     let written = raw.tunnel.clone();
     files.recorder.take();
     let tunnel = tunnel::tunnel(raw.tunnel, remote, &section, files, &state_dir, problems);
+    let slots = tunnel.as_ref().map(|tunnel| tunnel.slots);
+    check_binds(&forwards, slots.unwrap_or_default(), merged, problems);
     let tunnel_fingerprint = ConfigFingerprint::of_tunnel(&written, files.recorder.take());
     let in_flight = forwards.iter().map(|f| f.http.max_concurrent).sum();
     let audit = audit(
@@ -164,20 +165,34 @@ fn url_for_secret(text: &str, upstream: &HttpTarget, secret: &str) -> Result<Htt
     }
 }
 
-/// Two forwards cannot listen at the same address; several may let the gateway choose.
-fn unique_binds(forwards: &[ForwardConfig], merged: &MergedConfig, problems: &mut ConfigProblems) {
+/// Every slot must have an address, and two forwards cannot listen at the same one; several may let the gateway choose.
+fn check_binds(
+    forwards: &[ForwardConfig],
+    slots: SlotRange,
+    merged: &MergedConfig,
+    problems: &mut ConfigProblems,
+) {
     for (index, forward) in forwards.iter().enumerate() {
-        let chosen_by_gateway = matches!(forward.bind, BindAddress::Tcp { port: 0, .. });
+        let section = || merged.forward(merged.position(&forward.name));
+        if let Err(error) = forward.bind.check(slots) {
+            section().error("bind", error.to_string(), problems);
+            continue;
+        }
         let first = forwards[..index]
             .iter()
-            .find(|other| other.bind == forward.bind);
-        if let Some(first) = first.filter(|_| !chosen_by_gateway) {
-            let text = format!(
-                "{} is already the bind of forward {:?}; give each its own port or path",
-                forward.bind, first.name
-            );
-            let position = merged.position(&forward.name);
-            merged.forward(position).error("bind", text, problems);
+            .find(|other| other.bind.overlaps(&forward.bind, slots));
+        if let Some(first) = first {
+            let text = match first.bind == forward.bind {
+                true => format!(
+                    "{} is already the bind of forward {:?}; give each its own port or path",
+                    forward.bind, first.name
+                ),
+                false => format!(
+                    "{} and the bind of forward {:?}, {}, have an address in common in the slots {slots}; give each its own ports or paths",
+                    forward.bind, first.name, first.bind
+                ),
+            };
+            section().error("bind", text, problems);
         }
     }
 }

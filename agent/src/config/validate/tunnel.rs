@@ -5,7 +5,7 @@ use crate::{
     config::{files::FileResolver, merged::MergedSection, problem::ConfigProblems, raw},
     disk::FreeSpaceFloor,
     tunnel::{
-        self, RemoteForward,
+        self, ForwardTemplate, SlotRange,
         session::{HostKeyError, HostKeys, SshIdentity},
     },
 };
@@ -14,7 +14,7 @@ use std::{path::Path, sync::Arc};
 /// The settings. `None` after a problem, which is reported.
 pub(super) fn tunnel(
     raw: raw::RawTunnel,
-    forwards: Vec<RemoteForward>,
+    forwards: Vec<ForwardTemplate>,
     section: &MergedSection<'_>,
     files: &FileResolver,
     state_dir: &Path,
@@ -63,6 +63,13 @@ pub(super) fn tunnel(
         true => raw.connections as usize,
         false => default_connections(raw.connections as usize, gateways.len(), &forwards),
     };
+    let slots = slots(
+        raw.slots.as_deref(),
+        connections,
+        &forwards,
+        section,
+        problems,
+    );
     Some(tunnel::Settings {
         gateways,
         egress: Arc::new(egress?),
@@ -82,18 +89,45 @@ pub(super) fn tunnel(
         transport,
         channel,
         forwards,
+        slots,
     })
 }
 
 /// With `StreamLocalBindUnlink yes`, the later of two sessions on one sshd takes over a socket path. The earlier one
 /// gets no notice and seems to serve, but receives no request.
-fn default_connections(usual: usize, gateways: usize, forwards: &[RemoteForward]) -> usize {
-    let binds_socket =
-        |forward: &RemoteForward| matches!(forward.bind, tunnel::BindAddress::Socket(_));
-    match forwards.iter().any(binds_socket) {
+fn default_connections(usual: usize, gateways: usize, forwards: &[ForwardTemplate]) -> usize {
+    let shares_socket =
+        |forward: &ForwardTemplate| forward.bind.is_socket() && !forward.bind.has_slot();
+    match forwards.iter().any(shares_socket) {
         true => usual.min(gateways).max(1),
         false => usual,
     }
+}
+
+/// The slot numbers of this host: two for each connection, unless they are written.
+fn slots(
+    written: Option<&str>,
+    connections: usize,
+    forwards: &[ForwardTemplate],
+    section: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> SlotRange {
+    let usual = SlotRange::for_connections(connections);
+    let Some(text) = written else {
+        return usual;
+    };
+    let Some(slots) = section.value_or_error("slots", text.parse::<SlotRange>(), problems) else {
+        return usual;
+    };
+    let slotted = forwards.iter().any(|forward| forward.bind.has_slot());
+    if slotted && slots.count() < connections {
+        let text = format!(
+            "{slots} has {} numbers for {connections} connections, and each connection needs one; two for each are best, like \"{usual}\"",
+            slots.count()
+        );
+        section.error_at("slots", "connections", text, problems);
+    }
+    slots
 }
 
 fn identity(

@@ -2,11 +2,83 @@
 
 use super::{
     SessionId, StateMachine, SupervisorAction, backoff,
+    places::NoFreeSlot,
     slot::{ForwardPhase, ReleasePhase},
 };
 use std::time::Duration;
 
 impl StateMachine {
+    /// Requests the forwards of a connection that are due, each at a place of its own if its bind names the slot.
+    pub(super) fn request_due(
+        &mut self,
+        now: Duration,
+        index: usize,
+        jitter: f64,
+        actions: &mut Vec<SupervisorAction>,
+    ) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        let Some(active) = &slot.current else {
+            return;
+        };
+        let gateway = active.gateway;
+        let id = SessionId {
+            slot: index,
+            generation: active.generation,
+        };
+        for (forward, refusals) in slot.due_forwards(now) {
+            let phase = match self.places.take(now, id, gateway, forward) {
+                Ok(place) => {
+                    actions.push(SupervisorAction::Request(id, forward, place));
+                    ForwardPhase::Requested { refusals }
+                }
+                Err(NoFreeSlot) => self.refused_phase(now, id, forward, refusals, jitter, actions),
+            };
+            if let Some(active) = self.active_session(id) {
+                active.forwards.insert(forward, phase);
+            }
+        }
+    }
+
+    /// Frees the slot numbers of sessions that neither hold nor request the forward any more.
+    pub(super) fn free_places(&mut self) {
+        let slots = &self.slots;
+        self.places.retain(|id, forward| {
+            let Some(slot) = slots.get(id.slot) else {
+                return false;
+            };
+            let current = slot.current.as_ref();
+            let current = current.filter(|active| active.generation == id.generation);
+            let phase = current.and_then(|active| active.forwards.get(&forward));
+            let draining = slot.draining.iter();
+            let mut draining = draining.filter(|left| left.generation == id.generation);
+            let release = draining.find_map(|left| left.forwards.get(&forward));
+            phase.is_some_and(ForwardPhase::may_listen)
+                || release.is_some_and(|release| *release != ReleasePhase::Released)
+        });
+    }
+
+    /// The phase of a forward that cannot be bound now. If only one session may listen, the previous one releases the
+    /// forward first. At another gateway too, which may be another name of the same machine.
+    fn refused_phase(
+        &mut self,
+        now: Duration,
+        id: SessionId,
+        forward: usize,
+        refusals: u32,
+        jitter: f64,
+        actions: &mut Vec<SupervisorAction>,
+    ) -> ForwardPhase {
+        match self.release_predecessors(id.slot, forward, actions) {
+            Some(from) => ForwardPhase::AwaitingRelease { from },
+            None => ForwardPhase::Refused {
+                retry_at: now + backoff::forward(refusals, jitter),
+                refusals: refusals.saturating_add(1),
+            },
+        }
+    }
+
     pub(super) fn on_granted(
         &mut self,
         id: SessionId,
@@ -45,14 +117,12 @@ impl StateMachine {
     ) {
         match self.forward_phase(id, forward).copied() {
             Some(ForwardPhase::Requested { refusals }) => {
-                // If only one session may listen, the previous one releases the forward first. At another gateway too,
-                // which may be another name of the same machine.
-                let phase = match self.release_predecessors(id.slot, forward, actions) {
-                    Some(from) => ForwardPhase::AwaitingRelease { from },
-                    None => ForwardPhase::Refused {
-                        retry_at: now + backoff::forward(refusals, jitter),
-                        refusals: refusals.saturating_add(1),
-                    },
+                let gateway = self.active_session(id).map(|active| active.gateway);
+                let gateway = gateway.unwrap_or_default();
+                // Another place is asked for at once: the wait is for a place that all need.
+                let phase = match self.places.refuse(now, id, gateway, forward) {
+                    true => ForwardPhase::Due { refusals },
+                    false => self.refused_phase(now, id, forward, refusals, jitter, actions),
                 };
                 if let Some(active) = self.active_session(id) {
                     active.forwards.insert(forward, phase);

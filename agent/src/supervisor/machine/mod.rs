@@ -6,6 +6,7 @@
 //! | `slot` | the state of one connection |
 //! | `dialing` | when and where to dial |
 //! | `forwards` | which session requests a forward, and which one releases it |
+//! | `places` | which session has which slot number |
 //! | `reload` | the reaction to a changed configuration |
 //! | `backoff` | how long to wait |
 //! | `summary` | the state as status and log show it |
@@ -13,6 +14,7 @@
 mod backoff;
 mod dialing;
 mod forwards;
+mod places;
 mod reload;
 mod slot;
 mod summary;
@@ -23,6 +25,7 @@ pub(super) use summary::ConnectionSummary;
 
 use self::{
     dialing::MAX_AGE,
+    places::PlaceBook,
     slot::{ActiveSession, ConnectionSlot, DialState, DrainingSession, ForwardPhase, ReleasePhase},
 };
 use crate::tunnel::session::RetryPace;
@@ -67,6 +70,10 @@ pub(super) struct DesiredState {
     /// At least one; connections are spread over them in this order.
     pub gateways: Vec<usize>,
     pub forwards: Vec<usize>,
+    /// Those of them whose bind names the slot: each session has a place of its own.
+    pub slotted: Vec<usize>,
+    /// The slot numbers that sessions may use, in the order of preference.
+    pub slots: Vec<u16>,
     /// User, key, proxy or bounds have changed: open sessions must be replaced.
     pub replace_sessions: bool,
 }
@@ -80,8 +87,9 @@ pub(super) enum SupervisorAction {
     Abandon(SessionId),
     /// Tell the channels of a session that a new session serves, so that idle ones end.
     MarkReplaced(SessionId),
-    /// Request a forward; answered by `Granted`, `Refused` or `Ended`.
-    Request(SessionId, usize),
+    /// Request a forward, at the place of this slot if its bind names the slot; answered by `Granted`, `Refused` or
+    /// `Ended`.
+    Request(SessionId, usize, Option<u16>),
     /// Cancel a forward; answered by `Cancelled` or `Ended`.
     Cancel(SessionId, usize),
     /// Answer with `Idle` as soon as no channel is open.
@@ -109,6 +117,7 @@ pub(super) struct StateMachine {
     /// The gateways, by number; never empty.
     gateways: Vec<usize>,
     forwards: Vec<usize>,
+    places: PlaceBook,
     /// Per gateway: not to be dialed before this, because someone must change something first.
     barred: BTreeMap<usize, Duration>,
     /// Gateways that refused the last login, or whose host key was refused: one connection at a time tries them until one
@@ -122,11 +131,14 @@ pub(super) struct StateMachine {
 impl StateMachine {
     /// The first `Tick` dials.
     pub(super) fn new(wanted: DesiredState) -> Self {
+        let mut places = PlaceBook::default();
+        places.configure(wanted.slots, &wanted.slotted);
         Self {
             slots: (0..wanted.connections).map(ConnectionSlot::new).collect(),
             connections: wanted.connections,
             gateways: wanted.gateways,
             forwards: wanted.forwards,
+            places,
             barred: BTreeMap::new(),
             refusing: BTreeSet::new(),
             generations: 0,
@@ -166,7 +178,7 @@ impl StateMachine {
             SupervisorEvent::Reload(wanted) => self.reload(now, wanted, &mut actions),
             SupervisorEvent::Drain(limit) => self.drain(now, limit, &mut actions),
         }
-        self.advance(now, &mut actions);
+        self.advance(now, jitter, &mut actions);
         actions
     }
 
@@ -277,7 +289,9 @@ impl StateMachine {
             if old.gateway == gateway {
                 // A new session is no reason to request sooner what another connection holds.
                 let refused = |phase: &ForwardPhase| matches!(phase, ForwardPhase::Refused { .. });
-                let refused = old.forwards.iter().filter(|(_, phase)| refused(phase));
+                let refused = old.forwards.iter().filter(|(forward, phase)| {
+                    refused(phase) && !self.places.is_slotted(**forward)
+                });
                 forwards.extend(refused.map(|(forward, phase)| (*forward, *phase)));
             }
             let old_id = SessionId {
@@ -291,6 +305,9 @@ impl StateMachine {
         // A forward that an older session of this connection releases is not free yet.
         for draining in slot.draining.iter().filter(|l| l.gateway == gateway) {
             for (forward, phase) in &mut forwards {
+                if self.places.is_slotted(*forward) {
+                    continue;
+                }
                 if let Some(ReleasePhase::Requested | ReleasePhase::Cancelling) =
                     draining.forwards.get(forward)
                 {
@@ -342,6 +359,7 @@ impl StateMachine {
     }
 
     fn ended(&mut self, now: Duration, id: SessionId, jitter: f64) {
+        self.places.ended(now, id);
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
         };
@@ -424,15 +442,16 @@ impl StateMachine {
     }
 
     /// Adds all actions that are due.
-    fn advance(&mut self, now: Duration, actions: &mut Vec<SupervisorAction>) {
+    fn advance(&mut self, now: Duration, jitter: f64, actions: &mut Vec<SupervisorAction>) {
+        self.free_places();
         if !self.draining {
             self.retire(now, actions);
             self.replace_one(now);
         }
         for index in 0..self.slots.len() {
             self.dial_if_due(now, index, actions);
+            self.request_due(now, index, jitter, actions);
             if let Some(slot) = self.slots.get_mut(index) {
-                slot.request_due(now, index, actions);
                 slot.close_drained(now, index, actions);
             }
         }

@@ -19,6 +19,7 @@ impl StateMachine {
         let gateways = std::mem::replace(&mut self.gateways, wanted.gateways);
         let rearranged = gateways != self.gateways;
         self.forwards = wanted.forwards;
+        self.places.configure(wanted.slots, &wanted.slotted);
         match wanted.replace_sessions {
             // The change may remove the reason for which a gateway was barred.
             true => {

@@ -142,36 +142,30 @@ impl ConnectionSlot {
                 .is_some_and(|active| active.needs_replacement)
     }
 
-    pub(super) fn request_due(
-        &mut self,
-        now: Duration,
-        index: usize,
-        actions: &mut Vec<SupervisorAction>,
-    ) {
-        let Some(active) = &mut self.current else {
-            return;
-        };
-        let id = SessionId {
-            slot: index,
-            generation: active.generation,
+    /// The forwards that must be requested now, each with the number of refusals before.
+    pub(super) fn due_forwards(&self, now: Duration) -> Vec<(usize, u32)> {
+        let Some(active) = &self.current else {
+            return Vec::new();
         };
         // A forward whose address or name has changed may need one that is being released.
         if active.is_releasing() {
-            return;
+            return Vec::new();
         }
-        for (forward, phase) in &mut active.forwards {
-            let refusals = match *phase {
-                ForwardPhase::Due { refusals } => refusals,
-                ForwardPhase::Refused { retry_at, refusals } if retry_at <= now => refusals,
+        let due = active
+            .forwards
+            .iter()
+            .filter_map(|(forward, phase)| match *phase {
+                ForwardPhase::Due { refusals } => Some((*forward, refusals)),
+                ForwardPhase::Refused { retry_at, refusals } if retry_at <= now => {
+                    Some((*forward, refusals))
+                }
                 ForwardPhase::AwaitingRelease { .. }
                 | ForwardPhase::Requested { .. }
                 | ForwardPhase::Granted
                 | ForwardPhase::Refused { .. }
-                | ForwardPhase::Releasing(_) => continue,
-            };
-            *phase = ForwardPhase::Requested { refusals };
-            actions.push(SupervisorAction::Request(id, *forward));
-        }
+                | ForwardPhase::Releasing(_) => None,
+            });
+        due.collect()
     }
 
     pub(super) fn close_drained(

@@ -104,8 +104,10 @@ impl StateMachine {
                 | ForwardPhase::Requested { .. }
                 | ForwardPhase::Refused { .. },
             ) => {
+                let shared = !self.places.is_slotted(forward);
                 match self.is_held_by_any(active.gateway, forward) {
-                    true => ForwardState::Standby,
+                    true if shared => ForwardState::Standby,
+                    true => ForwardState::Refused,
                     // Another connection was faster, and its answer is pending.
                     false if self.is_first_asked(active.gateway, forward) => ForwardState::Pending,
                     false => ForwardState::Refused,

@@ -43,6 +43,8 @@ struct Peer {
     left: bool,
     /// What it held when it was left.
     kept: BTreeSet<usize>,
+    /// The slot number of each forward that it has asked for.
+    places: BTreeMap<usize, Option<u16>>,
 }
 
 impl World {
@@ -50,15 +52,24 @@ impl World {
         let mut rng = SmallRng::seed_from_u64(seed);
         let (connections, gateways) = (rng.random_range(1..=4), rng.random_range(1..=3));
         let forwards = rng.random_range(1..=3);
-        Self::of(connections, gateways, forwards, rng)
+        let slotted = (0..forwards).filter(|_| rng.random_bool(0.5)).collect();
+        Self::of(connections, gateways, forwards, slotted, rng)
     }
 
-    fn of(connections: usize, gateways: usize, forwards: usize, mut rng: SmallRng) -> Self {
+    fn of(
+        connections: usize,
+        gateways: usize,
+        forwards: usize,
+        slotted: Vec<usize>,
+        mut rng: SmallRng,
+    ) -> Self {
         let exclusive = rng.random_bool(0.7);
         let wanted = DesiredState {
             connections,
             gateways: (0..gateways).collect(),
             forwards: (0..forwards).collect(),
+            slotted,
+            slots: (0..2 * connections as u16).collect(),
             replace_sessions: false,
         };
         let mut world = Self {
@@ -142,7 +153,8 @@ impl World {
                     "and only once it has let go of everything"
                 );
             }
-            SupervisorAction::Request(id, forward) => {
+            SupervisorAction::Request(id, forward, place) => {
+                self.at_a_place_of_its_own(id, forward, place);
                 assert!(
                     self.drained.is_none(),
                     "a drained supervisor asks for nothing"
@@ -161,6 +173,7 @@ impl World {
                         && *other != id
                         && peer.gateway == gateway
                         && peer.cancels.contains(&forward)
+                        && peer.places.get(&forward) == Some(&place)
                 };
                 assert!(
                     !self.sessions.iter().any(elder),
@@ -180,6 +193,7 @@ impl World {
                     Some(live.forwards.get(&forward) == Some(&ForwardPhase::Granted))
                 });
                 let drained = self.drained.is_some();
+                let no_slot = self.wanted.slotted.contains(&forward) && self.is_full(forward);
                 let retired = id.slot >= self.wanted.connections;
                 let peer = self.sessions.get_mut(&id).expect("a session that stands");
                 assert!(
@@ -193,6 +207,7 @@ impl World {
                         || drained
                         || retired
                         || late
+                        || no_slot
                         || successor == Some(true)
                         || peer.in_the_way.contains(&forward),
                     "a replaced session lets go of what its successor holds, or cannot hold beside it"
@@ -222,6 +237,34 @@ impl World {
                 self.stopped = true;
             }
         }
+    }
+
+    /// Where the bind names the slot, no two sessions have to do with the same place, at whatever gateway.
+    fn at_a_place_of_its_own(&mut self, id: SessionId, forward: usize, place: Option<u16>) {
+        assert_eq!(place.is_some(), self.wanted.slotted.contains(&forward));
+        let involved =
+            |peer: &Peer| peer.held.contains(&forward) || peer.requests.contains(&forward);
+        let mut others = self.sessions.iter().filter(|(other, _)| **other != id);
+        let same = |peer: &Peer| peer.places.get(&forward) == Some(&place);
+        assert!(
+            place.is_none() || !others.any(|(_, peer)| involved(peer) && same(peer)),
+            "no two sessions at one place"
+        );
+        assert!(place.is_none_or(|slot| self.wanted.slots.contains(&slot)));
+        let peer = self.sessions.get_mut(&id).expect("a session that stands");
+        peer.places.insert(forward, place);
+    }
+
+    /// Whether sessions have to do with all slots of this forward.
+    fn is_full(&self, forward: usize) -> bool {
+        let peers = self.sessions.values();
+        let peers =
+            peers.filter(|peer| peer.held.contains(&forward) || peer.requests.contains(&forward));
+        let used: BTreeSet<_> = peers.filter_map(|peer| peer.places.get(&forward)).collect();
+        self.wanted
+            .slots
+            .iter()
+            .all(|slot| used.contains(&Some(*slot)))
     }
 
     /// What holds after every step.
@@ -374,6 +417,8 @@ impl World {
         if self.rng.random_bool(0.4) {
             wanted.connections = self.rng.random_range(1..=4);
         }
+        let fewest = wanted.connections as u16;
+        wanted.slots = (0..self.rng.random_range(fewest..=2 * fewest)).collect();
         let (mut gateways, mut forwards) = (wanted.gateways.clone(), wanted.forwards.clone());
         self.change(&mut gateways);
         self.change(&mut forwards);
@@ -452,6 +497,7 @@ impl World {
             in_the_way: BTreeSet::new(),
             left: false,
             kept: BTreeSet::new(),
+            places: BTreeMap::new(),
         };
         self.sessions.insert(id, peer);
         self.send(SupervisorEvent::Opened(id));
@@ -470,11 +516,15 @@ impl World {
     }
 
     fn answer_by(&mut self, id: SessionId, busy: bool) {
+        let own = self.sessions[&id].places.clone();
         let others: Vec<BTreeSet<usize>> = self
             .sessions
             .iter()
             .filter(|(other, p)| **other != id && p.gateway == self.sessions[&id].gateway)
-            .map(|(_, p)| p.held.clone())
+            .map(|(_, p)| {
+                let held = p.held.iter().copied();
+                held.filter(|f| p.places.get(f) == own.get(f)).collect()
+            })
             .collect();
         let exclusive = self.exclusive;
         let peer = self.sessions.get_mut(&id).unwrap();
@@ -580,7 +630,18 @@ impl World {
 }
 
 fn calm(connections: usize, gateways: usize, forwards: usize) -> World {
-    let mut world = World::of(connections, gateways, forwards, SmallRng::seed_from_u64(1));
+    calm_with_slots(connections, gateways, forwards, Vec::new())
+}
+
+/// As [`calm`]; the binds of `slotted` forwards name the slot.
+fn calm_with_slots(
+    connections: usize,
+    gateways: usize,
+    forwards: usize,
+    slotted: Vec<usize>,
+) -> World {
+    let rng = SmallRng::seed_from_u64(1);
+    let mut world = World::of(connections, gateways, forwards, slotted, rng);
     world.exclusive = true;
     world.moody = false;
     world
@@ -884,3 +945,86 @@ mod reload;
 
 /// Each of up to 40 events, for some then good weather, then a drain.
 const SCHEDULES: u64 = 100_000;
+
+/// On a gateway where only one session may listen at an address, each connection serves at its own.
+#[test]
+fn with_slots_all_connections_serve() {
+    let mut world = calm_with_slots(3, 1, 1, vec![0]);
+    world.run_well(seconds(10), |w| {
+        w.sessions.len() == 3 && w.sessions.values().all(|p| p.held.len() == 1)
+    });
+    let places: BTreeSet<_> = world.sessions.values().map(|p| p.places[&0]).collect();
+    assert_eq!(places, BTreeSet::from([Some(0), Some(1), Some(2)]));
+}
+
+/// The gateway keeps the place of a session that we know to be dead. The next one asks for another at once.
+#[test]
+fn a_new_session_does_not_wait_for_the_place_of_a_dead_one() {
+    let mut world = calm_with_slots(1, 1, 1, vec![0]);
+    world.run_well(seconds(10), |w| {
+        w.sessions.values().any(|p| p.held.len() == 1)
+    });
+    let dead = world.id(0);
+    world.send(SupervisorEvent::Ended(dead));
+    // It stays in the world: to the gateway it lives.
+    world.run_well(seconds(10), |w| w.sessions.len() == 2);
+    let since = world.now;
+    let new = world.id(0);
+    world.run_well(seconds(10), |w| w.sessions[&new].held.len() == 1);
+    assert_eq!(world.now, since, "no wait");
+    assert_eq!(world.sessions[&new].places[&0], Some(1));
+}
+
+/// A session that is replaced keeps its place until the new one serves at another.
+#[test]
+fn with_slots_a_replacement_leaves_no_gap() {
+    let mut world = calm_with_slots(1, 1, 1, vec![0]);
+    world.run_well(seconds(10), |w| {
+        w.sessions.values().any(|p| p.held.len() == 1)
+    });
+    let old = world.id(0);
+    world.send(SupervisorEvent::NeedsReplacement(old));
+    world.run_well(seconds(10), |w| {
+        assert!(w.sessions.values().any(|p| p.held.len() == 1), "one serves");
+        w.machine.slots[0].current.is_some() && w.id(0) != old && w.everything_serves()
+    });
+    let new = world.id(0);
+    assert_eq!(world.sessions[&new].places[&0], Some(1));
+}
+
+/// One number for one connection is enough: the old session then releases the place first.
+#[test]
+fn with_a_single_slot_the_old_session_releases_its_place_first() {
+    let mut world = calm_with_slots(1, 1, 1, vec![0]);
+    world.wanted.slots = vec![0];
+    let wanted = world.wanted.clone();
+    world.send(SupervisorEvent::Reload(wanted));
+    world.run_well(seconds(10), |w| {
+        w.sessions.values().any(|p| p.held.len() == 1)
+    });
+    let old = world.id(0);
+    world.send(SupervisorEvent::NeedsReplacement(old));
+    world.run_well(seconds(30), |w| {
+        let replaced = w.machine.slots[0].current.is_some() && w.id(0) != old;
+        replaced && w.sessions[&w.id(0)].held.len() == 1
+    });
+    assert_eq!(world.sessions[&world.id(0)].places[&0], Some(0));
+}
+
+/// Where each place is refused, all are asked for once, and then there is a wait.
+#[test]
+fn where_all_places_are_refused_there_is_a_wait() {
+    let mut world = calm_with_slots(1, 1, 1, vec![0]);
+    world.run_well(seconds(10), |w| !w.sessions.is_empty());
+    let id = world.id(0);
+    let mut asked = Vec::new();
+    while let Some(forward) = world.sessions.get_mut(&id).unwrap().requests.pop_first() {
+        asked.push(world.sessions[&id].places[&0]);
+        world.send(SupervisorEvent::Refused(id, forward));
+    }
+    assert_eq!(asked, [Some(0), Some(1)]);
+    assert!(matches!(
+        world.machine.slots[0].current.as_ref().unwrap().forwards[&0],
+        ForwardPhase::Refused { .. }
+    ));
+}

@@ -4,7 +4,7 @@
 use crate::AgentName;
 use agent_base::printable::hex;
 use agent_enrollment::{OneTimeSecret, registered_options};
-use agent_ssh::address::BindAddress;
+use agent_ssh::bind_template::{BindTemplate, SlotRange};
 use russh::keys::{HashAlg, PublicKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -29,6 +29,8 @@ pub struct Invitation {
     pub agent: AgentName,
     /// What the registered key may listen on.
     pub bind: String,
+    /// The slot numbers of the invited host, if not the first ones.
+    pub slots: Option<String>,
     /// When the invitation expires.
     pub expires: SystemTime,
     /// Whether the invitation is open, used or expired.
@@ -56,6 +58,8 @@ struct InvitationFile {
     /// The public half of the one-time key.
     key: String,
     bind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slots: Option<String>,
     expires: String,
 }
 
@@ -78,7 +82,8 @@ impl InvitationStore {
         &self,
         agent: &AgentName,
         secret: &OneTimeSecret,
-        bind: &BindAddress,
+        bind: &BindTemplate,
+        slots: Option<SlotRange>,
         expires: SystemTime,
     ) -> Result<Invitation, InvitationError> {
         let public = secret.key().public_key().clone();
@@ -90,6 +95,7 @@ impl InvitationStore {
         let written = InvitationFile {
             key: public.to_openssh().map_err(InvitationError::Key)?,
             bind: bind.to_string(),
+            slots: slots.map(|slots| slots.to_string()),
             expires: humantime::format_rfc3339_seconds(expires).to_string(),
         };
         write_new(&folder, &invitation_file(&id), &written)?;
@@ -227,16 +233,16 @@ impl InvitationStore {
         if text.contains(known) {
             return Ok(());
         }
-        let bind: BindAddress = invitation
-            .bind
-            .parse()
-            .map_err(|_| InvitationError::Unknown(invitation.id.clone()))?;
+        let unknown = || InvitationError::Unknown(invitation.id.clone());
+        let bind: BindTemplate = invitation.bind.parse().map_err(|_| unknown())?;
+        let slots = invitation.slots.as_deref().map(str::parse).transpose();
+        let slots: SlotRange = slots.map_err(|_| unknown())?.unwrap_or_default();
         let gap = if text.is_empty() || text.ends_with('\n') {
             ""
         } else {
             "\n"
         };
-        let entry = format!("{gap}{} {line}\n", registered_options(&bind));
+        let entry = format!("{gap}{} {line}\n", registered_options(&bind, slots));
         file.write_all(entry.as_bytes()).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         sync(&folder)
@@ -259,6 +265,7 @@ impl InvitationStore {
             id: id.to_owned(),
             agent: agent.clone(),
             bind: written.bind,
+            slots: written.slots,
             expires,
             state,
         }))

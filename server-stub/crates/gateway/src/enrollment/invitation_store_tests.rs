@@ -22,6 +22,7 @@ fn env(lifetime: Duration) -> TestStore {
             &"acme".parse().unwrap(),
             &secret,
             &"127.0.0.1:8080".parse().unwrap(),
+            None,
             SystemTime::now() + lifetime,
         )
         .unwrap();

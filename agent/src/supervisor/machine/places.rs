@@ -1,0 +1,132 @@
+//! Which session holds which slot number of a forward whose bind names the slot. A new session takes another number than
+//! all others of this agent, so that it never waits for the place of a session that is dead or drains.
+
+use super::SessionId;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// The slot numbers of this agent, and who has them.
+#[derive(Default)]
+pub(super) struct PlaceBook {
+    /// The numbers that may be used, in the order of preference.
+    slots: Vec<u16>,
+    /// The forwards whose bind names the slot.
+    slotted: BTreeSet<usize>,
+    /// By forward and slot number: the session that holds or requests it.
+    taken: BTreeMap<(usize, u16), SessionId>,
+    /// By gateway, forward and slot number: not to be asked for before this.
+    refused: BTreeMap<(usize, usize, u16), Duration>,
+    /// By forward and slot number: a session ended here without releasing it. The gateway may not know that, so others
+    /// are preferred until this.
+    left: BTreeMap<(usize, u16), Duration>,
+}
+
+impl PlaceBook {
+    /// Sets what the configuration says. Numbers that are held stay with their sessions.
+    pub(super) fn configure(&mut self, slots: Vec<u16>, slotted: &[usize]) {
+        self.slots = slots;
+        self.slotted = slotted.iter().copied().collect();
+        self.refused.clear();
+        self.left.clear();
+    }
+
+    /// Whether each session has a place of its own for this forward.
+    pub(super) fn is_slotted(&self, forward: usize) -> bool {
+        self.slotted.contains(&forward)
+    }
+
+    /// Takes a number that no session of ours has and that was not refused lately, for one request: the lowest, and after
+    /// those the ones where a session has just ended. `None` for a forward without slots, whose place is shared.
+    pub(super) fn take(
+        &mut self,
+        now: Duration,
+        id: SessionId,
+        gateway: usize,
+        forward: usize,
+    ) -> Result<Option<u16>, NoFreeSlot> {
+        if !self.is_slotted(forward) {
+            return Ok(None);
+        }
+        if self.free(now, gateway, forward).next().is_none() {
+            self.forget_refusals(gateway, forward);
+        }
+        let left = |slot: &u16| {
+            let until = self.left.get(&(forward, *slot)).copied();
+            until.filter(|until| *until > now)
+        };
+        // `min_by_key` returns the first of equals.
+        let free = self.free(now, gateway, forward).min_by_key(left);
+        let free = free.ok_or(NoFreeSlot)?;
+        self.left.remove(&(forward, free));
+        self.taken.insert((forward, free), id);
+        Ok(Some(free))
+    }
+
+    /// The number that this session has, if it has one.
+    pub(super) fn slot_of(&self, id: SessionId, forward: usize) -> Option<u16> {
+        let mut taken = self.taken.iter();
+        taken
+            .find(|((of, _), holder)| *of == forward && **holder == id)
+            .map(|((_, slot), _)| *slot)
+    }
+
+    /// The gateway has refused this session's place, or somebody else has it. Returns whether another number is free; if
+    /// none is, all are free to be asked for again after the caller's wait.
+    pub(super) fn refuse(
+        &mut self,
+        now: Duration,
+        id: SessionId,
+        gateway: usize,
+        forward: usize,
+    ) -> bool {
+        let Some(slot) = self.slot_of(id, forward) else {
+            return false;
+        };
+        self.taken.remove(&(forward, slot));
+        self.refused
+            .insert((gateway, forward, slot), now + REFUSED_LATELY);
+        if self.free(now, gateway, forward).next().is_some() {
+            return true;
+        }
+        self.forget_refusals(gateway, forward);
+        false
+    }
+
+    /// This session has ended and released nothing.
+    pub(super) fn ended(&mut self, now: Duration, id: SessionId) {
+        let left = &mut self.left;
+        self.taken.retain(|place, holder| {
+            if *holder == id {
+                left.insert(*place, now + REFUSED_LATELY);
+            }
+            *holder != id
+        });
+    }
+
+    /// Keeps the numbers of which `holds` says that the session still needs them.
+    pub(super) fn retain(&mut self, holds: impl Fn(SessionId, usize) -> bool) {
+        self.taken.retain(|(forward, _), id| holds(*id, *forward));
+    }
+
+    fn forget_refusals(&mut self, gateway: usize, forward: usize) {
+        let other = |(at, of): (usize, usize)| (at, of) != (gateway, forward);
+        self.refused.retain(|(at, of, _), _| other((*at, *of)));
+    }
+
+    fn free(&self, now: Duration, gateway: usize, forward: usize) -> impl Iterator<Item = u16> {
+        let slots = self.slots.iter().copied();
+        slots.filter(move |slot| {
+            let until = self.refused.get(&(gateway, forward, *slot));
+            !self.taken.contains_key(&(forward, *slot)) && until.is_none_or(|until| *until <= now)
+        })
+    }
+}
+
+/// Sessions of this agent have all numbers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoFreeSlot;
+
+/// A place that was refused is not the first choice for this long: whoever has it keeps it for a while.
+const REFUSED_LATELY: Duration = Duration::from_secs(60);
