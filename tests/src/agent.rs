@@ -28,6 +28,8 @@ pub struct AgentProcess {
     environment: Vec<(String, OsString)>,
     /// Shell script that starts the agent in its own mount namespace.
     namespace: Option<String>,
+    /// The program, if it is not the one that was built.
+    program: Option<PathBuf>,
 }
 
 impl AgentProcess {
@@ -55,6 +57,7 @@ impl AgentProcess {
             dir: dir.to_owned(),
             environment,
             namespace: None,
+            program: None,
         };
         agent.restart()?;
         Ok(agent)
@@ -64,7 +67,7 @@ impl AgentProcess {
     pub fn restart(&mut self) -> Result<()> {
         self.process = None;
         let mut command = match &self.namespace {
-            Some(script) => enter_namespace(&self.dir, script),
+            Some(script) => enter_namespace(&self.dir, script, &self.program()),
             None => self.command(&["run"]),
         };
         command.env("AGENT_LOG_FORMAT", "human");
@@ -77,6 +80,23 @@ impl AgentProcess {
     /// The script's working folder is the agent's; its other processes end with the agent. Needs root.
     pub fn use_namespace(&mut self, script: impl Into<String>) {
         self.namespace = Some(script.into());
+    }
+
+    /// From the next start on, runs a copy of the agent in its folder, which may be replaced while it runs. Its processes end
+    /// with the test, also those that it starts itself. Needs root.
+    pub fn use_replaceable_program(&mut self) -> Result<PathBuf> {
+        let program = self.dir.join("program").join("agent");
+        fs::create_dir_all(self.dir.join("program"))?;
+        fs::copy(binary("agent"), &program)?;
+        self.program = Some(program.clone());
+        // The shell adopts what the agent leaves, and its end ends all.
+        self.use_namespace("\"$0\" \"$@\" & wait; while :; do sleep 60; done");
+        Ok(program)
+    }
+
+    fn program(&self) -> PathBuf {
+        let built = || binary("agent");
+        self.program.clone().unwrap_or_else(built)
     }
 
     /// A path inside the agent's namespace; relative paths start at the agent's folder.
@@ -217,7 +237,7 @@ impl AgentProcess {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        command(Command::new(binary("agent")), &self.dir, arguments)
+        command(Command::new(self.program()), &self.dir, arguments)
     }
 }
 
@@ -230,12 +250,12 @@ pub fn records(file: &Path) -> Vec<serde_json::Value> {
         .collect()
 }
 
-fn enter_namespace(dir: &Path, script: &str) -> Command {
+fn enter_namespace(dir: &Path, script: &str, program: &Path) -> Command {
     let mut unshare = Command::new("unshare");
     unshare
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
         .args(["--propagation", "private", "sh", "-ec", script])
-        .arg(binary("agent"));
+        .arg(program);
     let mut unshare = command(unshare, dir, &["run"]);
     unshare.current_dir(dir);
     unshare

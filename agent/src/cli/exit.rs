@@ -11,6 +11,8 @@ use std::process::ExitCode;
 pub(super) const USAGE: u8 = 64;
 /// No agent is running, or this user may not query it.
 pub(super) const NOT_RUNNING: u8 = 3;
+/// The running agent, or the program on the disk, knows no hand-over: a restart is needed.
+pub(super) const NEEDS_RESTART: u8 = 4;
 /// EX_NOPERM: this user may not read a required file.
 pub(super) const NO_PERMISSION: u8 = 77;
 /// EX_CONFIG: the configuration is invalid.
@@ -39,7 +41,8 @@ pub(super) fn report_client_error(error: &AgentClientError, sources: &ConfigSour
         error @ (AgentClientError::NotRunning { .. }
         | AgentClientError::Denied { .. }
         | AgentClientError::NoAnswer { .. }
-        | AgentClientError::Refused(_)) => print_error(error),
+        | AgentClientError::Refused(_)
+        | AgentClientError::Unsupported(_)) => print_error(error),
     }
 }
 
@@ -75,7 +78,9 @@ pub(super) fn report(error: &anyhow::Error, sources: &ConfigSources) -> ExitCode
             AgentClientError::NotRunning { .. } | AgentClientError::Denied { .. } => {
                 NOT_RUNNING.into()
             }
-            AgentClientError::NoAnswer { .. } | AgentClientError::Refused(_) => ExitCode::FAILURE,
+            AgentClientError::NoAnswer { .. }
+            | AgentClientError::Refused(_)
+            | AgentClientError::Unsupported(_) => ExitCode::FAILURE,
         };
     }
     print_error(format!("{error:#}"));

@@ -18,6 +18,7 @@ mod reload;
 mod run;
 mod status;
 mod support_bundle;
+mod upgrade;
 mod verify_self;
 
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
@@ -60,6 +61,7 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         AgentCommand::Pause(args) => pause::pause(args, &sources),
         AgentCommand::Resume(args) => pause::resume(args, &sources),
         AgentCommand::Reload(args) => reload::run(args, &sources),
+        AgentCommand::Upgrade(args) => upgrade::run(args, &sources),
         AgentCommand::LoginRetry(args) => login_retry::run(args, &sources),
         AgentCommand::Enroll(args) => enroll::run(*args, &sources),
         AgentCommand::Check(args) => check::run(args, &sources),
@@ -99,6 +101,7 @@ enum AgentCommand {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Reload(reload::Args),
+    Upgrade(upgrade::Args),
     LogLevel(log_level::Args),
     LoginRetry(login_retry::Args),
     SupportBundle(support_bundle::Args),

@@ -2,18 +2,49 @@
 
 use crate::{
     config::{Config, ConfigSources},
-    service, telemetry,
+    service::{self, PredecessorLink},
+    telemetry,
 };
 use std::{process::ExitCode, time::Duration};
 use tokio::runtime::Runtime;
 
 /// Run the agent in the foreground
 #[derive(clap::Args)]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Take over from the running agent, which is connected to standard input
+    #[arg(long, hide = true)]
+    successor: bool,
+    /// This process is the child of no agent
+    #[arg(long, hide = true, requires = "successor")]
+    detached: bool,
+}
 
 /// Runs the service until SIGTERM or SIGINT.
-pub(super) fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
-    let config = Config::load(sources)?;
+pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
+    if !args.successor {
+        return serve(Config::load(sources)?, sources, None);
+    }
+    if !args.detached {
+        service::detach()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let predecessor = PredecessorLink::from_stdin()?;
+    match Config::load(sources) {
+        Ok(config) => serve(config, sources, Some(predecessor)),
+        Err(problems) => {
+            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            let text = text.join("; ");
+            predecessor.fail(&format!("the configuration is invalid: {text}"));
+            Err(problems.into())
+        }
+    }
+}
+
+fn serve(
+    config: Config,
+    sources: &ConfigSources,
+    predecessor: Option<PredecessorLink>,
+) -> anyhow::Result<ExitCode> {
     let (log, _flush) = telemetry::set_up(&config.log)?;
     service::make_spool_dir(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -21,7 +52,7 @@ pub(super) fn run(_: Args, sources: &ConfigSources) -> anyhow::Result<ExitCode> 
         .build()?;
     let ran = runtime.block_on(async {
         tokio::spawn(telemetry::signals(log.clone()));
-        service::run(config, sources.clone(), log).await
+        service::run(config, sources.clone(), log, predecessor).await
     });
     shut_down(runtime);
     ran?;

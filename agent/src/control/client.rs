@@ -1,6 +1,6 @@
 //! The client side, inside the commands.
 
-use super::{CHECK_DEADLINE, RELOAD_DEADLINE, SOCKET_NAME};
+use super::{CHECK_DEADLINE, RELOAD_DEADLINE, SOCKET_NAME, UPGRADE_DEADLINE};
 use crate::{check::CheckStep, pause::PauseRequest, status::StatusReport};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -45,6 +45,9 @@ pub enum AgentClientError {
     /// The agent refused the command.
     #[error("the running agent refused: {0}")]
     Refused(String),
+    /// The agent, or the program it was to start, cannot do that.
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 impl AgentClient {
@@ -119,6 +122,16 @@ impl AgentClient {
         serde_json::from_slice(&body).map_err(|error| self.no_answer(error))
     }
 
+    /// Has the agent hand over to a new process of the program on the disk. Returns which process serves.
+    pub async fn upgrade(&self, retry: bool) -> Result<String, AgentClientError> {
+        let body = Bytes::from_static(if retry { b"retry" } else { b"" });
+        let asked = self.exchange(Method::POST, "/upgrade", body);
+        let body = tokio::time::timeout(UPGRADE_DEADLINE, asked)
+            .await
+            .unwrap_or_else(|_| Err(self.no_answer("the upgrade did not finish")))?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// Stops the vendor's requests on one forward or on all.
     pub async fn pause(&self, request: &PauseRequest) -> Result<(), AgentClientError> {
         self.send_pause("/pause", request).await
@@ -190,6 +203,12 @@ impl AgentClient {
         driver.abort();
         match status {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
+            StatusCode::NOT_FOUND => Err(AgentClientError::Unsupported(String::from(
+                "the running agent is of a version that does not know this command; restart it: systemctl restart jira-tunnel-agent",
+            ))),
+            StatusCode::NOT_IMPLEMENTED => Err(AgentClientError::Unsupported(
+                String::from_utf8_lossy(&body).into_owned(),
+            )),
             _ => Err(AgentClientError::Refused(
                 String::from_utf8_lossy(&body).into_owned(),
             )),

@@ -32,6 +32,13 @@ pub trait ControlHandler: Send + Sync + 'static {
     /// Reads the configuration again and applies what changed; returns one line per change. `Err`: what is wrong with it;
     /// the previous one stays in use.
     fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>>;
+    /// Hands over to a new process of the program on the disk; `by` is the user id of the caller. `retry`: also if that
+    /// program has failed before. Returns which process serves, one sentence.
+    fn upgrade(
+        &self,
+        retry: bool,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<String, UpgradeError>>;
     /// Refuses the vendor's requests; `by` is the user id of the caller. `Err`: not paused, or not saved to disk.
     fn pause(
         &self,
@@ -46,10 +53,23 @@ pub trait ControlHandler: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(), String>>;
 }
 
+/// Why a hand-over to a new process did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpgradeError {
+    /// The running process keeps serving.
+    #[error("{0}")]
+    Failed(String),
+    /// The two programs know no hand-over between them; a restart is needed.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
 /// Above the sum of the deadlines of a check's steps.
 const CHECK_DEADLINE: Duration = Duration::from_secs(120);
 /// Above the deadlines of a reload: reading the files, cancelling forwards, notifying systemd.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(75);
+/// Above the deadlines of a hand-over: the process before, the start, the proof, the commit. Below what the server grants.
+const UPGRADE_DEADLINE: Duration = Duration::from_secs(118);
 /// File name of the socket in the runtime folder.
 pub const SOCKET_NAME: &str = "agent.sock";
 
@@ -105,6 +125,7 @@ mod tests {
                 spool: Default::default(),
                 state_folder: Default::default(),
                 configuration: Default::default(),
+                upgrade: None,
             }
         }
 
@@ -144,6 +165,19 @@ mod tests {
             let outcome = match self.retries.load(Ordering::Relaxed) {
                 0 => Ok(vec!["forward jira: policy".to_owned()]),
                 _ => Err("agent.toml:1: wrong".to_owned()),
+            };
+            Box::pin(std::future::ready(outcome))
+        }
+
+        fn upgrade(
+            &self,
+            retry: bool,
+            by: Option<u32>,
+        ) -> BoxFuture<'static, Result<String, UpgradeError>> {
+            let text = format!("retry {retry} by {by:?}");
+            let outcome = match retry {
+                true => Err(UpgradeError::Unsupported(text)),
+                false => Err(UpgradeError::Failed(text)),
             };
             Box::pin(std::future::ready(outcome))
         }

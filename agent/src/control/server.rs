@@ -1,6 +1,6 @@
 //! The server side, inside the running agent.
 
-use super::{CHECK_DEADLINE, ControlHandler, SOCKET_NAME};
+use super::{CHECK_DEADLINE, ControlHandler, SOCKET_NAME, UpgradeError};
 use crate::pause::PauseRequest;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -21,10 +21,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The runtime socket, bound. Removed from the file system when dropped.
+/// The runtime socket, bound. Removed from the file system when dropped, unless another process has put its own in its
+/// place.
 pub struct ControlListener {
     socket: UnixListener,
     path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
 }
 
 /// Why the runtime socket could not be bound.
@@ -60,14 +63,38 @@ impl ControlListener {
         if UnixStream::connect(&path).await.is_ok() {
             return Err(ControlListenError::InUse { path });
         }
-        fs::create_dir_all(runtime_dir).map_err(failed)?;
+        Self::bind_at(runtime_dir, path.clone()).map_err(failed)
+    }
+
+    /// Binds `agent.sock` in place of the agent that answers there now, which gets no further connection.
+    pub fn take_over(runtime_dir: &Path) -> Result<Self, ControlListenError> {
+        let path = runtime_dir.join(SOCKET_NAME);
+        let bind = || {
+            let mut listener = Self::bind_at(runtime_dir, runtime_dir.join(NEXT_SOCKET_NAME))?;
+            fs::rename(&listener.path, &path)?;
+            listener.path.clone_from(&path);
+            Ok(listener)
+        };
+        bind().map_err(|source| ControlListenError::Io {
+            path: path.clone(),
+            source,
+        })
+    }
+
+    fn bind_at(runtime_dir: &Path, path: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(runtime_dir)?;
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let socket = UnixListener::bind(&path).map_err(failed)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
-        Ok(Self { socket, path })
+        let socket = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE))?;
+        let identity = identity(&path)?;
+        Ok(Self {
+            socket,
+            path,
+            identity,
+        })
     }
 
     /// Handles requests until `stop` is cancelled.
@@ -105,8 +132,15 @@ impl ControlListener {
 
 impl Drop for ControlListener {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 async fn answer(
@@ -146,6 +180,16 @@ async fn answer(
                 let name = Some(name.as_str()).filter(|name| !name.is_empty());
                 acknowledge(commands.retry_login(name))
             }
+            Err(response) => response,
+        },
+        (Method::POST, "/upgrade") => match read_text(body).await {
+            Ok(how) => match commands.upgrade(how == "retry", by).await {
+                Ok(done) => text(StatusCode::OK, done),
+                Err(UpgradeError::Failed(problem)) => text(StatusCode::BAD_REQUEST, problem),
+                Err(UpgradeError::Unsupported(problem)) => {
+                    text(StatusCode::NOT_IMPLEMENTED, problem)
+                }
+            },
             Err(response) => response,
         },
         (Method::POST, "/reload") => json_or_problem(commands.reload().await),
@@ -207,6 +251,8 @@ fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Fu
 
 /// The agent's user and group; systemd's RuntimeDirectory keeps everybody else out of the folder.
 const SOCKET_MODE: u32 = 0o660;
+/// Until it is renamed.
+const NEXT_SOCKET_NAME: &str = "agent.sock.next";
 /// Enough for a person and two monitoring systems.
 const MAX_CONNECTIONS: usize = 8;
 /// The commands send their request at once.

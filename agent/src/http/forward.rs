@@ -176,6 +176,11 @@ impl HttpForward {
         !self.expected.received(id, &head.method, target(head)) && self.only_expected
     }
 
+    /// Waits until it is known whether the administrator has paused the forward.
+    pub(super) async fn pauses_known(&self) {
+        self.pauses.known().await;
+    }
+
     /// Whether the administrator has paused the forward.
     pub(super) fn paused(&self) -> bool {
         self.pauses.of(&self.name).is_some()

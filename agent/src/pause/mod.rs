@@ -11,11 +11,15 @@ use parking_lot::RwLock;
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 use store::PauseStore;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 /// A pause of the vendor's requests: since when, why, and by whom.
 #[derive(
@@ -58,6 +62,11 @@ pub enum PauseError {
     /// It is still paused.
     #[error("still paused: {0}")]
     NotResumed(PauseStoreError),
+    /// Another process of the agent decides on pauses now.
+    #[error(
+        "the agent is being replaced by a new process, and nothing was changed; run the command again"
+    )]
+    HandedOver,
 }
 
 /// What is paused. Every request reads it; clones share the state.
@@ -68,6 +77,34 @@ pub struct PauseRegistry {
     store: Option<PauseStore>,
     /// One change at a time, held until it is on the disk, so that a later write cannot overtake a slow one.
     changing: Arc<tokio::sync::Mutex<()>>,
+    /// Cancelled while this process does not yet know what is paused; requests wait then.
+    unknown: Option<CancellationToken>,
+    /// Another process changes the pauses.
+    frozen: Arc<AtomicBool>,
+    /// Counts changes that are saved.
+    changes: Arc<watch::Sender<u64>>,
+}
+
+/// While it lives, this process changes no pause.
+pub struct PauseFreeze {
+    frozen: Arc<AtomicBool>,
+    _changing: Option<tokio::sync::OwnedMutexGuard<()>>,
+    is_kept: bool,
+}
+
+impl PauseFreeze {
+    /// Changes no pause until this process ends.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for PauseFreeze {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.frozen.store(false, Ordering::Release);
+        }
+    }
 }
 
 /// All pauses, as they are saved on the disk.
@@ -114,8 +151,63 @@ impl PauseRegistry {
         Self {
             active: Arc::new(RwLock::new(active)),
             store: Some(store),
-            changing: Arc::default(),
+            ..Self::default()
         }
+    }
+
+    /// For a process that another one hands over to: what is paused is not [known](Self::known) before
+    /// [`read_again`](Self::read_again) and [`set_known`](Self::set_known).
+    pub fn unknown(state_dir: &Path) -> Self {
+        Self {
+            store: Some(PauseStore::new(state_dir)),
+            unknown: Some(CancellationToken::new()),
+            ..Self::default()
+        }
+    }
+
+    /// Waits until this process knows what is paused.
+    pub async fn known(&self) {
+        if let Some(known) = &self.unknown {
+            known.cancelled().await;
+        }
+    }
+
+    /// Whether this process knows what is paused.
+    pub fn is_known(&self) -> bool {
+        self.unknown
+            .as_ref()
+            .is_none_or(CancellationToken::is_cancelled)
+    }
+
+    /// Lets the requests pass that wait for it.
+    pub fn set_known(&self) {
+        if let Some(known) = &self.unknown {
+            known.cancel();
+        }
+    }
+
+    /// Reads the pauses that another process has saved. Blocks on the disk. After an error nothing has changed.
+    pub fn read_again(&self) -> Result<(), PauseStoreError> {
+        if let Some(store) = &self.store {
+            let active = store.read()?;
+            *self.active.write() = active;
+        }
+        Ok(())
+    }
+
+    /// Waits until the last change is saved; from then on this process changes none.
+    pub async fn freeze(&self) -> PauseFreeze {
+        self.frozen.store(true, Ordering::Release);
+        PauseFreeze {
+            frozen: Arc::clone(&self.frozen),
+            _changing: self.lock_changes().await.ok(),
+            is_kept: false,
+        }
+    }
+
+    /// A counter of the changes that were saved.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// The pause of this forward, if there is one.
@@ -138,6 +230,9 @@ impl PauseRegistry {
             check_reason(reason).map_err(PauseError::Reason)?;
         }
         let changing = self.lock_changes().await.map_err(PauseError::NotSaved);
+        if self.frozen.load(Ordering::Acquire) {
+            return Err(PauseError::HandedOver);
+        }
         let pause = PauseRecord {
             since: now(),
             reason: request.reason,
@@ -173,7 +268,11 @@ impl PauseRegistry {
         request: &PauseRequest,
         by_uid: Option<u32>,
     ) -> Result<(), PauseError> {
-        let changing = self.lock_changes().await.map_err(PauseError::NotResumed)?;
+        let changing = self.lock_changes().await.map_err(PauseError::NotResumed);
+        if self.frozen.load(Ordering::Acquire) {
+            return Err(PauseError::HandedOver);
+        }
+        let changing = changing?;
         let mut next = self.active.read().clone();
         match &request.forward {
             Some(_) if next.all.is_some() => return Err(PauseError::AllPaused),
@@ -210,9 +309,13 @@ impl PauseRegistry {
             on_saved();
             return Ok(());
         };
+        let changes = Arc::clone(&self.changes);
         let written = tokio::task::spawn_blocking(move || {
             let _changing = changing;
-            store.write(&next).map(|()| on_saved())
+            store.write(&next).map(|()| {
+                on_saved();
+                changes.send_modify(|count| *count += 1);
+            })
         });
         match timeout(DISK_TIMEOUT, written).await {
             Ok(Ok(done)) => done,

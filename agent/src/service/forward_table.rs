@@ -6,7 +6,7 @@ use crate::{
     config,
     http::{self, RequestCounter},
     metrics::TrafficCounters,
-    pause::PauseRecord,
+    pause::{PauseRecord, PauseRegistry},
     policy,
     supervisor::SupervisorHandle,
     tunnel::{ChannelAcceptor, InboundChannel},
@@ -277,17 +277,33 @@ impl ChannelAcceptor for ForwardTable {
             );
             return;
         };
-        if matches!(active.route, ForwardRoute::Bytes(_)) && self.paused(&inbound.forward).is_some()
-        {
-            // Raw bytes have no way to carry a reason.
-            tracing::debug!(
-                forward = &*inbound.forward,
-                "closed a byte channel: the forward is paused"
-            );
-            return;
+        if !matches!(active.route, ForwardRoute::Bytes(_)) {
+            return active.serve(inbound);
         }
-        active.serve(inbound);
+        let pauses = self.context.pauses.clone();
+        if pauses.is_known() {
+            return serve_bytes(&active, inbound, &pauses);
+        }
+        // A process that takes over serves nothing before the one before it has handed over.
+        let abort = self.context.abort.clone();
+        let waiting = async move {
+            pauses.known().await;
+            serve_bytes(&active, inbound, &pauses);
+        };
+        tokio::spawn(async move { abort.run_until_cancelled(waiting).await });
     }
+}
+
+fn serve_bytes(active: &ActiveForward, inbound: InboundChannel, pauses: &PauseRegistry) {
+    if pauses.of(&inbound.forward).is_some() {
+        // Raw bytes have no way to carry a reason.
+        tracing::debug!(
+            forward = &*inbound.forward,
+            "closed a byte channel: the forward is paused"
+        );
+        return;
+    }
+    active.serve(inbound);
 }
 
 /// The parts of a forward that differ, by the names of their keys and sections.

@@ -11,22 +11,24 @@ mod disk_watch;
 mod expiry_monitor;
 mod folders;
 mod forward_table;
+mod handover;
 mod notify;
 mod reload;
 mod report;
 mod watchdog;
 
 pub use folders::make_spool_dir;
+pub use handover::{PredecessorLink, detach};
 
 use crate::{
     audit::AuditHandle,
     check,
     config::{Config, ConfigSources},
-    control::{ControlHandler, ControlListener},
+    control::{ControlHandler, ControlListener, UpgradeError},
     disk::DiskReserve,
     metrics,
     pause::{PauseRegistry, PauseRequest},
-    status::StatusReport,
+    status::{StatusReport, UpgradeState},
     supervisor::{Supervisor, SupervisorHandle},
     telemetry,
     tunnel::ChannelAcceptor,
@@ -38,27 +40,35 @@ use disk_watch::DiskWatch;
 use expiry_monitor::ExpiryMonitor;
 use forward_table::ForwardTable;
 use futures_util::future::BoxFuture;
+use handover::{Coordinator, HandedOver, Successor, UpgradeCondition, UpgradeRequest};
 use notify::SystemdNotifier;
 use reload::ConfigReloader;
 use report::StatusCollector;
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
 
-/// Runs until SIGTERM or SIGINT, then drains. SIGHUP reloads `sources`; on a terminal it means that the terminal was
-/// closed, and ends the agent too. `log` changes the log level of this process.
+/// Runs until SIGTERM or SIGINT, or until a new process has taken over, then drains. SIGHUP reloads `sources`; on a terminal
+/// it means that the terminal was closed, and ends the agent too. `log` changes the log level of this process. With
+/// `predecessor`, this process takes over from that one.
 pub async fn run(
     config: Config,
     sources: ConfigSources,
     log: telemetry::LogLevelHandle,
+    predecessor: Option<PredecessorLink>,
 ) -> anyhow::Result<()> {
     // First of all: from here on, no signal ends the process abruptly.
     let mut stops = StopSignals::listen()?;
     let hangup = signal(SignalKind::hangup()).context("installing the SIGHUP handler")?;
-    let listener = ControlListener::bind(&config.runtime_dir).await?;
+    let runtime_dir = config.runtime_dir.clone();
+    let (mut listener, mut successor) = match predecessor {
+        None => (Some(ControlListener::bind(&runtime_dir).await?), None),
+        Some(link) => (None, Some(Successor::begin(link, &config).await?)),
+    };
+    let takes_over = successor.is_some();
     let (audit, audit_task) = AuditHandle::spawn(config.audit.clone());
     let stopping = CancellationToken::new();
     let drain = CancellationToken::new();
@@ -71,7 +81,10 @@ pub async fn run(
         tokio::task::spawn_blocking(move || {
             // Before anything fills the disk. If it cannot be created, the watch of the state folder reports it.
             let _ = DiskReserve::of(&state_dir).ensure();
-            let pauses = PauseRegistry::load(&state_dir);
+            let pauses = match takes_over {
+                true => PauseRegistry::unknown(&state_dir),
+                false => PauseRegistry::load(&state_dir),
+            };
             let context = ServiceContext {
                 audit,
                 pauses: pauses.clone(),
@@ -110,6 +123,7 @@ pub async fn run(
         stopping: stopping.clone(),
         pending: tokio::sync::Mutex::default(),
     });
+    let upgrade = Arc::new(UpgradeCondition::default());
     let spool = Arc::new(DiskWatch::of_spool(Arc::clone(&configuration)));
     tokio::spawn(Arc::clone(&spool).run(stop.clone()));
     let state_folder = Arc::new(DiskWatch::of_state_folder(Arc::clone(&configuration)));
@@ -122,21 +136,57 @@ pub async fn run(
         expiry,
         spool,
         state_folder,
-    );
+    )
+    .with_upgrade(Arc::clone(&upgrade));
+    // One waits while another is handled; a third is refused.
+    let (upgrades, upgrade_requests) = mpsc::channel(1);
     let running = Arc::new(RuntimeControl {
         collector,
         forwards: Arc::clone(&table),
         supervisor: supervisor.clone(),
         configuration,
         stopping: stopping.clone(),
-        pauses,
+        pauses: pauses.clone(),
         log,
         reloader: Arc::clone(&reloader),
         checking: Arc::new(Semaphore::new(1)),
+        upgrades,
     });
-    let control =
-        tokio::spawn(listener.serve(Arc::<RuntimeControl>::clone(&running), stop.clone()));
-    let feeding = watchdog::feed(Arc::clone(&notify), supervisor.clone(), stop.clone());
+    let (draining, predecessor) = watch::channel(takes_over);
+    if let Some(successor) = successor.take() {
+        let report = || running.status();
+        let taken_over = successor.take_over(report, &pauses, stops.received()).await;
+        let Some(mut taken_over) = taken_over else {
+            // The process before this one keeps serving; requests that wait here were not sent to Jira.
+            abort.cancel();
+            drain.cancel();
+            supervisor.drain(REJECT_WAITING).await;
+            stop.cancel();
+            anyhow::bail!("the process before this one did not hand over; it keeps serving");
+        };
+        taken_over.wait_for_main().await;
+        match ControlListener::take_over(&runtime_dir) {
+            Ok(taken) => listener = Some(taken),
+            Err(error) => {
+                tracing::error!(%error, "the runtime socket cannot be taken over: agent status and the other commands do not reach this process")
+            }
+        }
+        upgrade.set(UpgradeState::Finishing, None, None, None);
+        taken_over.answering().await;
+        let (upgrade, pauses, supervisor) =
+            (Arc::clone(&upgrade), pauses.clone(), supervisor.clone());
+        tokio::spawn(async move {
+            taken_over.follow(pauses, supervisor).await;
+            upgrade.clear_finished();
+            draining.send_replace(false);
+        });
+    }
+    let control = listener.map(|listener| {
+        tokio::spawn(listener.serve(Arc::<RuntimeControl>::clone(&running), stop.clone()))
+    });
+    // Ends when this process is not the main one any more: systemd listens to that one alone.
+    let is_main = stop.child_token();
+    let feeding = watchdog::feed(Arc::clone(&notify), supervisor.clone(), is_main.clone());
     tokio::spawn(feeding);
     notify.ready().await;
     match std::io::stderr().is_terminal() {
@@ -146,22 +196,46 @@ pub async fn run(
             Arc::clone(&reloader).listen(hangup, stopping.clone()),
         )),
     }
-    let report = move || running.status();
+    let reporting = Arc::clone(&running);
     tokio::spawn(watchdog::notify_status(
         Arc::clone(&notify),
-        report,
-        stop.clone(),
+        move || reporting.status(),
+        is_main.clone(),
     ));
+    let coordinator = Coordinator::new(
+        pauses,
+        Arc::clone(&notify),
+        upgrade,
+        Box::new(move || running.status()),
+        is_main,
+        predecessor.clone(),
+    );
 
-    let why = stops.received().await;
+    let why = tokio::select! {
+        why = stops.received() => StopReason::Signal(why),
+        handed_over = coordinator.run(upgrade_requests) => StopReason::HandedOver(handed_over),
+    };
     stopping.cancel();
     let limit = reloader.drain_limit();
-    notify.stopping(limit + AFTER_DRAIN).await;
-    tracing::info!(
-        signal = why,
-        requests = table.in_flight(),
-        "stopping: requests in progress finish"
-    );
+    match &why {
+        StopReason::Signal(signal) => {
+            notify.stopping(limit + AFTER_DRAIN).await;
+            tracing::info!(
+                signal,
+                requests = table.in_flight(),
+                "stopping: requests in progress finish"
+            );
+        }
+        StopReason::HandedOver(_) => tracing::info!(
+            requests = table.in_flight(),
+            "handed over: requests in progress finish"
+        ),
+    }
+    let cancelled_here = {
+        let supervisor = supervisor.clone();
+        async move { supervisor.cancelled(|_| true).await }
+    };
+    let successor = tokio::spawn(follow_successor(why, cancelled_here));
     // Until the gateway has cancelled the forwards, requests are answered as usual: a channel closed at once would give
     // the vendor no reason.
     let close_idle = async {
@@ -192,6 +266,7 @@ pub async fn run(
     }
     drain.cancel();
     stop.cancel();
+    successor.abort();
     if tokio::time::timeout(LOGIN_LIMIT, table.wait_for_logins())
         .await
         .is_err()
@@ -207,9 +282,40 @@ pub async fn run(
             "some audit records were not written before the agent stopped"
         );
     }
-    let _ = tokio::time::timeout(CONTROL_LIMIT, control).await;
+    if let Some(control) = control {
+        let _ = tokio::time::timeout(CONTROL_LIMIT, control).await;
+    }
+    // systemd kills what is left of the unit when its main process ends.
+    let mut predecessor = predecessor;
+    let ended = predecessor.wait_for(|draining| !draining);
+    if tokio::time::timeout(limit, ended).await.is_err() {
+        tracing::warn!("stopping before the process before this one has finished its requests");
+    }
     tracing::info!("agent stopped");
     Ok(())
+}
+
+/// Why this process ends.
+enum StopReason {
+    Signal(&'static str),
+    HandedOver(HandedOver),
+}
+
+/// Tells the new process when the gateways have cancelled the forwards of this one, and takes over its pauses.
+async fn follow_successor(why: StopReason, cancelled: impl Future<Output = ()>) {
+    let StopReason::HandedOver(mut handed_over) = why else {
+        return;
+    };
+    let sender = handed_over.sender();
+    let released = async {
+        cancelled.await;
+        sender.released().await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = released => {}
+        () = handed_over.follow_pauses() => {}
+    }
 }
 
 /// What the runtime socket can do with the running agent.
@@ -225,6 +331,7 @@ struct RuntimeControl {
     reloader: Arc<ConfigReloader>,
     /// One check at a time.
     checking: Arc<Semaphore>,
+    upgrades: mpsc::Sender<UpgradeRequest>,
 }
 
 impl ControlHandler for RuntimeControl {
@@ -285,6 +392,27 @@ impl ControlHandler for RuntimeControl {
         })
     }
 
+    fn upgrade(
+        &self,
+        retry: bool,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<String, UpgradeError>> {
+        let own = rustix::process::geteuid().as_raw();
+        if by.is_some_and(|by| by != 0 && by != own) {
+            let text = "only root and the agent's user may do that";
+            return Box::pin(std::future::ready(Err(UpgradeError::Failed(
+                text.to_owned(),
+            ))));
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = self.upgrades.try_send(UpgradeRequest { retry, answer });
+        Box::pin(async move {
+            asked.map_err(|_| UpgradeError::Failed(IN_PROGRESS.to_owned()))?;
+            let stopping = || UpgradeError::Failed("the agent is stopping".to_owned());
+            answered.await.map_err(|_| stopping())?
+        })
+    }
+
     fn pause(
         &self,
         request: PauseRequest,
@@ -342,7 +470,7 @@ impl StopSignals {
         })
     }
 
-    async fn received(mut self) -> &'static str {
+    async fn received(&mut self) -> &'static str {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -357,6 +485,9 @@ impl StopSignals {
     }
 }
 
+const IN_PROGRESS: &str = "an upgrade is already in progress; try again when it has finished";
+/// For the answers to requests that waited for a hand-over which did not happen.
+const REJECT_WAITING: Duration = Duration::from_secs(1);
 /// For the gateways to confirm that they no longer listen. One that takes longer is probably unreachable.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Only a stop with a silent gateway polls.

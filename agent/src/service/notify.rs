@@ -76,6 +76,11 @@ impl SystemdNotifier {
         .await;
     }
 
+    /// Another process of this unit is the main one from now on.
+    pub(super) async fn main_process(&self, pid: u32) {
+        self.send(&format!("MAINPID={pid}")).await;
+    }
+
     /// One line for `systemctl status`.
     pub(super) async fn status(&self, line: &str) {
         self.send(&format!("STATUS={line}")).await;

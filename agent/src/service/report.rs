@@ -6,6 +6,7 @@ use super::{
     disk_watch::DiskWatch,
     expiry_monitor::ExpiryMonitor,
     forward_table::ForwardTable,
+    handover::UpgradeCondition,
 };
 use crate::{
     audit::AuditHandle,
@@ -35,6 +36,7 @@ pub(super) struct StatusCollector {
     configuration: Arc<ActiveConfiguration>,
     spool: Arc<DiskWatch>,
     state_folder: Arc<DiskWatch>,
+    upgrade: Arc<UpgradeCondition>,
 }
 
 impl StatusCollector {
@@ -56,7 +58,13 @@ impl StatusCollector {
             configuration,
             spool,
             state_folder,
+            upgrade: Arc::default(),
         }
+    }
+
+    /// The same, which shows this hand-over.
+    pub(super) fn with_upgrade(self, upgrade: Arc<UpgradeCondition>) -> Self {
+        Self { upgrade, ..self }
     }
 
     /// What is proven right now.
@@ -99,6 +107,7 @@ impl StatusCollector {
             spool,
             state_folder,
             configuration: self.configuration.report(),
+            upgrade: self.upgrade.report(),
         }
     }
 

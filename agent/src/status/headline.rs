@@ -1,6 +1,6 @@
 //! The status in one line, for `systemctl status`.
 
-use super::{LayerReport, LayerState, OverallState, StatusReport};
+use super::{LayerReport, LayerState, OverallState, StatusReport, UpgradeState};
 use crate::printable::is_printable;
 
 /// The overall state and its cause: one line of at most 200 characters.
@@ -20,7 +20,13 @@ pub fn headline(report: &StatusReport) -> String {
         Some(_) => " (the changed configuration was refused; see agent status)",
         None => "",
     };
-    let line = format!("{word}{refused}: {why}");
+    let failed = match &report.upgrade {
+        Some(upgrade) if upgrade.state == UpgradeState::Failed => {
+            " (the upgrade failed; see agent status)"
+        }
+        Some(_) | None => "",
+    };
+    let line = format!("{word}{refused}{failed}: {why}");
     line.chars()
         .map(|c| if is_printable(c) { c } else { ' ' })
         .take(MAX_LENGTH)

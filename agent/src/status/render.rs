@@ -1,7 +1,8 @@
 //! The status as a table for a person.
 
 use super::{
-    AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, OverallState, StatusReport,
+    AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, OverallState,
+    StatusReport, UpgradeReport, UpgradeState,
 };
 use crate::{expiry::ExpiryUrgency, pause::PauseRecord};
 use std::{fmt::Write, io::IsTerminal, time::Duration};
@@ -285,6 +286,30 @@ impl StatusTable {
             }
             self.line("  remedy: correct the files, then: agent reload");
         }
+        match &report.upgrade {
+            Some(upgrade) if upgrade.state == UpgradeState::Failed => {
+                let word = self.paint("FAILED", YELLOW);
+                let version = version_of(upgrade);
+                let (since, own) = (&upgrade.since, &report.agent.version);
+                self.line(&format!(
+                    "\nupgrade: {word} at {since}: the new process{version} did not take over; this one, version {own}, keeps serving"
+                ));
+                for (name, text) in [("cause", &upgrade.cause), ("remedy", &upgrade.remedy)] {
+                    if let Some(text) = text {
+                        self.line(&format!("  {name}: {text}"));
+                    }
+                }
+            }
+            Some(upgrade) if upgrade.state == UpgradeState::InProgress => self.line(&format!(
+                "\nupgrade: since {} a new process proves its own sessions",
+                upgrade.since
+            )),
+            Some(upgrade) => self.line(&format!(
+                "\nupgrade: the process before this one finishes its requests since {}",
+                upgrade.since
+            )),
+            None => {}
+        }
         if !configuration.restart.is_empty() {
             self.line(&format!(
                 "\nconfiguration: {} changed; to apply it: systemctl restart jira-tunnel-agent",
@@ -491,6 +516,11 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const RED: &str = "31";
 const PLAIN: &str = "";
+
+fn version_of(upgrade: &UpgradeReport) -> String {
+    let version = upgrade.version.as_ref();
+    version.map_or_else(String::new, |version| format!(", version {version},"))
+}
 
 #[cfg(test)]
 mod tests {

@@ -40,6 +40,41 @@ pub struct StatusReport {
     /// Which configuration is in effect.
     #[serde(default)]
     pub configuration: ConfigurationReport,
+    /// The last hand-over to a new process, while it lasts or if it has failed.
+    #[serde(default)]
+    pub upgrade: Option<UpgradeReport>,
+}
+
+/// A hand-over to a new process (`agent upgrade`).
+#[derive(
+    Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[schemars(rename = "Upgrade")]
+pub struct UpgradeReport {
+    /// How far it is.
+    pub state: UpgradeState,
+    /// Version of the other process, if it is known.
+    pub version: Option<String>,
+    /// When this state began, RFC 3339, UTC.
+    pub since: String,
+    /// Why it has failed, one sentence.
+    pub cause: Option<String>,
+    /// What to do about it, one sentence.
+    pub remedy: Option<String>,
+}
+
+/// How far a hand-over to a new process is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum UpgradeState {
+    /// The new process has not yet proven what this one has.
+    InProgress,
+    /// The new process has failed; this one keeps serving, and does not try that program again by itself.
+    Failed,
+    /// This process serves; the one before it finishes its requests.
+    Finishing,
 }
 
 /// All layers in one word.
@@ -583,6 +618,13 @@ mod tests {
                 }),
                 restart: vec!["audit".into()],
             },
+            upgrade: Some(UpgradeReport {
+                state: UpgradeState::Failed,
+                version: Some("0.2.0".into()),
+                since: "2026-11-28T09:00:00Z".into(),
+                cause: Some("it did not prove the tunnel".into()),
+                remedy: Some("agent upgrade --retry".into()),
+            }),
         };
         let plain = render(&report, ColorMode::No);
         for part in [
@@ -591,6 +633,7 @@ mod tests {
             "cause:  connection refused",
             "remedy: ask the network team",
             "audit\n  to the journal: this and that",
+            "upgrade: FAILED at 2026-11-28T09:00:00Z: the new process, version 0.2.0, did not take over; this one, version 0.1.0, keeps serving\n  cause: it did not prove the tunnel\n  remedy: agent upgrade --retry\n",
             "1 written, 2 DROPPED",
             "DEGRADED  2 audit records were lost since the start, the last 7 s ago",
             "spool\n  DEGRADED  no room\n            remedy: make room on it",

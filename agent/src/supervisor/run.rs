@@ -65,6 +65,8 @@ pub(super) enum SupervisorMessage {
     /// New settings, whether open sessions must be replaced, and who waits until they are in effect.
     Reload(Arc<Settings>, bool, oneshot::Sender<()>),
     Drain(Duration),
+    /// Another process has released its forwards.
+    RetryForwards,
     /// A request for a sign of life of this loop.
     Ping(oneshot::Sender<()>),
 }
@@ -351,6 +353,7 @@ impl Supervisor {
                 self.unanswered.push(answer);
                 SupervisorEvent::Reload(self.ids.desired_state(replace_sessions))
             }
+            SupervisorMessage::RetryForwards => SupervisorEvent::RetryForwards,
             SupervisorMessage::Drain(limit) => {
                 tracing::info!(limit_seconds = limit.as_secs(), "draining");
                 SupervisorEvent::Drain(limit)
@@ -415,6 +418,7 @@ impl Supervisor {
             | SupervisorMessage::Idle(id) => (id, None),
             SupervisorMessage::Reload(..)
             | SupervisorMessage::Drain(_)
+            | SupervisorMessage::RetryForwards
             | SupervisorMessage::Ping(_) => return Span::none(),
         };
         if let Some(session) = self.state.session(*id) {
@@ -491,6 +495,12 @@ impl SupervisorHandle {
                 "the supervisor of the connections does not answer; the new configuration takes effect when it does"
             );
         }
+    }
+
+    /// Requests each refused forward again at once: another process has just released it.
+    pub async fn retry_forwards(&self) {
+        // A closed queue means that everything has stopped already.
+        let _ = self.messages.send(SupervisorMessage::RetryForwards).await;
     }
 
     /// Waits until all gateways have confirmed that they do not listen for the forwards that `which` selects: after a reload

@@ -3,7 +3,7 @@
 use super::{BatchProgress, LineSink, write_from};
 use crate::disk::FreeSpaceFloor;
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::PathBuf,
@@ -89,7 +89,14 @@ impl LineSink for RotatedFileSink {
         };
         let more = (batch.len() - from) as u64;
         let progress = match floor.allows(&open.file, more) {
-            Ok(()) => write_from(&mut open.file, batch, from),
+            Ok(()) => {
+                let locked = lock(&open.file);
+                let progress = write_from(&mut open.file, batch, from);
+                if locked {
+                    let _ = open.file.unlock();
+                }
+                progress
+            }
             Err(error) => BatchProgress::stopped(from, error),
         };
         if progress.error.is_some() {
@@ -110,6 +117,19 @@ impl LineSink for RotatedFileSink {
     }
 }
 
+/// During a hand-over two processes of the agent write the same file, one batch after the other. Returns whether the lock is
+/// ours. Without it, as on a file system that knows none, lines are appended whole nevertheless.
+fn lock(file: &File) -> bool {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return true,
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
+            Err(TryLockError::Error(_)) => return false,
+        }
+    }
+    false
+}
+
 fn line_start(batch: &[u8], at: usize) -> usize {
     let before = batch[..at].iter().rposition(|&byte| byte == b'\n');
     before.map_or(0, |newline| newline + 1)
@@ -117,6 +137,10 @@ fn line_start(batch: &[u8], at: usize) -> usize {
 
 /// Readable by owner and group only, as logs are on Debian (`adm`).
 const FILE_MODE: u32 = 0o640;
+/// A batch is written within a millisecond. A process that is stopped while it holds the lock delays this one by half a
+/// second.
+const LOCK_TRIES: u32 = 250;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// One `stat` a second at most finds a rotated file soon enough.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 

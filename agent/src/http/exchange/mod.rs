@@ -157,6 +157,8 @@ async fn forward_request(
     fault: Option<FramingFault>,
 ) -> Result<ForwardedRequest, RejectedRequest> {
     let forward = &*context.forward;
+    // A process that takes over answers nothing before the one before it has handed over.
+    forward.pauses_known().await;
     let in_flight = admission::admit(forward, record, &head, fault)?;
     hop_by_hop::strip_request(&mut head);
     let form = vendor_body::receive(forward, &mut head, body).await?;

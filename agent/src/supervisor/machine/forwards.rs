@@ -204,6 +204,19 @@ impl StateMachine {
         }
     }
 
+    /// All refused forwards are requested at once: another process has released what it held.
+    pub(super) fn retry_all_now(&mut self, now: Duration) {
+        let lives = self.slots.iter_mut().filter_map(|s| s.current.as_mut());
+        for phase in lives.flat_map(|active| active.forwards.values_mut()) {
+            if let ForwardPhase::Refused { .. } = phase {
+                *phase = ForwardPhase::Refused {
+                    retry_at: now,
+                    refusals: 0,
+                };
+            }
+        }
+    }
+
     /// Standby connections request a forward of this gateway at once: its holder has ended.
     pub(super) fn retry_now(&mut self, now: Duration, gateway: usize, forward: usize) {
         let lives = self.slots.iter_mut().filter_map(|s| s.current.as_mut());

@@ -57,6 +57,8 @@ pub(super) enum SupervisorEvent {
     Idle(SessionId),
     /// The configuration has changed; ignored in a drain.
     Reload(DesiredState),
+    /// Another process has released its forwards: request each refused one again.
+    RetryForwards,
     /// Let requests in flight finish within this time, then stop.
     Drain(Duration),
 }
@@ -175,6 +177,7 @@ impl StateMachine {
                     draining.deadline = now;
                 }
             }
+            SupervisorEvent::RetryForwards => self.retry_all_now(now),
             SupervisorEvent::Reload(wanted) => self.reload(now, wanted, &mut actions),
             SupervisorEvent::Drain(limit) => self.drain(now, limit, &mut actions),
         }
