@@ -175,7 +175,9 @@ impl KeySchema {
             doc: one_line(doc),
             kind: T::value_schema(bounds.0, bounds.1),
             required: default.is_none() && !T::IS_OPTIONAL,
-            default: default.and_then(|default| serde_json::to_value(default).ok()),
+            default: default
+                .and_then(|default| serde_json::to_value(default).ok())
+                .filter(|default| !default.is_null()),
         }
     }
 }

@@ -234,7 +234,7 @@ format = "json"
     };
     assert_eq!(tunnel.transport, transport);
     let channel = tunnel::channel::ChannelLimits {
-        window: 3 << 20,
+        window: Some(3 << 20),
         memory: 7 << 10,
         memory_per_session: 8 << 20,
         spool_per_channel: 9 << 20,

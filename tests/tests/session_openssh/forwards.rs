@@ -1,15 +1,21 @@
 //! Remote forwards of a session.
 
 use crate::{open, open_with};
-use agent::tunnel::{BindAddress, RemoteForward, session::ForwardError};
+use agent::tunnel::{
+    BindAddress, RemoteForward, Settings,
+    egress::{Egress, ProxyServer},
+    session::ForwardError,
+};
 use e2e::{
     sshd::{Sshd, certify, free_addr, keygen},
+    tcp_server::TcpServer,
     tunnel::{EchoForwards, PATIENCE, echo, echo_at, settings},
 };
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream, UnixStream},
+    time::sleep,
 };
 
 #[tokio::test]
@@ -169,4 +175,64 @@ async fn a_certificate_that_permits_no_forward_is_named_as_the_reason() {
         "{}",
         error.remedy()
     );
+}
+
+/// sshd logs the window that the agent grants each channel.
+async fn granted_window(settings: Settings, sshd: &Sshd) -> u32 {
+    let forward = settings.forwards[0].at(0);
+    let session = open(settings).await.unwrap();
+    let bound = session.forward(&forward).await.unwrap();
+    let BindAddress::Tcp { port, .. } = bound.0 else {
+        panic!("{bound:?}")
+    };
+    let before = sshd.log().len();
+    echo_at(&format!("127.0.0.1:{port}"), "hello")
+        .await
+        .unwrap();
+    let log = sshd.log().split_off(before);
+    let (_, confirmed) = log.split_once("open confirm rwindow ").expect(&log);
+    let (window, _) = confirmed.split_once(' ').unwrap();
+    window.parse().unwrap()
+}
+
+/// A proxy that answers after `delay`, as one whose way to the gateway is long.
+async fn distant_proxy(sshd: &Sshd, delay: Duration) -> TcpServer {
+    let gateway = sshd.address();
+    let server = TcpServer::start(move |mut stream| {
+        let gateway = gateway.clone();
+        async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await?);
+            }
+            sleep(delay).await;
+            let mut far = TcpStream::connect(gateway).await?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+            copy_bidirectional(&mut stream, &mut far).await
+        }
+    });
+    server.await.unwrap()
+}
+
+#[tokio::test]
+async fn the_window_follows_the_round_trip_to_the_gateway() {
+    let sshd = Sshd::with(&["LogLevel DEBUG2"]).unwrap();
+    let near = || settings(&sshd, &["127.0.0.1:0"]).unwrap();
+    // A busy machine may take longer than 2 ms to connect to itself.
+    let mut windows = Vec::new();
+    while windows.len() < 5 && !windows.contains(&(1 << 20)) {
+        windows.push(granted_window(near(), &sshd).await);
+    }
+    assert!(windows.contains(&(1 << 20)), "{windows:?}");
+
+    let proxy = distant_proxy(&sshd, Duration::from_millis(40)).await;
+    let through = ProxyServer::parse(&format!("http://{}", proxy.addr)).unwrap();
+    let mut far = near();
+    far.egress = Arc::new(Egress::new(Some(through), &[], None));
+    let window = granted_window(far, &sshd).await;
+    assert!((10_000_000..=16 << 20).contains(&window), "{window}");
+
+    let mut fixed = near();
+    fixed.channel.window = Some(2 << 20);
+    assert_eq!(granted_window(fixed, &sshd).await, 2 << 20);
 }

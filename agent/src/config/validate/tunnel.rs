@@ -248,7 +248,9 @@ fn channel(
     };
     tunnel::channel::ChannelLimits {
         memory: raw.memory.as_usize(),
-        window: u32::try_from(raw.window.0).unwrap_or(u32::MAX),
+        window: raw
+            .window
+            .map(|window| u32::try_from(window.0).unwrap_or(u32::MAX)),
         memory_per_session: raw.memory_per_session.as_usize(),
         spool_per_channel: raw.spool_per_channel.0,
         spool_per_session: raw.spool_per_session.0,

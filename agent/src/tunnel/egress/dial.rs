@@ -11,7 +11,7 @@ use socket2::SockRef;
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     net::{TcpSocket, TcpStream, lookup_host},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 /// A TCP connection, its address, and the lease on that address if it was dialed for a numbered connection.
@@ -19,6 +19,8 @@ use tokio::{
 pub(super) struct DialedConnection {
     pub(super) stream: TcpStream,
     pub(super) peer: SocketAddr,
+    /// How long the TCP handshake took: one round trip.
+    pub(super) round_trip: Duration,
     pub(super) lease: Option<AddressLease>,
 }
 
@@ -60,12 +62,12 @@ pub(super) async fn dial(
     loop {
         tokio::select! {
             Some(outcome) = running.next() => match outcome {
-                Ok((peer, stream)) => {
+                Ok((peer, stream, round_trip)) => {
                     observer(HopEvent::Tcp(peer));
                     if let Some(lease) = &lease {
                         lease.move_to(peer);
                     }
-                    return Ok(DialedConnection { stream, peer, lease });
+                    return Ok(DialedConnection { stream, peer, round_trip, lease });
                 }
                 Err(failure) => {
                     failures.push(failure);
@@ -115,7 +117,7 @@ async fn connect(
     address: SocketAddr,
     limit: Duration,
     segment: Option<u32>,
-) -> Result<(SocketAddr, TcpStream), ConnectFailure> {
+) -> Result<(SocketAddr, TcpStream, Duration), ConnectFailure> {
     let failure = |kind, problem| ConnectFailure {
         address,
         kind,
@@ -135,8 +137,9 @@ async fn connect(
         }
         socket.connect(address).await
     };
+    let begun = Instant::now();
     match timeout(limit, connected).await {
-        Ok(Ok(stream)) => Ok((address, stream)),
+        Ok(Ok(stream)) => Ok((address, stream, begun.elapsed())),
         Ok(Err(error)) => Err(match error.kind() {
             io::ErrorKind::ConnectionRefused => failure(
                 ConnectFailureKind::Refused,

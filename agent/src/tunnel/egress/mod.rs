@@ -45,7 +45,7 @@ use std::{io::Cursor, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
 
@@ -75,6 +75,8 @@ pub struct GatewayConnection {
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The TCP connection below: to the gateway, or to the proxy.
     pub tcp: Option<TcpPair>,
+    /// Round trip to the gateway: the TCP handshake, or behind a proxy its answer, for which it connects to the gateway.
+    pub round_trip: Duration,
     /// The gateway's address; `None` behind a proxy, which resolves the name.
     pub peer: Option<SocketAddr>,
     /// Marks the address as in use until it is dropped.
@@ -135,7 +137,7 @@ impl Egress {
         choice: AddressChoice,
     ) -> Result<GatewayConnection, EgressError> {
         let memory = self.addresses();
-        let (stream, early, peer, lease) = match self.proxy(gateway) {
+        let (stream, early, peer, lease, round_trip) = match self.proxy(gateway) {
             None => {
                 let (host, port) = (&gateway.host, gateway.port);
                 let dialed = dial::dial(host, port, limit, observer, &memory, choice).await?;
@@ -143,15 +145,16 @@ impl Egress {
                 let DialedConnection {
                     stream,
                     peer,
+                    round_trip,
                     lease,
                 } = dialed;
-                (stream, Bytes::new(), Some(peer), lease)
+                (stream, Bytes::new(), Some(peer), lease, round_trip)
             }
             Some(proxy) => {
-                let (stream, early, lease) =
+                let (stream, early, lease, round_trip) =
                     through(proxy, gateway, limit, options, observer, &memory, choice).await?;
                 observer(HopEvent::Proxy);
-                (stream, early, None, lease)
+                (stream, early, None, lease, round_trip)
             }
         };
         let tcp = TcpPair::of(&stream);
@@ -163,6 +166,7 @@ impl Egress {
                 false => Box::new(Cursor::new(early).chain(reader)),
             },
             writer: Box::new(writer),
+            round_trip,
             peer,
             lease,
         };
@@ -222,7 +226,7 @@ impl Egress {
             let problem = "its name can stand in no certificate".to_owned();
             error(GatewayTlsFault::Other, problem)
         })?;
-        let tcp = way.tcp;
+        let (tcp, round_trip) = (way.tcp, way.round_trip);
         let (peer, lease) = (way.peer, way.lease);
         let below = tokio::io::join(way.reader, way.writer);
         match timeout(limit, connector.connect(name, below)).await {
@@ -233,6 +237,7 @@ impl Egress {
                     reader: Box::new(reader),
                     writer: Box::new(writer),
                     tcp,
+                    round_trip,
                     peer,
                     lease,
                 })
@@ -258,8 +263,8 @@ impl Egress {
     }
 }
 
-/// A TCP connection to the gateway through the proxy, and the bytes already received: an SSH server sends first, and its
-/// banner may be in one packet with the proxy's answer.
+/// A TCP connection to the gateway through the proxy, the bytes already received, and how long the proxy took to answer:
+/// an SSH server sends first, and its banner may be in one packet with the proxy's answer.
 async fn through(
     proxy: &ProxyServer,
     gateway: &GatewayAddress,
@@ -268,7 +273,7 @@ async fn through(
     observer: &HopObserver,
     memory: &AddressMemory,
     choice: AddressChoice,
-) -> Result<(TcpStream, Bytes, Option<AddressLease>), EgressError> {
+) -> Result<(TcpStream, Bytes, Option<AddressLease>, Duration), EgressError> {
     let error = |kind, problem| ProxyError {
         proxy: proxy.to_string(),
         gateway: gateway.address(),
@@ -280,6 +285,7 @@ async fn through(
         stream,
         peer,
         lease,
+        ..
     } = dialed;
     set(&stream, options)?;
     let asked = async {
@@ -294,6 +300,7 @@ async fn through(
             }
         }
     };
+    let begun = Instant::now();
     let answer = match timeout(limit, asked).await {
         Ok(answer) => answer.map_err(|(kind, problem)| error(kind, problem)),
         Err(_) => {
@@ -304,7 +311,7 @@ async fn through(
     match answer {
         Ok((stream, early)) => {
             memory.succeeded(peer);
-            Ok((stream, early, lease))
+            Ok((stream, early, lease, begun.elapsed()))
         }
         Err(error) => {
             // One of several machines behind the proxy's name may be faulty; their rules are the same.

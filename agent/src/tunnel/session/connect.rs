@@ -224,6 +224,7 @@ impl SessionAttempt {
             SessionShared::new(settings, gateway, self.connection, accept, budget, observer);
         shared.peer = link.peer;
         shared.lease = link.lease;
+        shared.round_trip = link.round_trip;
         let shared = Arc::new(shared);
         let preferred = preferred(&shared.settings.host_keys, &shared.gateway, &self.seen);
 
@@ -381,6 +382,13 @@ fn config(shared: &SessionShared, preferred: Preferred) -> client::Config {
     let keepalive_max = settings.keepalive_max.max(2);
     let beyond_keepalive = u32::try_from(keepalive_max.saturating_add(2)).unwrap_or(u32::MAX);
     let keepalive = (!shared.rejects_keep_alive()).then_some(settings.keepalive_interval);
+    let window = settings.channel.window_at(Some(shared.round_trip));
+    let round_trip_ms = shared.round_trip.as_secs_f64() * 1e3;
+    tracing::debug!(
+        window,
+        round_trip_ms,
+        "the SSH window follows the round trip"
+    );
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(CLIENT_ID)),
         limits: Limits {
@@ -388,7 +396,7 @@ fn config(shared: &SessionShared, preferred: Preferred) -> client::Config {
             rekey_read_limit: REKEY_BYTES,
             rekey_time_limit: REKEY_AGE,
         },
-        window_size: settings.channel.window,
+        window_size: window,
         maximum_packet_size: PACKET,
         channel_buffer_size: CHANNEL_QUEUE,
         preferred,

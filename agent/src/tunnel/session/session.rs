@@ -482,6 +482,8 @@ pub(super) struct SessionShared {
     pub(super) peer: Option<SocketAddr>,
     /// Makes other connections prefer other addresses.
     pub(super) lease: Option<AddressLease>,
+    /// Round trip to the gateway when the connection was made.
+    pub(super) round_trip: Duration,
     /// The last texts for people that the gateway sent, printable. A server may send one sentence in pieces.
     banner_text: Mutex<VecDeque<String>>,
     /// The login has succeeded.
@@ -526,6 +528,7 @@ impl SessionShared {
             gateway,
             peer: None,
             lease: None,
+            round_trip: Duration::ZERO,
             banner_text: Mutex::default(),
             logged_in: AtomicBool::new(false),
             granted: AtomicBool::new(false),

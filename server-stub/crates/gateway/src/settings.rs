@@ -108,7 +108,7 @@ impl Default for GatewayLimits {
             transport: transport::TransportLimits::default(),
             channel: channel::ChannelLimits {
                 // Large, because this side starts key exchanges (docs/dev/ssh.md, D3).
-                window: 32 << 20,
+                window: Some(32 << 20),
                 close_wait: Duration::from_millis(250),
                 ..channel::ChannelLimits::default()
             },

@@ -15,6 +15,7 @@
 //! | `pump` | the task that drains russh and closes the channel |
 //! | `outgoing` | one chunk on its way into russh, through the gate |
 //! | `halves` | the two halves of a russh channel, as traits |
+//! | `window` | the SSH window by the distance to the peer |
 
 mod budget;
 mod close_reason;
@@ -26,6 +27,7 @@ mod spool;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use budget::{SessionBudget, SpoolResets};
 pub use close_reason::CloseReason;
@@ -37,10 +39,10 @@ use std::{path::PathBuf, time::Duration};
 /// Bounds of the channels of one session. Each is a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelLimits {
-    /// SSH window in bytes (RFC 4254 §5.2): what the peer may have in flight on one channel. One
-    /// channel's upload is at most this per round trip; the peer keeps about as much for each channel
-    /// whose data waits.
-    pub window: u32,
+    /// SSH window in bytes (RFC 4254 §5.2): what the peer may have in flight on one channel, of which
+    /// one channel's upload moves half per round trip. The peer keeps up to as much for each channel
+    /// whose data waits. `None`: by the round trip, see [`window_at`](Self::window_at).
+    pub window: Option<u32>,
     /// Bytes held in memory per channel before the spool file is used. What is on its way to the
     /// file comes on top, at most 8 MiB; where the disk does not take that for a second, the channel
     /// is reset.
@@ -68,7 +70,7 @@ pub struct ChannelLimits {
 impl Default for ChannelLimits {
     fn default() -> Self {
         Self {
-            window: 1 << 20,
+            window: None,
             memory: 1 << 20,
             memory_per_session: 64 << 20,
             spool_per_channel: 1 << 30,
@@ -82,5 +84,15 @@ impl Default for ChannelLimits {
             discard: 4 << 20,
             spool_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl ChannelLimits {
+    /// The window in bytes of a session with this round trip to the peer. Without a setting: 1 MiB below 2 ms, 4 to 16 MiB
+    /// above, 4 MiB where it is not known.
+    #[must_use]
+    pub fn window_at(&self, round_trip: Option<Duration>) -> u32 {
+        self.window
+            .unwrap_or_else(|| window::window_for(round_trip))
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn config(key: PrivateKey, limits: &GatewayLimits) -> server::Config 
             rekey_read_limit: limits.rekey_bytes,
             rekey_time_limit: limits.rekey_interval,
         },
-        window_size: limits.channel.window,
+        window_size: limits.channel.window_at(None),
         maximum_packet_size: limits.max_packet,
         channel_buffer_size: CHANNEL_BUFFER,
         preferred: agent_ssh::algorithms::preferred(),
