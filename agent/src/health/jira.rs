@@ -3,7 +3,9 @@
 use crate::printable::printable;
 use crate::{
     status::ProofState,
-    upstream::{AnswerSource, ControlAnswer, ControlClient, HttpTarget, Intermediary},
+    upstream::{
+        AnswerSource, ControlAnswer, ControlClient, ControlFailure, HttpTarget, Intermediary,
+    },
 };
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -17,6 +19,28 @@ pub(crate) struct ProbeFailure {
     pub(crate) remedy: String,
     /// Something other than Jira answered every request, and not with a passing error.
     pub(crate) is_foreign: bool,
+    /// How far the probe got.
+    pub(crate) reach: ProbeReach,
+}
+
+/// How far a probe got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProbeReach {
+    /// There was no connection.
+    NotConnected,
+    /// It was sent, and got no answer in its time.
+    Unanswered,
+    /// Something answered.
+    Answered,
+}
+
+impl ProbeReach {
+    fn of(failure: &ControlFailure) -> Self {
+        match failure.not_sent {
+            true => Self::NotConnected,
+            false => Self::Unanswered,
+        }
+    }
 }
 
 /// Asks Jira for its state; `Ok` is the detail, as in `RUNNING, version 9.12.4`. `doubted`: a request of the vendor failed,
@@ -40,7 +64,10 @@ pub(crate) async fn probe_jira(
                 (false, true) => REACH,
                 (false, false) => MAYBE_TLS,
             };
-            probe_failure(ProofState::Failed, failure.detail, remedy)
+            ProbeFailure {
+                reach: ProbeReach::of(&failure),
+                ..probe_failure(ProofState::Failed, failure.detail, remedy)
+            }
         })?;
     let seen = match classify_status_page(&answer) {
         Err(StatusPageFault::NoState(odd))
@@ -73,8 +100,10 @@ pub(crate) async fn probe_jira(
 /// The status page may be served while nothing else is.
 async fn answers_below_rest(client: &ControlClient) -> Result<(), ProbeFailure> {
     let answer = client.send(client.head(SERVER_INFO), Bytes::new()).await;
-    let answer =
-        answer.map_err(|failure| probe_failure(ProofState::Degraded, failure.detail, REACH))?;
+    let answer = answer.map_err(|failure| ProbeFailure {
+        reach: ProbeReach::of(&failure),
+        ..probe_failure(ProofState::Degraded, failure.detail, REACH)
+    })?;
     match answer.head.status {
         status if matches!(status.as_u16(), 502..=504) => Err(probe_failure(
             ProofState::Degraded,
@@ -134,6 +163,7 @@ async fn confirm_with_server_info(
         cause,
         remedy,
         is_foreign,
+        reach: ProbeReach::Answered,
     })
 }
 
@@ -183,7 +213,10 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, ProbeFai
                 true => CERTIFICATE,
                 false => REACH,
             };
-            probe_failure(ProofState::Failed, failure.detail, remedy)
+            ProbeFailure {
+                reach: ProbeReach::of(&failure),
+                ..probe_failure(ProofState::Failed, failure.detail, remedy)
+            }
         })?;
     let info: Option<ServerVersion> = serde_json::from_slice(&answer.body).ok();
     match (answer.head.status, info) {
@@ -326,6 +359,7 @@ fn probe_failure(state: ProofState, cause: String, remedy: &str) -> ProbeFailure
         cause,
         remedy: remedy.to_owned(),
         is_foreign: false,
+        reach: ProbeReach::Answered,
     }
 }
 

@@ -8,10 +8,11 @@ use crate::{
     auth::{ProbeNeed, UpstreamAuth},
     backoff::{self, ExponentialBackoff},
     status::{LayerReporter, ProofState, StatusLayer},
-    upstream::{self, ControlClient, ControlError, HttpTarget, UpstreamTarget, tcp},
+    upstream::{self, ControlClient, ControlError, HttpTarget, Upstream, UpstreamTarget, tcp},
 };
+use jira::ProbeReach;
 use rand::Rng;
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,8 @@ pub struct HealthProber {
     settings: upstream::Settings,
     /// `None` for `tcp://` upstreams, which are only connected to.
     http: Option<HttpProbe>,
+    /// The connections of the data path, whose requests show when Jira is silent.
+    upstream: Option<Arc<Upstream>>,
     jira: Arc<StatusLayer>,
     /// Tells `jira` what the probes see.
     reporter: LayerReporter,
@@ -74,9 +77,16 @@ impl HealthProber {
             forward,
             settings,
             http,
+            upstream: None,
             reporter: LayerReporter::new(jira.clone()),
             jira,
         })
+    }
+
+    /// The same probes, which also run as soon as requests on this upstream wait while none is answered, and whose
+    /// outcome counts for its breaker.
+    pub fn watching(self, upstream: Option<Arc<Upstream>>) -> Self {
+        Self { upstream, ..self }
     }
 
     /// Probes until `stop`: every half minute while all layers are proven, sooner after a failure, and at once after a
@@ -121,11 +131,22 @@ impl HealthProber {
             if now >= end {
                 return false;
             }
+            if healthy && self.silent_requests().is_some() {
+                self.jira.doubt();
+                return false;
+            }
             let newly_failed = healthy && self.jira.snapshot().state != ProofState::Proven;
             if now >= started + FIRST_PAUSE && (newly_failed || self.jira.is_doubted()) {
                 return false;
             }
         }
+    }
+
+    /// How many requests wait for an answer while none gets one, and for how long.
+    fn silent_requests(&self) -> Option<(usize, Duration)> {
+        let upstream = self.upstream.as_ref()?;
+        let span = tracing::error_span!("protection", forward = &*self.forward);
+        span.in_scope(|| upstream.protection().silent)
     }
 
     async fn secret_changed(&self) -> bool {
@@ -152,6 +173,7 @@ impl HealthProber {
     /// Proves what traffic has not proven lately. Returns whether all layers are proven.
     async fn probe(&mut self) -> bool {
         let doubted = self.jira.take_doubt();
+        let silent = self.silent_requests();
         let asks_jira = doubted || !is_fresh(&self.jira);
         let Some(http) = &mut self.http else {
             if asks_jira {
@@ -164,6 +186,7 @@ impl HealthProber {
                             cause: error.to_string(),
                             remedy: jira::REACH.to_owned(),
                             is_foreign: false,
+                            reach: ProbeReach::NotConnected,
                         }),
                 );
             }
@@ -184,11 +207,21 @@ impl HealthProber {
         // Concurrently: a Jira that does not answer costs the time of one.
         let (mut jira_result, login_is_foreign) = tokio::join!(
             async {
-                match (asks_jira, cloud) {
-                    (false, _) => None,
-                    (true, true) => Some(jira::ask_cloud(client).await),
-                    (true, false) => Some(jira::probe_jira(client, target, version, doubted).await),
+                if !asks_jira {
+                    return None;
                 }
+                let mut probe = pin!(async {
+                    match cloud {
+                        true => jira::ask_cloud(client).await,
+                        false => jira::probe_jira(client, target, version, doubted).await,
+                    }
+                });
+                tokio::select! {
+                    result = &mut probe => return Some(result),
+                    () = tokio::time::sleep(PROBE_PATIENCE) => {}
+                }
+                report_late(&self.forward, &self.jira, &self.reporter, silent);
+                Some(probe.await)
             },
             async {
                 let mut is_foreign = false;
@@ -216,9 +249,27 @@ impl HealthProber {
         let login_is_proven =
             !login.injects() || (is_fresh(layer) && login.probe_need() == ProbeNeed::None);
         if let Some(result) = jira_result {
+            self.inform_protection(&result);
             self.report(result);
         }
         is_fresh(&self.jira) && login_is_proven
+    }
+
+    /// What the probe found counts for the breaker of the data path. Its failed connections do not: a request's own do.
+    fn inform_protection(&self, result: &Result<String, jira::ProbeFailure>) {
+        let Some(upstream) = &self.upstream else {
+            return;
+        };
+        let reach = match result {
+            Ok(_) => ProbeReach::Answered,
+            Err(failure) => failure.reach,
+        };
+        let span = tracing::error_span!("protection", forward = &*self.forward);
+        span.in_scope(|| match reach {
+            ProbeReach::NotConnected => {}
+            ProbeReach::Unanswered => upstream.probe_ended(false),
+            ProbeReach::Answered => upstream.probe_ended(true),
+        });
     }
 
     fn report(&self, result: Result<String, jira::ProbeFailure>) {
@@ -236,6 +287,7 @@ impl HealthProber {
                 cause,
                 remedy,
                 is_foreign: _,
+                reach: _,
             }) => {
                 if self.reporter.failed(state, &cause, &remedy) {
                     tracing::warn!(
@@ -247,6 +299,42 @@ impl HealthProber {
                 }
             }
         }
+    }
+}
+
+/// The probe has got no answer for a while, and still may get one. A layer that something has proven meanwhile stays proven.
+fn report_late(
+    forward: &str,
+    layer: &StatusLayer,
+    reporter: &LayerReporter,
+    silent: Option<(usize, Duration)>,
+) {
+    let snapshot = layer.snapshot();
+    let is_proven_since = snapshot
+        .proven_at
+        .is_some_and(|at| at.elapsed() < PROBE_PATIENCE);
+    if snapshot.state != ProofState::Proven || is_proven_since {
+        return;
+    }
+    let waiting = match silent {
+        Some((1, longest)) => format!(", and a request waits for {} s", longest.as_secs()),
+        Some((count, longest)) => format!(
+            ", and {count} requests wait, the longest for {} s",
+            longest.as_secs()
+        ),
+        None => String::new(),
+    };
+    let cause = format!(
+        "Jira has not answered the agent's probe for {} s{waiting}",
+        PROBE_PATIENCE.as_secs()
+    );
+    if reporter.failed(ProofState::Degraded, &cause, SILENT_REMEDY) {
+        tracing::warn!(
+            forward,
+            cause,
+            remedy = SILENT_REMEDY,
+            "Jira does not answer"
+        );
     }
 }
 
@@ -281,6 +369,9 @@ const SECRET_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const DOUBT_PAUSE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const RETRY: ExponentialBackoff = ExponentialBackoff::new(FIRST_PAUSE, INTERVAL, 2.0);
+/// After this without an answer to the probe, the layer is degraded. The probe itself waits longer.
+const PROBE_PATIENCE: Duration = Duration::from_secs(3);
+const SILENT_REMEDY: &str = "look why Jira does not answer: its own log, garbage collection, threads, database; the agent notices by itself when it does";
 /// One odd round does not count: something may have asked for a cookie first.
 const FOREIGN_ROUNDS: u32 = 2;
 

@@ -349,8 +349,13 @@ impl HttpForward {
             FailedStep::PoolExhausted
             | FailedStep::ResponseTimeout
             | FailedStep::Exchange
+            | FailedStep::KeptConnection
             | FailedStep::AnswerHead => ProofState::Degraded,
-            FailedStep::RequestBody => return,
+            // Their cause is in the status already, or is none of Jira's health.
+            FailedStep::RequestBody
+            | FailedStep::HeldBack
+            | FailedStep::JiraPause
+            | FailedStep::RateLimit => return,
         };
         if state == ProofState::Failed || !self.defers_to_probe() {
             self.report_failure(state, &error.to_string(), remedy);

@@ -1,10 +1,10 @@
-//! A request kept so that it can be sent once more: where Jira rejects a credential that can be refreshed at once, the
-//! vendor does not notice.
+//! A request kept so that it can be sent once more: where Jira rejects a credential that can be refreshed at once, and
+//! where a kept-alive connection breaks before an idempotent request is answered. The vendor notices neither.
 
 use super::body::BodyCopy;
 use crate::auth::{FormBody, UpstreamAuth};
 use bytes::Bytes;
-use http::{StatusCode, request};
+use http::{Method, StatusCode, request};
 use std::sync::Arc;
 
 /// Head and body of a request, kept until its first answer shows that they are not needed.
@@ -23,14 +23,14 @@ enum ReplayBody {
 }
 
 impl ReplayableRequest {
-    /// `length` is that of the body, where it is known. `None`: the request can never be sent twice, because the
-    /// credential cannot be refreshed, or the body is too long to keep or of unknown length.
+    /// `length` is that of the body, where it is known. `None`: the request can never be sent twice, because its method is
+    /// not idempotent and the credential cannot be refreshed, or the body is too long to keep or of unknown length.
     pub(super) fn capture(
         login: &UpstreamAuth,
         head: &request::Parts,
         length: Option<u64>,
     ) -> Option<Self> {
-        if !login.can_refresh() {
+        if !login.can_refresh() && !head.method.is_idempotent() {
             return None;
         }
         let body = match (head.extensions.get::<FormBody>(), length) {
@@ -63,6 +63,23 @@ impl ReplayableRequest {
         if status != StatusCode::UNAUTHORIZED && !self.head.method.is_safe() {
             return None;
         }
+        self.whole()
+    }
+
+    /// The same request for a second sending, where it is unknown whether Jira has carried out the first: only if doing so
+    /// twice is as good as once (RFC 9110 §9.2.2), and its body is all here.
+    pub(super) fn repetition(self) -> Option<(request::Parts, Bytes)> {
+        if !self.head.method.is_idempotent() {
+            return None;
+        }
+        let is_put = self.head.method == Method::PUT;
+        let (head, body) = self.whole()?;
+        // In Jira's own PUT it can add a comment, a second one the second time.
+        let adds = is_put && body.windows(ADDING.len()).any(|part| part == ADDING);
+        (!adds).then_some((head, body))
+    }
+
+    fn whole(self) -> Option<(request::Parts, Bytes)> {
         let body = match self.body {
             ReplayBody::Whole(body) => body,
             ReplayBody::Streaming { length, copy } => {
@@ -81,3 +98,5 @@ impl ReplayableRequest {
 /// Bytes. A ticket with its description; an attachment is not worth the memory, which every request in
 /// flight may take.
 const MAX_COPY: u64 = 64 << 10;
+/// The member of an issue's PUT whose operations are relative: `{"update":{"comment":[{"add":…}]}}`.
+const ADDING: &[u8] = b"\"update\"";

@@ -56,6 +56,11 @@ families! {
     ERRORS = Counter "errors_total" ["forward" "error"] "The agent's own answers, by the code of docs/errors.md.";
     REMOVED_HEADERS = Counter "request_headers_removed_total" ["forward" "class"] "Headers removed from the vendor's requests, by class.";
     IN_FLIGHT = Gauge "requests_in_flight" ["forward"] "Requests in flight; byte channels for tcp://.";
+    REPEATED = Counter "requests_repeated_total" ["forward"] "Idempotent requests sent once more because a kept-alive connection to Jira broke before their answer.";
+    BREAKER = Gauge "jira_breaker_open" ["forward"] "1 while requests fail at once because Jira takes no connections or gives no answers.";
+    HELD = Gauge "jira_held_seconds" ["forward"] "For how long the last of Jira's rate limits and pauses still holds requests back; 0 if none does.";
+    LIMIT = Gauge "jira_concurrency_limit" ["forward"] "Requests that may be with Jira at once now; below max_connections while Jira is slow.";
+    QUEUED = Gauge "jira_queued_requests" ["forward"] "Requests that wait for their turn.";
     REQUEST_BYTES = Counter "request_bytes_total" ["forward"] "Body bytes read from the vendor, counted when the request ends.";
     RESPONSE_BYTES = Counter "response_bytes_total" ["forward"] "Body bytes handed to the vendor's channel, counted when the request ends.";
     DURATION = Histogram "request_duration_seconds" ["forward"] "From the request head to the end of the answer.";

@@ -94,6 +94,14 @@ impl MetricsPage {
         self.add(&families::PAUSED, paused)?;
         let in_flight = each().map(|(name, f)| (name, f.in_flight as f64));
         self.add(&families::IN_FLIGHT, in_flight)?;
+        let breakers = each().map(|(name, f)| (name, flag(f.protection.breaker_open)));
+        self.add(&families::BREAKER, breakers)?;
+        let held = each().map(|(name, f)| (name, f.protection.held_seconds));
+        self.add(&families::HELD, held)?;
+        let limits = each().map(|(name, f)| (name, f.protection.concurrency_limit as f64));
+        self.add(&families::LIMIT, limits)?;
+        let queued = each().map(|(name, f)| (name, f.protection.queued as f64));
+        self.add(&families::QUEUED, queued)?;
         let circuits = each().map(|(name, f)| (name, flag(f.circuit_open)));
         self.add(&families::CIRCUIT, circuits)
     }

@@ -17,6 +17,7 @@ pub struct TrafficCounters {
     by_outcome: [[IntCounter; CLASSES.len()]; OUTCOMES.len()],
     errors: IntCounterVec,
     removed_headers: IntCounterVec,
+    repeated: IntCounter,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
     duration: Histogram,
@@ -35,6 +36,7 @@ impl TrafficCounters {
             requests,
             errors: counters(&families::ERRORS, forward),
             removed_headers: removed_headers_counter(forward),
+            repeated: counter(&families::REPEATED, forward),
             request_bytes: counter(&families::REQUEST_BYTES, forward),
             response_bytes: counter(&families::RESPONSE_BYTES, forward),
             duration: histogram(&families::DURATION, forward),
@@ -71,6 +73,17 @@ impl TrafficCounters {
         self.errors.with_label_values(&[error]).inc_by(count);
     }
 
+    /// Counts a request that was sent once more.
+    pub fn count_repeated(&self) {
+        self.repeated.inc();
+    }
+
+    /// Requests sent once more so far.
+    #[cfg(test)]
+    pub fn repeated(&self) -> u64 {
+        self.repeated.get()
+    }
+
     /// Counts a header that was removed from a request of the vendor.
     pub fn count_removed_header(&self, class: HeaderClass) {
         self.removed_headers
@@ -88,10 +101,11 @@ impl TrafficCounters {
     }
 
     pub(super) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let all: [Box<dyn Collector>; 7] = [
+        let all: [Box<dyn Collector>; 8] = [
             Box::new(self.requests.clone()),
             Box::new(self.errors.clone()),
             Box::new(self.removed_headers.clone()),
+            Box::new(self.repeated.clone()),
             Box::new(self.request_bytes.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.duration.clone()),

@@ -89,6 +89,16 @@ impl ActiveForward {
             Some(ForwardRoute::Http { forward, .. }) => forward.login().clone(),
             _ => config.new_auth(Arc::clone(&login_layer)),
         };
+        let upstream = match (
+            &config.upstream.target,
+            same_upstream.map(|active| &active.route),
+        ) {
+            (UpstreamTarget::Tcp { .. }, _) => None,
+            (UpstreamTarget::Http(_), Some(ForwardRoute::Http { forward, .. })) => {
+                Some(Arc::clone(forward.upstream()))
+            }
+            (UpstreamTarget::Http(_), _) => Some(Arc::new(Upstream::new(config.upstream.clone())?)),
+        };
         let (probes, to_start) = match same_login {
             Some(active) => (Arc::clone(&active.probes), None),
             None => {
@@ -98,22 +108,19 @@ impl ActiveForward {
                     login.clone(),
                     Arc::clone(&jira),
                     Arc::clone(&login_layer),
-                )?;
+                )?
+                .watching(upstream.clone());
                 let end = context.stop.child_token();
                 let guard = Arc::new(end.clone().drop_guard());
                 (guard, Some(PendingProbes(health, end)))
             }
         };
-        let route = match &config.upstream.target {
-            UpstreamTarget::Tcp { .. } => match former.map(|active| &active.route) {
+        let route = match upstream {
+            None => match former.map(|active| &active.route) {
                 Some(ForwardRoute::Bytes(counter)) => ForwardRoute::Bytes(Arc::clone(counter)),
                 _ => ForwardRoute::Bytes(Arc::default()),
             },
-            UpstreamTarget::Http(_) => {
-                let upstream = match same_upstream.map(|active| &active.route) {
-                    Some(ForwardRoute::Http { forward, .. }) => Arc::clone(forward.upstream()),
-                    _ => Arc::new(Upstream::new(config.upstream.clone())?),
-                };
+            Some(upstream) => {
                 let forward = http::HttpForward::new(
                     Arc::clone(&config.name),
                     CompiledPolicy::new(&config.policy)?,

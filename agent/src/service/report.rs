@@ -15,8 +15,8 @@ use crate::{
     health,
     status::{
         AgentReport, AuditReport, ConnectionView, CredentialReport, ForwardReport, ForwardState,
-        ForwardView, LayerReport, LayerState, LayerSummary, OverallState, REPORT_VERSION,
-        StatusLayer, StatusReport,
+        ForwardView, LayerReport, LayerState, LayerSummary, OverallState, ProtectionReport,
+        REPORT_VERSION, StatusLayer, StatusReport,
     },
     supervisor::SupervisorHandle,
     upstream::{self, ControlClient},
@@ -160,6 +160,10 @@ impl StatusCollector {
                 .or_untried(UNTRIED, UNTRIED_REMEDY)
                 .with_expiries(&active.expiries(), now),
             circuit_open,
+            protection: match &active.route {
+                ForwardRoute::Http { forward, .. } => forward.upstream().protection().into(),
+                ForwardRoute::Bytes(_) => ProtectionReport::default(),
+            },
             paused: self.forwards.paused(&active.config.name),
             in_flight: active.counter().in_flight(),
             requests: active.counter().total(),

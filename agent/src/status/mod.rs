@@ -22,7 +22,8 @@ pub use render::{ColorMode, render, render_rates, render_within};
 pub(crate) use render::{NOT_STRICT, NOT_STRICT_REMEDY};
 pub use report::{
     AgentReport, AuditReport, ConfigurationReport, ForwardReport, LayerSummary, OverallState,
-    REPORT_VERSION, RefusedConfiguration, StatusReport, UpgradeReport, UpgradeState, schema,
+    ProtectionReport, REPORT_VERSION, RefusedConfiguration, StatusReport, UpgradeReport,
+    UpgradeState, schema,
 };
 pub use spool::SpoolReport;
 pub use state_folder::StateFolderReport;

@@ -260,6 +260,7 @@ impl StatusTable {
             if let Some(pause) = &f.paused {
                 self.paused(pause);
             }
+            self.protection(f);
             if report.forwards.len() > 1 {
                 for layer in [
                     ("tunnel", &f.tunnel),
@@ -314,6 +315,33 @@ impl StatusTable {
             self.line(&format!(
                 "\nconfiguration: {} changed; to apply it: systemctl restart jira-tunnel-agent",
                 configuration.restart.join(", ")
+            ));
+        }
+    }
+
+    /// Shown only while something keeps requests from Jira.
+    fn protection(&mut self, forward: &ForwardReport) {
+        let protection = &forward.protection;
+        if protection.breaker_open {
+            let word = self.paint("HELD BACK ", YELLOW);
+            self.line(&format!(
+                "     {word}Jira does not answer: requests fail at once until a trial is answered"
+            ));
+        }
+        if protection.held > 0 {
+            let word = self.paint("HELD BACK ", YELLOW);
+            self.line(&format!(
+                "     {word}{} that Jira asked for, the last for {}",
+                count(protection.held, "pause"),
+                duration(protection.held_seconds)
+            ));
+        }
+        if protection.queued > 0 {
+            self.line(&format!(
+                "     {} with Jira (at most {} now), {} queued",
+                count(protection.with_jira, "request"),
+                protection.concurrency_limit,
+                protection.queued
             ));
         }
     }

@@ -3,7 +3,10 @@
 use super::{
     ConnectionView, CredentialReport, LayerReport, LayerState, SpoolReport, StateFolderReport,
 };
-use crate::{audit::AuditCondition, pause::PauseRecord, printable::printable_lines};
+use crate::{
+    audit::AuditCondition, pause::PauseRecord, printable::printable_lines,
+    upstream::ProtectionSnapshot,
+};
 
 /// Version of the status document. Fields may be added within a version; none is removed or changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
@@ -141,6 +144,9 @@ pub struct ForwardReport {
     /// Whether Jira rejected the credential, so that requests are held back until it changes.
     #[serde(default)]
     pub circuit_open: bool,
+    /// What keeps requests from Jira now, and how many may be there at once.
+    #[serde(default)]
+    pub protection: ProtectionReport,
     /// The pause, while the administrator has the forward paused.
     #[serde(default)]
     pub paused: Option<PauseRecord>,
@@ -148,6 +154,39 @@ pub struct ForwardReport {
     pub in_flight: u64,
     /// Requests since the start, allowed or refused.
     pub requests: u64,
+}
+
+/// How the agent protects Jira now; all zero for a tcp:// forward.
+#[derive(
+    Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct ProtectionReport {
+    /// Whether requests fail at once because Jira takes no connections or gives no answers.
+    pub breaker_open: bool,
+    /// Rate limits and pauses that Jira asked for and that are kept now.
+    pub held: u64,
+    /// For how many seconds the last of them lasts.
+    pub held_seconds: f64,
+    /// Requests that may be with Jira at once now; below `max_connections` while Jira is slow.
+    pub concurrency_limit: u64,
+    /// Requests that are with Jira.
+    pub with_jira: u64,
+    /// Requests that wait for their turn.
+    pub queued: u64,
+}
+
+impl From<ProtectionSnapshot> for ProtectionReport {
+    fn from(snapshot: ProtectionSnapshot) -> Self {
+        let (held, left) = snapshot.held.unwrap_or_default();
+        Self {
+            breaker_open: snapshot.breaker_open,
+            held: held as u64,
+            held_seconds: (left.as_secs_f64() * 10.0).round() / 10.0,
+            concurrency_limit: snapshot.limit as u64,
+            with_jira: snapshot.in_use as u64,
+            queued: snapshot.queued as u64,
+        }
+    }
 }
 
 /// The configuration in use.
@@ -391,6 +430,7 @@ mod tests {
             jira: layer(jira),
             login: layer(login),
             circuit_open: false,
+            protection: ProtectionReport::default(),
             paused: None,
             in_flight: 0,
             requests: 3,

@@ -98,6 +98,15 @@ impl ActivityClock {
         self.moved.store(self.now(), Ordering::Relaxed);
     }
 
+    /// For how long something that is expected to move has not; `None` while nothing is expected.
+    pub(super) fn waited(&self) -> Option<Duration> {
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let moved = self.moved.load(Ordering::Relaxed);
+        Some(Duration::from_millis(self.now().saturating_sub(moved)))
+    }
+
     /// The vendor has sent or taken this many bytes.
     pub fn vendor_moved(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);

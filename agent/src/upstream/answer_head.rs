@@ -17,6 +17,8 @@ pub(super) struct AnswerHead(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     is_awaited: AtomicBool,
+    /// A byte has come since it is awaited.
+    has_begun: AtomicBool,
     read: Mutex<Vec<u8>>,
 }
 
@@ -24,6 +26,7 @@ impl AnswerHead {
     /// The next bytes are those of an answer's head.
     pub(super) fn await_next(&self) {
         self.0.read.lock().clear();
+        self.0.has_begun.store(false, Ordering::Release);
         self.0.is_awaited.store(true, Ordering::Release);
     }
 
@@ -31,6 +34,9 @@ impl AnswerHead {
     pub(super) fn read(&self, bytes: &[u8]) {
         if !self.0.is_awaited.load(Ordering::Acquire) {
             return;
+        }
+        if !bytes.is_empty() {
+            self.0.has_begun.store(true, Ordering::Release);
         }
         let mut read = self.0.read.lock();
         let room = MAX_HEAD.saturating_sub(read.len());
@@ -52,6 +58,11 @@ impl AnswerHead {
         if read.len() >= MAX_HEAD {
             self.0.is_awaited.store(false, Ordering::Release);
         }
+    }
+
+    /// Whether a byte of the answer has come, be it an interim one's.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.has_begun.load(Ordering::Acquire)
     }
 
     /// The name of the header that breaks the head.

@@ -149,6 +149,7 @@ fn not_sent(detail: String) -> SendError {
         kind: FailedStep::Connect,
         detail,
         delivery: Delivery::NotSent,
+        retry_after: None,
     }
 }
 

@@ -180,6 +180,7 @@ fn not_sent(kind: FailedStep, detail: String) -> SendError {
         kind,
         detail,
         delivery: Delivery::NotSent,
+        retry_after: None,
     }
 }
 

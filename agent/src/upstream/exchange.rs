@@ -25,7 +25,9 @@ use std::{
 pub(super) enum ExchangeFailure {
     /// hyper returned the request: not one byte of it was written.
     Unsent(Box<UnsentRequest>),
-    /// It failed after that.
+    /// The connection ended before a byte of the answer came; Jira may have read the request.
+    Unanswered(SendError),
+    /// It failed in another way.
     Lost(SendError),
 }
 
@@ -68,7 +70,7 @@ pub(super) async fn run(
     limit: Duration,
 ) -> Result<Response<UpstreamBody>, ExchangeFailure> {
     let progress = request.body().progress.clone();
-    lease.prepare(&request);
+    lease.prepare(&request, &progress);
     let Some(sender) = lease.sender() else {
         return Err(ExchangeFailure::Lost(lost(
             FailedStep::Exchange,
@@ -87,6 +89,11 @@ pub(super) async fn run(
             )));
         }
     };
+    if let Ok(response) = &outcome {
+        lease
+            .permit()
+            .answered(response.status(), response.headers());
+    }
     match outcome {
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err(ExchangeFailure::Lost(lost(
@@ -125,6 +132,8 @@ pub(super) async fn run(
                 None => {
                     if explain::wants_client_certificate(&error) {
                         failed.delivery = Delivery::NotSent;
+                    } else if failed.kind == FailedStep::Exchange && !lease.answer_has_begun() {
+                        return Err(ExchangeFailure::Unanswered(failed));
                     }
                     Err(ExchangeFailure::Lost(failed))
                 }
@@ -184,6 +193,7 @@ fn lost(kind: FailedStep, detail: String) -> SendError {
         kind,
         detail,
         delivery: Delivery::MaybeSent,
+        retry_after: None,
     }
 }
 
@@ -301,6 +311,11 @@ impl SendProgress {
             2 => WaitingFor::Done,
             _ => WaitingFor::Broken,
         }
+    }
+
+    /// For how long Jira's side has let the request wait; `None` while the vendor is the one to act.
+    pub(super) fn waited_for_jira(&self) -> Option<Duration> {
+        self.clock.waited()
     }
 
     /// Completes once Jira's side has let the request wait for `limit` since the last byte it took.

@@ -8,6 +8,7 @@
 //! | `pool`, `exchange`, `stream`, `raw_target`, `answer_head`, `activity` | one request of the vendor on a pooled connection |
 //! | `tcp` | bytes in both directions for `tcp://` |
 //! | `control` | the agent's own requests: health, credential, tokens |
+//! | `protection` | which request may be sent now: breaker, rate limits, queue |
 //! | `answer_source` | whether an answer is Jira's or that of something in front of it |
 //! | `explain` | causes and remedies of failed connections |
 
@@ -24,6 +25,7 @@ mod explain;
 mod hops;
 pub mod pem;
 mod pool;
+mod protection;
 mod raw_target;
 mod settings;
 mod stream;
@@ -42,6 +44,7 @@ pub use control::{AddCookies, ControlAnswer, ControlClient, ControlError, Contro
 pub use dial::HandshakeFailure;
 pub(crate) use explain::{TlsPeer, handshake, is_unknown_issuer};
 pub use hops::{TlsHandshakeInfo, UpstreamHops};
+pub use protection::{ProtectionSnapshot, RequesterKey};
 pub use raw_target::RawTarget;
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
 pub use target::{HttpTarget, UpstreamTarget, UpstreamTargetError};
@@ -54,6 +57,7 @@ use dial::UpstreamDialer;
 use exchange::ExchangeFailure;
 use http::{HeaderValue, Request, Response};
 use pool::{ConnectionLease, ConnectionPool, PooledConnection};
+use protection::{ProtectedRequest, UpstreamPermit, UpstreamProtection};
 use std::{sync::Arc, time::Duration};
 
 /// Error of a body that streams, whichever side broke.
@@ -83,6 +87,8 @@ pub struct SendError {
     pub detail: String,
     /// Whether Jira may have seen the request.
     pub delivery: Delivery,
+    /// After which it can be sent, where the agent knows that.
+    pub retry_after: Option<Duration>,
 }
 
 /// The step toward Jira that failed.
@@ -92,12 +98,20 @@ pub enum FailedStep {
     Resolve,
     Connect,
     Tls,
-    /// All pooled connections busy until the deadline.
+    /// All connections busy, and no turn before the deadline.
     PoolExhausted,
+    /// Jira does not answer now; not tried.
+    HeldBack,
+    /// Jira asked for a pause (503 with `Retry-After`); not tried.
+    JiraPause,
+    /// Jira's rate limit is reached (429); not tried.
+    RateLimit,
     /// The response head did not come in time.
     ResponseTimeout,
     /// Connection lost, or an answer that is no HTTP.
     Exchange,
+    /// A kept-alive connection was lost before a byte of the answer came: mostly Jira's side had closed it already.
+    KeptConnection,
     AnswerHead,
     /// The vendor's own body broke off.
     RequestBody,
@@ -110,8 +124,11 @@ impl std::fmt::Display for FailedStep {
             Self::Connect => "connect",
             Self::Tls => "TLS",
             Self::PoolExhausted => "connection pool",
+            Self::HeldBack => "breaker",
+            Self::JiraPause => "pause",
+            Self::RateLimit => "rate limit",
             Self::ResponseTimeout => "response head",
-            Self::Exchange => "exchange",
+            Self::Exchange | Self::KeptConnection => "exchange",
             Self::AnswerHead => "answer head",
             Self::RequestBody => "request body",
         })
@@ -139,10 +156,19 @@ pub enum UpstreamSettingsError {
 pub struct Upstream {
     dialer: UpstreamDialer,
     pool: Arc<ConnectionPool>,
+    protection: Arc<UpstreamProtection>,
     host: HeaderValue,
     /// Cloud's API gateway, where requests go through it.
     gateway: Option<CloudGateway>,
     response_timeout: Duration,
+}
+
+/// Which connection a request gets.
+#[derive(Clone, Copy)]
+enum ConnectionChoice {
+    /// A kept-alive one, if there is one.
+    KeptFirst,
+    New,
 }
 
 impl Upstream {
@@ -161,10 +187,10 @@ impl Upstream {
             .map_err(|_| UpstreamSettingsError::Authority(target.authority.clone()))?;
         Ok(Self {
             dialer: UpstreamDialer::new(&dialed)?,
-            pool: Arc::new(ConnectionPool::new(
+            pool: Arc::new(ConnectionPool::new(settings.idle_timeout)),
+            protection: Arc::new(UpstreamProtection::new(
                 settings.max_connections,
                 settings.pool_wait,
-                settings.idle_timeout,
             )),
             host,
             gateway,
@@ -185,33 +211,76 @@ impl Upstream {
         &self,
         request: Request<UpstreamBody>,
     ) -> Result<Response<UpstreamBody>, SendError> {
+        self.send_over(request, ConnectionChoice::KeptFirst).await
+    }
+
+    /// Sends one request as [`Upstream::send`] does, but not over a kept-alive connection.
+    pub async fn send_over_new_connection(
+        &self,
+        request: Request<UpstreamBody>,
+    ) -> Result<Response<UpstreamBody>, SendError> {
+        self.send_over(request, ConnectionChoice::New).await
+    }
+
+    async fn send_over(
+        &self,
+        request: Request<UpstreamBody>,
+        choice: ConnectionChoice,
+    ) -> Result<Response<UpstreamBody>, SendError> {
         let request = match &self.gateway {
             None => request,
             Some(gateway) => gateway.route(request).await?,
         };
-        let permit = self.pool.permit().await?;
+        let requester = request.extensions().get::<RequesterKey>();
+        let requester = requester.copied().unwrap_or_default();
         let path = request.uri().path().to_owned();
+        let asked = ProtectedRequest {
+            requester,
+            path: &path,
+            is_safe: request.method().is_safe(),
+        };
+        let permit = self.protection.permit(asked).await?;
         let mut request = exchange::outgoing(request, &self.host);
-        let idle = self.pool.take_idle();
+        let idle = match choice {
+            ConnectionChoice::KeptFirst => self.pool.take_idle(),
+            ConnectionChoice::New => None,
+        };
         let mut reused = idle.is_some();
         let connection = match idle {
             Some(connection) => connection,
-            None => self.connect().await?,
+            None => self.connect(&permit).await?,
         };
         let mut lease = ConnectionLease::new(self.pool.clone(), permit, connection);
         loop {
             match exchange::run(lease, request, self.response_timeout).await {
                 Ok(response) => return Ok(self.with_source(&path, response)),
                 Err(ExchangeFailure::Lost(error)) => return Err(error),
+                Err(ExchangeFailure::Unanswered(mut error)) => {
+                    if reused {
+                        error.kind = FailedStep::KeptConnection;
+                    }
+                    return Err(error);
+                }
                 Err(ExchangeFailure::Unsent(unsent)) if reused => {
                     reused = false;
                     lease = unsent.lease;
                     request = unsent.request;
-                    lease.replace(self.connect().await?);
+                    let connection = self.connect(lease.permit()).await?;
+                    lease.replace(connection);
                 }
                 Err(ExchangeFailure::Unsent(unsent)) => return Err(unsent.error),
             }
         }
+    }
+
+    /// What the protection of this Jira does now. Ask about once a second.
+    pub fn protection(&self) -> ProtectionSnapshot {
+        self.protection.snapshot()
+    }
+
+    /// The agent's own probe got an answer from Jira, whatever it says, or none in its time.
+    pub fn probe_ended(&self, answered: bool) {
+        self.protection.probe_ended(answered);
     }
 
     /// Notes who gave the answer in its extensions.
@@ -222,15 +291,19 @@ impl Upstream {
         Response::from_parts(head, body)
     }
 
-    async fn connect(&self) -> Result<PooledConnection, SendError> {
-        let stream = self.dialer.dial().await?;
-        PooledConnection::new(stream)
-            .await
-            .map_err(|error| SendError {
-                kind: FailedStep::Exchange,
-                detail: explain::exchange(&error).1,
-                delivery: Delivery::NotSent,
-            })
+    async fn connect(&self, permit: &UpstreamPermit) -> Result<PooledConnection, SendError> {
+        let connected = match self.dialer.dial().await {
+            Ok(stream) => PooledConnection::new(stream)
+                .await
+                .map_err(|error| SendError {
+                    kind: FailedStep::Exchange,
+                    detail: explain::exchange(&error).1,
+                    delivery: Delivery::NotSent,
+                    retry_after: None,
+                }),
+            Err(error) => Err(error),
+        };
+        connected.inspect_err(|error| permit.connect_failed(error))
     }
 }
 

@@ -1,13 +1,13 @@
-//! Keep-alive connections to one Jira: a hard cap, last in first out, closed when idle too long.
+//! Keep-alive connections to one Jira: last in first out, closed when idle too long.
 //!
-//! A request holds a permit of the cap for as long as it holds a connection; an idle connection
+//! A request holds a permit of `protection` for as long as it holds a connection; an idle connection
 //! holds none. A new connection is opened only by a permit's holder that found nothing idle, so
-//! open connections never exceed the cap.
+//! open connections never exceed the number of permits.
 
 use super::{
-    Delivery, FailedStep, SendError,
     answer_head::AnswerHead,
-    exchange::TrackedBody,
+    exchange::{SendProgress, TrackedBody},
+    protection::UpstreamPermit,
     raw_target::RequestLineSwap,
     stream::{EarlyAnswerStream, SocketProbe},
 };
@@ -17,16 +17,12 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 
 pub(super) struct ConnectionPool {
-    permits: Arc<Semaphore>,
-    wait: Duration,
     idle_timeout: Duration,
-    max: usize,
     idle: Mutex<IdleConnections>,
 }
 
@@ -57,35 +53,14 @@ pub(super) struct PooledConnection {
 pub(super) struct ConnectionLease {
     connection: Option<PooledConnection>,
     pool: Arc<ConnectionPool>,
-    _permit: OwnedSemaphorePermit,
+    permit: UpstreamPermit,
 }
 
 impl ConnectionPool {
-    pub(super) fn new(max: usize, wait: Duration, idle_timeout: Duration) -> Self {
+    pub(super) fn new(idle_timeout: Duration) -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(max)),
-            wait,
             idle_timeout,
-            max,
             idle: Mutex::default(),
-        }
-    }
-
-    /// Waits for the right to use one connection.
-    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, SendError> {
-        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
-            return Ok(permit);
-        }
-        match timeout(self.wait, self.permits.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(SendError {
-                kind: FailedStep::PoolExhausted,
-                detail: format!(
-                    "all {} connections to Jira stayed busy for {:?}; Jira is slow, or max_connections is too low",
-                    self.max, self.wait
-                ),
-                delivery: Delivery::NotSent,
-            }),
         }
     }
 
@@ -144,11 +119,6 @@ impl ConnectionPool {
         self.idle.lock().stack.len()
     }
 
-    #[cfg(test)]
-    pub(super) fn free(&self) -> usize {
-        self.permits.available_permits()
-    }
-
     /// Lets the idle connections die at their task's next turn, unnoticed until then.
     #[cfg(test)]
     pub(super) fn doom_idle(&self) {
@@ -194,13 +164,13 @@ impl PooledConnection {
 impl ConnectionLease {
     pub(super) fn new(
         pool: Arc<ConnectionPool>,
-        permit: OwnedSemaphorePermit,
+        permit: UpstreamPermit,
         connection: PooledConnection,
     ) -> Self {
         Self {
             connection: Some(connection),
             pool,
-            _permit: permit,
+            permit,
         }
     }
 
@@ -210,12 +180,24 @@ impl ConnectionLease {
             .map(|connection| &mut connection.sender)
     }
 
+    /// The turn of the request that uses the connection.
+    pub(super) fn permit(&self) -> &UpstreamPermit {
+        &self.permit
+    }
+
     /// Before the request is handed to the sender.
-    pub(super) fn prepare(&self, request: &Request<TrackedBody>) {
+    pub(super) fn prepare(&self, request: &Request<TrackedBody>, progress: &Arc<SendProgress>) {
+        self.permit.sent(progress);
         if let Some(connection) = &self.connection {
             connection.request_line.prepare(request);
             connection.answer_head.await_next();
         }
+    }
+
+    /// Whether a byte of the answer has come.
+    pub(super) fn answer_has_begun(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.answer_head.has_begun())
     }
 
     /// The header that the answer was refused for.

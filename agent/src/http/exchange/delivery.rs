@@ -13,6 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{Request, Response, response};
+use std::{num::NonZeroU32, time::Duration};
 
 /// The answer to one sending of the request.
 pub(super) struct JiraAnswer {
@@ -23,12 +24,36 @@ pub(super) struct JiraAnswer {
     pub(super) body: UpstreamBody,
 }
 
+/// Why a request got no answer.
+pub(super) enum DeliveryFailure {
+    /// A kept-alive connection broke before a byte of the answer came: an idempotent request may be sent once more.
+    Unanswered(SendError),
+    /// The vendor gets this answer.
+    Rejected(RejectedRequest),
+}
+
+impl DeliveryFailure {
+    /// The answer to the vendor, if the request is not sent once more.
+    pub(super) fn reject(
+        self,
+        forward: &HttpForward,
+        progress: Option<&UploadProgress>,
+    ) -> RejectedRequest {
+        match self {
+            Self::Unanswered(error) => {
+                RejectedRequest::failed(send_failed(forward, &error), progress)
+            }
+            Self::Rejected(rejected) => rejected,
+        }
+    }
+}
+
 /// Sends the request; gives up when the vendor's body stalls for too long.
 pub(super) async fn send(
     forward: &HttpForward,
     request: Request<UpstreamBody>,
     progress: Option<&UploadProgress>,
-) -> Result<JiraAnswer, RejectedRequest> {
+) -> Result<JiraAnswer, DeliveryFailure> {
     let sent = match progress {
         None => forward.upstream().send(request).await,
         Some(progress) => tokio::select! {
@@ -36,11 +61,19 @@ pub(super) async fn send(
             sent = forward.upstream().send(request) => sent,
             reason = progress.activity.too_slow(forward.limits().into()) => {
                 let problem = upload_stalled(forward, reason);
-                return Err(RejectedRequest::failed(problem, Some(progress)));
+                let rejected = RejectedRequest::failed(problem, Some(progress));
+                return Err(DeliveryFailure::Rejected(rejected));
             }
         },
     };
-    receive(forward, sent, progress).await
+    match sent {
+        Err(error) if error.kind == FailedStep::KeptConnection => {
+            Err(DeliveryFailure::Unanswered(error))
+        }
+        sent => receive(forward, sent, progress)
+            .await
+            .map_err(DeliveryFailure::Rejected),
+    }
 }
 
 /// Sends a request a second time with a body that is all here. `progress` is that of the first sending.
@@ -51,6 +84,24 @@ pub(super) async fn resend(
 ) -> Result<JiraAnswer, RejectedRequest> {
     let request = request.map(|body| UploadBody::whole(body).0);
     let sent = forward.upstream().send(request).await;
+    receive(forward, sent, progress).await
+}
+
+/// Sends an idempotent request once more, over a new connection, after its first sending ended with `first`.
+pub(super) async fn repeat(
+    forward: &HttpForward,
+    request: Request<Bytes>,
+    first: SendError,
+    progress: Option<&UploadProgress>,
+) -> Result<JiraAnswer, RejectedRequest> {
+    forward.traffic().count_repeated();
+    let request = request.map(|body| UploadBody::whole(body).0);
+    let sent = forward.upstream().send_over_new_connection(request).await;
+    let sent = match sent {
+        // Of the first sending something may have arrived.
+        Err(second) if second.delivery == Delivery::NotSent => Err(first),
+        sent => sent,
+    };
     receive(forward, sent, progress).await
 }
 
@@ -75,16 +126,28 @@ fn send_failed(forward: &HttpForward, error: &SendError) -> HttpProblem {
         | FailedStep::Connect
         | FailedStep::Tls
         | FailedStep::PoolExhausted
+        | FailedStep::HeldBack
+        | FailedStep::JiraPause
+        | FailedStep::RateLimit
         | FailedStep::ResponseTimeout
         | FailedStep::Exchange
+        | FailedStep::KeptConnection
         | FailedStep::RequestBody => kind.customer_remedy(),
     };
     forward.on_send_error(error, remedy);
     HttpProblem {
         delivery: error.delivery,
         cause: Some(error.to_string()),
+        retry_after: error.retry_after.map(whole_seconds),
         ..HttpProblem::not_sent(kind, failure_detail(error.kind))
     }
+}
+
+/// Rounded up: a second too early would meet the same answer.
+fn whole_seconds(after: Duration) -> NonZeroU32 {
+    let seconds = after.as_millis().div_ceil(1000);
+    let seconds = u32::try_from(seconds).ok().and_then(NonZeroU32::new);
+    seconds.unwrap_or(NonZeroU32::MIN)
 }
 
 fn upload_stalled(forward: &HttpForward, reason: StallReason) -> HttpProblem {
@@ -112,8 +175,12 @@ fn problem_kind(step: FailedStep) -> ProblemKind {
         FailedStep::Connect => ProblemKind::JiraUnreachable,
         FailedStep::Tls => ProblemKind::JiraTls,
         FailedStep::PoolExhausted => ProblemKind::JiraBusy,
+        FailedStep::HeldBack | FailedStep::JiraPause => ProblemKind::JiraUnavailable,
+        FailedStep::RateLimit => ProblemKind::JiraRateLimit,
         FailedStep::ResponseTimeout => ProblemKind::JiraTimeout,
-        FailedStep::Exchange | FailedStep::AnswerHead => ProblemKind::JiraBroke,
+        FailedStep::Exchange | FailedStep::KeptConnection | FailedStep::AnswerHead => {
+            ProblemKind::JiraBroke
+        }
         FailedStep::RequestBody => ProblemKind::UploadBroken,
     }
 }
@@ -131,12 +198,21 @@ fn failure_detail(step: FailedStep) -> &'static str {
             "the customer's agent and Jira cannot agree on TLS; nothing was sent to it"
         }
         FailedStep::PoolExhausted => {
-            "all connections of the customer's agent to Jira stayed busy; nothing was sent to it"
+            "all connections of the customer's agent to Jira are busy, and there would be none in time; nothing was sent to it"
+        }
+        FailedStep::HeldBack => {
+            "Jira takes requests and answers none, so that the customer's agent sends it no more until a trial is answered; nothing was sent to it"
+        }
+        FailedStep::JiraPause => {
+            "Jira, or something in front of it, asked to be called again later; nothing was sent to it"
+        }
+        FailedStep::RateLimit => {
+            "Jira's rate limit is reached, and Jira asked to be called again later; nothing was sent to it"
         }
         FailedStep::ResponseTimeout => {
             "Jira did not take the whole request, or did not begin to answer, in time"
         }
-        FailedStep::Exchange | FailedStep::AnswerHead => {
+        FailedStep::Exchange | FailedStep::KeptConnection | FailedStep::AnswerHead => {
             "the connection to Jira broke before an answer, or the answer was no HTTP"
         }
         FailedStep::RequestBody => "the request body was incomplete",

@@ -14,7 +14,7 @@ mod vendor_body;
 
 pub(super) use rejection::audit_unread_refusals;
 
-use self::rejection::RejectedRequest;
+use self::{delivery::DeliveryFailure, rejection::RejectedRequest};
 use super::{
     body::{DownloadBody, ResponseBody, UploadEnd, UploadProgress, VendorBody},
     forward::{HttpForward, RequestPermit},
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     audit::{AuditRecord, RedactedTarget, RequestOutcome},
-    upstream::{ActivityClock, Delivery, RawTarget, UpstreamBody},
+    upstream::{ActivityClock, Delivery, RawTarget, RequesterKey, UpstreamBody},
 };
 use http::{HeaderValue, Request, Response, Uri, Version, header, request};
 use hyper::body::{Body, Incoming};
@@ -163,14 +163,30 @@ async fn forward_request(
     hop_by_hop::strip_request(&mut head);
     let form = vendor_body::receive(forward, &mut head, body).await?;
     let length = body.as_ref().and_then(|body| body.size_hint().exact());
-    let replay = ReplayableRequest::capture(forward.login(), &head, length);
+    let mut replay = ReplayableRequest::capture(forward.login(), &head, length);
     let mut attempt = credential::add(forward, &mut head).await?;
     let (upload, progress) = vendor_body::into_upload(form, body.take(), replay.as_ref())?;
     let agent_logs_in = forward.login().injects();
+    if !agent_logs_in {
+        let requester = RequesterKey::of(&head.headers);
+        head.extensions.insert(requester);
+    }
     let request = Request::from_parts(head, trailers::filtered(upload, agent_logs_in));
 
     record.set_sending();
-    let mut answer = delivery::send(forward, request, progress.as_deref()).await?;
+    let mut answer = match delivery::send(forward, request, progress.as_deref()).await {
+        Ok(answer) => answer,
+        Err(DeliveryFailure::Unanswered(first))
+            if let Some((mut again, body)) =
+                replay.take().and_then(ReplayableRequest::repetition)
+                && let Ok(next) = forward.login().prepare(&mut again).await =>
+        {
+            attempt = next;
+            let request = Request::from_parts(again, body);
+            delivery::repeat(forward, request, first, progress.as_deref()).await?
+        }
+        Err(failure) => return Err(failure.reject(forward, progress.as_deref())),
+    };
     let mut refreshed = attempt
         .refresh_if_rejected(&answer.head, &answer.start)
         .await;

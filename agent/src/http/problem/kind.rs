@@ -48,6 +48,10 @@ pub enum ProblemKind {
     Overloaded,
     /// All connections to Jira are busy.
     JiraBusy,
+    /// Jira does not answer now, or asked for a pause.
+    JiraUnavailable,
+    /// Jira's rate limit is reached.
+    JiraRateLimit,
     /// The agent has no credential to send right now.
     LoginUnavailable,
     /// No audit record can be written, without which nothing is sent.
@@ -75,7 +79,7 @@ struct ProblemSpec {
 
 impl ProblemKind {
     /// All of them, in the order of `docs/errors.md`.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::MalformedRequest,
         Self::AmbiguousTarget,
         Self::MethodOverride,
@@ -97,6 +101,8 @@ impl ProblemKind {
         Self::JiraBroke,
         Self::Overloaded,
         Self::JiraBusy,
+        Self::JiraUnavailable,
+        Self::JiraRateLimit,
         Self::LoginUnavailable,
         Self::AuditUnavailable,
         Self::Paused,
@@ -172,6 +178,12 @@ impl ProblemKind {
             Self::JiraBusy => {
                 "Look why Jira answers slowly, or raise max_connections of the forward."
             }
+            Self::JiraUnavailable => {
+                "Look why Jira does not answer: its own log, garbage collection, threads, database. The agent tries by itself."
+            }
+            Self::JiraRateLimit => {
+                "Raise the rate limit of the agent's user in Jira, or ask the vendor for fewer requests."
+            }
             Self::JiraTimeout => {
                 "Look why Jira answers slowly, or raise response_timeout of the forward."
             }
@@ -213,6 +225,8 @@ impl ProblemKind {
                 Self::UploadBroken
                     | Self::HeadTimeout
                     | Self::Overloaded
+                    | Self::JiraUnavailable
+                    | Self::JiraRateLimit
                     | Self::LoginUnavailable
                     | Self::Paused
             )
@@ -408,6 +422,24 @@ impl ProblemKind {
                 retry_after: Some(1),
                 title: "All connections to Jira are busy",
                 remedy: "Send it again after Retry-After, and fewer at once. If it recurs, tell the customer and quote request_id.",
+            },
+            Self::JiraUnavailable => ProblemSpec {
+                code: "jira-unavailable",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                deliveries: NOT_SENT,
+                proxy_error: "destination_unavailable",
+                retry_after: Some(1),
+                title: "Jira does not answer now",
+                remedy: "Send it again after Retry-After. If it persists, tell the customer and quote request_id.",
+            },
+            Self::JiraRateLimit => ProblemSpec {
+                code: "jira-rate-limit",
+                status: StatusCode::TOO_MANY_REQUESTS,
+                deliveries: NOT_SENT,
+                proxy_error: "http_request_denied",
+                retry_after: Some(1),
+                title: "Jira's rate limit is reached",
+                remedy: "Send it again after Retry-After, and fewer at once. If you need more, ask the customer.",
             },
             Self::LoginUnavailable => ProblemSpec {
                 code: "login-unavailable",

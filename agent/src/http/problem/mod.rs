@@ -18,6 +18,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use serde::Serialize;
+use std::num::NonZeroU32;
 
 /// One answer that the agent gives itself.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct HttpProblem {
     /// What the customer's administrator reads of it, in audit and log. It never leaves the customer's side: it may name
     /// files, addresses and accounts.
     pub cause: Option<String>,
+    /// Seconds after which the same request may succeed, where that is known better than by its kind.
+    pub retry_after: Option<NonZeroU32>,
 }
 
 impl HttpProblem {
@@ -47,6 +50,7 @@ impl HttpProblem {
             reason: None,
             delivery: Delivery::NotSent,
             cause: None,
+            retry_after: None,
         }
     }
 
@@ -68,7 +72,8 @@ impl HttpProblem {
     /// sent, or where HTTP allows to repeat the method (RFC 9110 §9.2.2).
     pub fn retry_after(&self, method: &Method) -> Option<u32> {
         let repeatable = self.delivery == Delivery::NotSent || method.is_idempotent();
-        self.kind.retry_after().filter(|_| repeatable)
+        let known = self.retry_after.map(NonZeroU32::get);
+        known.or(self.kind.retry_after()).filter(|_| repeatable)
     }
 
     /// The whole answer; to HEAD without its body.

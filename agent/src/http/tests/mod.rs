@@ -12,6 +12,7 @@ mod own_statements;
 mod passing;
 mod refused;
 mod refusing;
+mod repeated;
 mod source;
 mod support;
 mod trailers;

@@ -18,7 +18,7 @@ async fn an_answer_reaches_the_vendor_while_the_upload_still_runs() {
     let (mut sender, body) = fed();
     let answer = soon("answer", upstream.send(request("POST", "/x", body))).await;
     assert_eq!(text(answer.unwrap()).await, "early");
-    assert_eq!(upstream.pool.free(), 64, "its place is free at once");
+    assert_eq!(upstream.protection.free(), 64, "its place is free at once");
     let stopped = async { while sender.send_data(Bytes::from_static(b"more")).await.is_ok() {} };
     soon("the upload to stop", stopped).await;
     assert_eq!(upstream.pool.idle_count(), 0);

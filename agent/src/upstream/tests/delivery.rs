@@ -95,7 +95,7 @@ async fn a_request_that_was_written_is_never_repeated() {
     text(upstream.send(get("/one")).await.unwrap()).await;
     until("the connection is kept", || upstream.pool.idle_count() == 1).await;
     let error = upstream.send(get("/two")).await.unwrap_err();
-    assert_eq!(error.kind, FailedStep::Exchange);
+    assert_eq!(error.kind, FailedStep::KeptConnection);
     assert_eq!(error.delivery, Delivery::MaybeSent);
     assert_eq!(REQUESTS.load(Ordering::Relaxed), 1);
     assert_eq!(upstream.pool.idle_count(), 0);

@@ -160,7 +160,7 @@ async fn a_pool_that_stays_busy() {
         async move { upstream.send(get("/x")).await.map(drop) }
     });
     until("the first request holds the connection", || {
-        upstream.pool.free() == 0
+        upstream.protection.free() == 0
     })
     .await;
     let error = upstream.send(get("/x")).await.unwrap_err();

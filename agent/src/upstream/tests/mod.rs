@@ -6,6 +6,7 @@ mod cloud;
 mod delivery;
 mod failures;
 mod pool;
+mod protection;
 mod tcp;
 mod tls;
 mod wire;

@@ -1,0 +1,332 @@
+//! Stops requests to a Jira that takes no connections, or takes requests and answers none. While it is open they fail at
+//! once, and one trial at a time finds out whether Jira is back.
+//!
+//! One slow path is no reason: an answer to any request, and an answered probe, show that Jira answers.
+//! The circuit of the credential (`auth/circuit.rs`) is another matter: there Jira answers, and rejects the credential.
+//!
+//! A state machine without clock or sockets.
+
+use crate::upstream::FailedStep;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The breaker of one upstream.
+#[derive(Debug)]
+pub(super) struct UpstreamBreaker {
+    /// Connections that failed one after the other.
+    failures: u32,
+    /// When any request last got an answer; at first the start.
+    last_answer: Instant,
+    /// The agent's own probe was the last to ask, and got no answer.
+    probe_failed: bool,
+    open: Option<OpenBreaker>,
+}
+
+#[derive(Debug)]
+struct OpenBreaker {
+    why: BreakerReason,
+    /// From when on a trial may begin.
+    next_trial: Instant,
+    /// When the present trial began.
+    trial: Option<Instant>,
+}
+
+/// Why nothing is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum BreakerReason {
+    /// Connections fail in this step, with the detail of the last failure.
+    Connect(FailedStep, String),
+    /// Nobody gets an answer; for how long already.
+    Silent(Duration),
+}
+
+/// What a request may do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BreakerDecision {
+    /// Be sent.
+    Send,
+    /// Be sent, as the only one for now.
+    Trial,
+    /// Not be sent.
+    Refuse(BreakerReason),
+}
+
+/// What an event has changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BreakerChange {
+    /// From now on requests fail at once.
+    Opened(BreakerReason),
+    /// Requests are sent again.
+    Closed,
+}
+
+impl UpstreamBreaker {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            failures: 0,
+            last_answer: now,
+            probe_failed: false,
+            open: None,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// When any request last got an answer.
+    pub(super) fn last_answer(&self) -> Instant {
+        self.last_answer
+    }
+
+    /// Whether a request may be sent. `harmless`: it may fail after it was sent without a need to look whether it
+    /// was carried out.
+    pub(super) fn admit(&mut self, now: Instant, harmless: bool) -> BreakerDecision {
+        let Some(open) = &mut self.open else {
+            return BreakerDecision::Send;
+        };
+        let is_under_way = open
+            .trial
+            .is_some_and(|since| now.saturating_duration_since(since) < TRIAL_PATIENCE);
+        let earliest = match (&open.why, harmless) {
+            (BreakerReason::Silent(_), false) => open.next_trial + WRITE_WAITS,
+            _ => open.next_trial,
+        };
+        if is_under_way || now < earliest {
+            return BreakerDecision::Refuse(open.why.clone());
+        }
+        open.trial = Some(now);
+        open.next_trial = now + TRIAL_PAUSE;
+        BreakerDecision::Trial
+    }
+
+    /// Somebody got the head of an answer, whatever it says.
+    pub(super) fn answered(&mut self, now: Instant) -> Option<BreakerChange> {
+        self.failures = 0;
+        self.last_answer = now;
+        self.probe_failed = false;
+        self.open.take().map(|_| BreakerChange::Closed)
+    }
+
+    /// A connection failed in this step.
+    pub(super) fn connect_failed(
+        &mut self,
+        now: Instant,
+        step: FailedStep,
+        detail: &str,
+    ) -> Option<BreakerChange> {
+        self.failures = self.failures.saturating_add(1);
+        if let Some(open) = &mut self.open {
+            open.trial = None;
+            open.next_trial = now + TRIAL_PAUSE;
+            open.why = BreakerReason::Connect(step, detail.to_owned());
+            return None;
+        }
+        if self.failures < FAILURES {
+            return None;
+        }
+        self.open(now, BreakerReason::Connect(step, detail.to_owned()))
+    }
+
+    /// The agent's own probe got no answer in its time.
+    pub(super) fn probe_failed(&mut self, now: Instant) -> Option<BreakerChange> {
+        self.probe_failed = true;
+        let silence = now.saturating_duration_since(self.last_answer);
+        if self.open.is_some() || silence < LEAST_PATIENCE {
+            return None;
+        }
+        self.open(now, BreakerReason::Silent(silence))
+    }
+
+    /// Looks at the requests that Jira has let wait for these times: opens if several wait for many times the usual, and
+    /// none got an answer meanwhile.
+    pub(super) fn observe(
+        &mut self,
+        now: Instant,
+        waits: &[Duration],
+        usual: Option<Duration>,
+    ) -> Option<BreakerChange> {
+        let patience = patience(usual);
+        let silence = now.saturating_duration_since(self.last_answer);
+        if self.open.is_some() || silence < patience {
+            return None;
+        }
+        let waiting = waits.iter().filter(|wait| **wait >= patience).count();
+        // With the probe, one request is the second witness.
+        let several = if self.probe_failed { 1 } else { SEVERAL };
+        if waiting < several {
+            return None;
+        }
+        self.open(now, BreakerReason::Silent(silence))
+    }
+
+    /// The trial ended without an answer and without a failure: its vendor left, or it ran into its deadline.
+    pub(super) fn trial_ended(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.trial = None;
+        }
+    }
+
+    fn open(&mut self, now: Instant, why: BreakerReason) -> Option<BreakerChange> {
+        self.open = Some(OpenBreaker {
+            why: why.clone(),
+            next_trial: now + TRIAL_PAUSE,
+            trial: None,
+        });
+        Some(BreakerChange::Opened(why))
+    }
+}
+
+/// How long a request may wait for an answer before it counts as not answered.
+fn patience(usual: Option<Duration>) -> Duration {
+    let usual = usual.unwrap_or_default();
+    (usual * MANY_TIMES).clamp(LEAST_PATIENCE, MOST_PATIENCE)
+}
+
+/// Connections that fail one after the other. One or two may be a restart, or an address that moves.
+const FAILURES: u32 = 3;
+/// Requests that wait at once. Fewer may have met one slow path.
+const SEVERAL: usize = 3;
+/// Of what is usual.
+const MANY_TIMES: u32 = 20;
+/// A slow search, or Jira's garbage collection, takes seconds.
+const LEAST_PATIENCE: Duration = Duration::from_secs(10);
+/// Below the default of `response_timeout`, where usual answers take long.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two trials: what a Jira that is back waits at most for the first request.
+pub(super) const TRIAL_PAUSE: Duration = Duration::from_secs(1);
+/// After this, a trial without an answer no longer keeps the next one waiting.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(10);
+/// A write that Jira does not answer may have been carried out: for this long only reads and the probe try.
+const WRITE_WAITS: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const USUAL: Option<Duration> = Some(Duration::from_millis(50));
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    fn refused(decision: &BreakerDecision) -> bool {
+        matches!(decision, BreakerDecision::Refuse(_))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_failed_connections_open_it_and_one_trial_at_a_time_finds_out() {
+        let start = Instant::now();
+        let mut breaker = UpstreamBreaker::new(start);
+        let fail = |breaker: &mut UpstreamBreaker, now| {
+            breaker.connect_failed(now, FailedStep::Connect, "refused")
+        };
+        assert_eq!(fail(&mut breaker, start), None);
+        assert_eq!(fail(&mut breaker, start), None);
+        // A success in between starts the count again.
+        assert_eq!(breaker.answered(start), None);
+        assert_eq!(fail(&mut breaker, start), None);
+        assert_eq!(fail(&mut breaker, start), None);
+        assert!(matches!(
+            fail(&mut breaker, start),
+            Some(BreakerChange::Opened(BreakerReason::Connect(
+                FailedStep::Connect,
+                _
+            )))
+        ));
+        assert!(refused(&breaker.admit(start, true)));
+
+        let due = start + TRIAL_PAUSE;
+        // Nothing is sent where a connection fails, so that a write may try, too.
+        assert_eq!(breaker.admit(due, false), BreakerDecision::Trial);
+        assert!(refused(&breaker.admit(due, true)));
+        assert_eq!(fail(&mut breaker, due), None);
+        assert!(refused(&breaker.admit(due, true)));
+        let due = due + TRIAL_PAUSE;
+        assert_eq!(breaker.admit(due, true), BreakerDecision::Trial);
+        assert_eq!(breaker.answered(due), Some(BreakerChange::Closed));
+        assert_eq!(breaker.admit(due, false), BreakerDecision::Send);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_that_wait_while_none_is_answered_open_it() {
+        let start = Instant::now();
+        let mut breaker = UpstreamBreaker::new(start);
+        let waits = [seconds(12); 3];
+        assert!(matches!(
+            breaker.observe(start + seconds(12), &waits, USUAL),
+            Some(BreakerChange::Opened(BreakerReason::Silent(_)))
+        ));
+        // An answer to one that was sent before closes it.
+        assert_eq!(
+            breaker.answered(start + seconds(13)),
+            Some(BreakerChange::Closed)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_path_a_slow_jira_and_an_upload_do_not_open_it() {
+        let start = Instant::now();
+        let mut breaker = UpstreamBreaker::new(start);
+        let now = start + seconds(30);
+        // Two slow searches, nothing else.
+        assert_eq!(breaker.observe(now, &[seconds(30); 2], USUAL), None);
+        // Many slow searches, while others are answered.
+        breaker.answered(now - seconds(9));
+        assert_eq!(breaker.observe(now, &[seconds(30); 40], USUAL), None);
+        // Answers usually take a second.
+        let mut breaker = UpstreamBreaker::new(start);
+        let usual = Some(seconds(1));
+        assert_eq!(
+            breaker.observe(start + seconds(19), &[seconds(19); 9], usual),
+            None
+        );
+        assert!(
+            breaker
+                .observe(start + seconds(20), &[seconds(20); 9], usual)
+                .is_some()
+        );
+        // Uploads that move do not wait for Jira.
+        let mut breaker = UpstreamBreaker::new(start);
+        assert_eq!(breaker.observe(now, &[], USUAL), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_and_the_probe_are_two_witnesses() {
+        let start = Instant::now();
+        let mut breaker = UpstreamBreaker::new(start);
+        assert_eq!(breaker.probe_failed(start + seconds(7)), None);
+        assert_eq!(
+            breaker.observe(start + seconds(9), &[seconds(9)], USUAL),
+            None
+        );
+        assert!(
+            breaker
+                .observe(start + seconds(10), &[seconds(10)], USUAL)
+                .is_some()
+        );
+        // The probe alone, if nothing else was answered for as long.
+        let mut breaker = UpstreamBreaker::new(start);
+        assert!(breaker.probe_failed(start + seconds(15)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_try_a_silent_jira_before_writes() {
+        let start = Instant::now();
+        let mut breaker = UpstreamBreaker::new(start);
+        let opened = start + seconds(10);
+        breaker.observe(opened, &[seconds(10); 5], USUAL).unwrap();
+        let due = opened + TRIAL_PAUSE;
+        assert!(refused(&breaker.admit(due, false)));
+        assert_eq!(breaker.admit(due, true), BreakerDecision::Trial);
+        assert!(refused(&breaker.admit(due + seconds(9), true)));
+        // A trial that is not answered either does not keep the others out.
+        let next = due + TRIAL_PATIENCE;
+        assert_eq!(breaker.admit(next, true), BreakerDecision::Trial);
+        breaker.trial_ended();
+        // Where nothing else tries, a write does.
+        let due = next + TRIAL_PAUSE + WRITE_WAITS;
+        assert_eq!(breaker.admit(due, false), BreakerDecision::Trial);
+    }
+}
