@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
-.PHONY: demo test test-ssh test-e2e bench chaos chaos-short soak lint build setup docs clean package lint-package test-package test-deploy
+.PHONY: demo test test-ssh test-e2e bench chaos chaos-short soak fuzz lint build setup docs clean package lint-package test-package test-deploy
 
 # The real Jira clients that play the vendor in the end-to-end tests.
 export E2E_PYTHON := $(CURDIR)/.venv/bin/python
@@ -44,6 +44,9 @@ soak: ## All faults in random order under load for MINUTES (10), every request a
 	tools/setup
 	cargo build --release --locked --config packaging/at-rest/build.toml --workspace
 	target/release/chaos soak --json target/soak.json --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+fuzz: ## Each parser of bytes from outside with millions of inputs (fuzz/README.md).
+	tools/fuzz
 
 lint:
 	cargo fmt --all --check

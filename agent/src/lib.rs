@@ -30,6 +30,8 @@ pub mod config;
 pub mod control;
 pub mod enroll;
 pub mod expiry;
+#[cfg(fuzzing)]
+pub mod fuzz_properties;
 pub mod health;
 pub mod http;
 pub mod metrics;

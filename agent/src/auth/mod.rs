@@ -12,6 +12,8 @@ mod cached_file;
 mod circuit;
 mod credential;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_properties;
 mod identity;
 mod inject;
 mod lockout_guard;
@@ -22,6 +24,8 @@ mod pass_through;
 mod pat;
 mod refusal;
 mod rotation;
+#[cfg(test)]
+mod rotation_model;
 mod scheme;
 mod settings;
 mod shared_read;

@@ -4,6 +4,8 @@
 //! waits for it: a status query cannot delay a request.
 
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_properties;
 mod server;
 
 pub use client::{AgentClient, AgentClientError};

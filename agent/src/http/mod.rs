@@ -12,6 +12,8 @@ mod exchange;
 mod expected;
 mod forward;
 mod framing;
+#[cfg(fuzzing)]
+pub(crate) use framing::fuzz_properties;
 mod hop_by_hop;
 mod http2;
 mod own_headers;

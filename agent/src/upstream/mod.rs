@@ -22,6 +22,8 @@ mod control;
 mod dial;
 mod exchange;
 mod explain;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_properties;
 mod hops;
 pub mod pem;
 mod pool;

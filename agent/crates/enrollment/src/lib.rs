@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod authorized_keys;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_properties;
 mod token;
 
 pub use authorized_keys::{authorized_line, registered_options};

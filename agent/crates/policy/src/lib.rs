@@ -7,6 +7,8 @@
 
 mod explain;
 mod file_name;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_properties;
 mod method;
 mod pattern;
 mod presets;

@@ -16,6 +16,8 @@ pub mod algorithms;
 pub mod bind_template;
 pub mod certificate_time;
 pub mod channel;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_properties;
 pub mod host_key;
 mod known_hosts;
 pub mod transport;

@@ -91,10 +91,7 @@ impl OAuth2Endpoints {
             return Err(self.refusal(&answer));
         }
         let now = SystemTime::now();
-        let response: Option<TokenResponse> = serde_json::from_slice(&answer.body).ok();
-        let response = response
-            .filter(|response| response.is_bearer() && response.access_token.is_header_text());
-        let Some(response) = response else {
+        let Some(tokens) = TokenResponse::read(&answer.body).map(|read| read.tokens(now)) else {
             return Err(OAuth2Error {
                 cause: format!(
                     "{} answered 200 without a usable bearer token",
@@ -106,18 +103,7 @@ impl OAuth2Endpoints {
                 old_token: OldToken::Unknown,
             });
         };
-        Ok(TokenSet {
-            access: Some(response.access_token.into_secret()),
-            access_secret: None,
-            access_expires: response
-                .expires_in
-                .filter(|life| *life >= SHORTEST_LIFE)
-                .and_then(|life| now.checked_add(Duration::from_secs(life).min(LONGEST_LIFE))),
-            refresh: response.refresh_token.map(PlaintextToken::into_secret),
-            refresh_expires: None,
-            obtained: now,
-            user: None,
-        })
+        Ok(tokens)
     }
 
     async fn post(
@@ -332,6 +318,28 @@ struct TokenResponse {
 }
 
 impl TokenResponse {
+    /// `None`: no usable bearer token.
+    fn read(body: &[u8]) -> Option<Self> {
+        let response: Self = serde_json::from_slice(body).ok()?;
+        let is_usable = response.is_bearer() && response.access_token.is_header_text();
+        is_usable.then_some(response)
+    }
+
+    fn tokens(self, now: SystemTime) -> TokenSet {
+        TokenSet {
+            access: Some(self.access_token.into_secret()),
+            access_secret: None,
+            access_expires: self
+                .expires_in
+                .filter(|life| *life >= SHORTEST_LIFE)
+                .and_then(|life| now.checked_add(Duration::from_secs(life).min(LONGEST_LIFE))),
+            refresh: self.refresh_token.map(PlaintextToken::into_secret),
+            refresh_expires: None,
+            obtained: now,
+            user: None,
+        }
+    }
+
     fn is_bearer(&self) -> bool {
         let kind = self.token_type.as_deref().unwrap_or("bearer");
         kind.eq_ignore_ascii_case("bearer")
@@ -388,3 +396,24 @@ const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// anything is `unsupported_response_type`.
 const MAX_TEXT: usize = 200;
 const MAX_WORD: usize = 32;
+
+#[cfg(any(test, fuzzing))]
+pub(in crate::auth) mod fuzz_properties {
+    use super::*;
+    use http::HeaderValue;
+
+    /// The token fits into a header, and what the service says of an error is printable and has a bound.
+    pub(in crate::auth) fn token_answer(body: &[u8]) {
+        if let Some(response) = TokenResponse::read(body) {
+            let tokens = response.tokens(SystemTime::now());
+            let access = tokens.access.as_ref().map(|token| token.expose().to_vec());
+            let fits = access.is_some_and(|token| HeaderValue::from_bytes(&token).is_ok());
+            assert!(fits, "an access token that fits into no header");
+        }
+        let reported: TokenErrorResponse = serde_json::from_slice(body).unwrap_or_default();
+        for text in [&reported.error, &reported.error_description] {
+            let shown = printable_error(text);
+            assert!(!shown.chars().any(char::is_control) && shown.len() < 4096);
+        }
+    }
+}

@@ -14,6 +14,8 @@ mod token_provider;
 
 pub use accessible_resources::{SiteAccessError, check_site_access};
 pub use authorize::AuthorizationRequest;
+#[cfg(any(test, fuzzing))]
+pub(super) use endpoint::fuzz_properties as endpoint_fuzz_properties;
 pub use endpoint::{OAuth2Endpoints, OAuth2Error};
 pub use refresh::{logged_in, other_owner, refresh};
 pub use scheme::OAuth2Scheme;

@@ -9,6 +9,8 @@
 mod body;
 mod chunks;
 mod exchange_slot;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_properties;
 mod head;
 mod read_ahead;
 mod streams;

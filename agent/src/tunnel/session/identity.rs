@@ -313,7 +313,7 @@ pub enum SshIdentityError {
     },
 }
 
-fn parse(path: &Path, text: &[u8]) -> Result<PrivateKey, SshIdentityError> {
+pub(super) fn parse(path: &Path, text: &[u8]) -> Result<PrivateKey, SshIdentityError> {
     let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
     let first = String::from_utf8_lossy(first);
     let wrong = |problem: &str, remedy: String| {

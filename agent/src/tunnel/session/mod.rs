@@ -23,6 +23,8 @@ mod exec;
 mod faults;
 mod forward_error;
 mod forwards;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_properties;
 mod handler;
 mod identity;
 mod login;
