@@ -84,11 +84,11 @@ fn invalid_line(head: &[u8]) -> Option<&[u8]> {
 fn end_of_head(head: &[u8], searched: usize) -> Option<usize> {
     let rest = head.get(searched..)?;
     let ends = |end: &[u8]| {
-        rest.windows(end.len())
-            .position(|four| four == end)
-            .map(|at| searched + at + end.len())
+        let at = rest.windows(end.len()).position(|part| part == end)?;
+        Some(searched + at + end.len())
     };
-    ends(b"\r\n\r\n").or_else(|| ends(b"\n\n"))
+    // hyper accepts a bare LF, so that the first of both ends the head.
+    [ends(b"\n\n"), ends(b"\n\r\n")].into_iter().flatten().min()
 }
 
 /// Position of the status code in `HTTP/1.1 200 OK`.
@@ -116,6 +116,8 @@ mod tests {
             ("server: x\r\nx-odd: a\0b\r\n\r\n", Some("x-odd")),
             ("x-odd: a\rb\r\nlater: y\r\n\r\n", Some("x-odd")),
             ("x-odd: a\0b", Some("x-odd")),
+            ("x-fine: y\n\nbody: with\0nul\r\n\r\n", None),
+            ("x-fine: y\n\r\nbody: with\0nul\r\n\r\n", None),
             ("server: x\r\nx-fine: y\r\n\r\nbody: with\0nul\n", None),
         ] {
             for head in [

@@ -148,7 +148,8 @@ fn split_host_port(text: &str) -> Result<(String, u16), AddressError> {
         None => host,
     };
     // Host names and addresses are ASCII: anything else could imitate another name.
-    if host.is_empty() || !host.bytes().all(|b| b.is_ascii_graphic() && b != b'/') {
+    let is_host_byte = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'[' | b']');
+    if host.is_empty() || !host.bytes().all(is_host_byte) {
         return Err(AddressError::NoHostPort);
     }
     let port = port
@@ -195,6 +196,8 @@ mod tests {
             "\u{202e}host:80",
             "ho\u{7}st:80",
             "h\u{f6}st:80",
+            "[[::1]]:80",
+            "[host:80",
         ] {
             let error = bad.parse::<BindAddress>().unwrap_err().to_string();
             assert!(

@@ -2,6 +2,7 @@
 
 use crate::{
     address::{BindAddress, GatewayAddress},
+    bind_template::BindTemplate,
     host_key::HostKeys,
     known_hosts,
 };
@@ -37,6 +38,9 @@ pub fn tunnel_address(bytes: &[u8]) {
     }
     if let Ok(address) = text.parse::<BindAddress>() {
         assert_eq!(address.to_string().parse(), Ok(address));
+    }
+    if let Ok(template) = text.parse::<BindTemplate>() {
+        assert_eq!(template.to_string().parse(), Ok(template));
     }
 }
 
