@@ -102,6 +102,9 @@ pub async fn run(
     table.activate(first);
     let accept: Arc<dyn ChannelAcceptor> = Arc::<ForwardTable>::clone(&table);
     let supervisor = Supervisor::spawn(Arc::clone(&config.tunnel), accept, stop.clone());
+    if let Some(successor) = &successor {
+        supervisor.avoid_slots(successor.held_slots()).await;
+    }
     let identity = Arc::clone(&config.tunnel.identity);
     let expiry = Arc::new(ExpiryMonitor::new(Arc::clone(&table), identity));
     tokio::spawn(Arc::clone(&expiry).run(stop.clone()));
@@ -206,6 +209,7 @@ pub async fn run(
         pauses,
         Arc::clone(&notify),
         upgrade,
+        supervisor.clone(),
         Box::new(move || running.status()),
         is_main,
         predecessor.clone(),
@@ -215,10 +219,28 @@ pub async fn run(
         why = stops.received() => StopReason::Signal(why),
         handed_over = coordinator.run(upgrade_requests) => StopReason::HandedOver(handed_over),
     };
+    let (handed_over, signal) = match why {
+        StopReason::Signal(signal) => (None, Some(signal)),
+        StopReason::HandedOver(handed_over) => (Some(handed_over), None),
+    };
+    let settle_time = handed_over.as_ref().map(HandedOver::settle_time);
+    let cancelled_here = {
+        let supervisor = supervisor.clone();
+        async move { supervisor.cancelled(|_| true).await }
+    };
+    let successor = handed_over.map(|handed_over| {
+        tokio::spawn(follow_successor(handed_over, cancelled_here)).abort_handle()
+    });
+    if let Some(settle_time) = settle_time {
+        tokio::select! {
+            () = tokio::time::sleep(settle_time) => {}
+            _ = stops.received() => {}
+        }
+    }
     stopping.cancel();
     let limit = reloader.drain_limit();
-    match &why {
-        StopReason::Signal(signal) => {
+    match signal {
+        Some(signal) => {
             notify.stopping(limit + AFTER_DRAIN).await;
             tracing::info!(
                 signal,
@@ -226,16 +248,11 @@ pub async fn run(
                 "stopping: requests in progress finish"
             );
         }
-        StopReason::HandedOver(_) => tracing::info!(
+        None => tracing::info!(
             requests = table.in_flight(),
             "handed over: requests in progress finish"
         ),
     }
-    let cancelled_here = {
-        let supervisor = supervisor.clone();
-        async move { supervisor.cancelled(|_| true).await }
-    };
-    let successor = tokio::spawn(follow_successor(why, cancelled_here));
     // Until the gateway has cancelled the forwards, requests are answered as usual: a channel closed at once would give
     // the vendor no reason.
     let close_idle = async {
@@ -266,7 +283,9 @@ pub async fn run(
     }
     drain.cancel();
     stop.cancel();
-    successor.abort();
+    if let Some(successor) = successor {
+        successor.abort();
+    }
     if tokio::time::timeout(LOGIN_LIMIT, table.wait_for_logins())
         .await
         .is_err()
@@ -302,10 +321,7 @@ enum StopReason {
 }
 
 /// Tells the new process when the gateways have cancelled the forwards of this one, and takes over its pauses.
-async fn follow_successor(why: StopReason, cancelled: impl Future<Output = ()>) {
-    let StopReason::HandedOver(mut handed_over) = why else {
-        return;
-    };
+async fn follow_successor(mut handed_over: HandedOver, cancelled: impl Future<Output = ()>) {
     let sender = handed_over.sender();
     let released = async {
         cancelled.await;

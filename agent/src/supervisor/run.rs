@@ -3,7 +3,7 @@
 
 use super::{
     ids::IdRegistry,
-    machine::{SessionId, StateMachine, SupervisorAction, SupervisorEvent},
+    machine::{SessionId, SlotShare, StateMachine, SupervisorAction, SupervisorEvent},
     published_state::{LastFailure, PublishedState},
     session_monitor::{monitor, panicked_dial, spawn_cancellable, watch_idle},
 };
@@ -18,7 +18,11 @@ use crate::{
         },
     },
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout},
@@ -67,6 +71,8 @@ pub(super) enum SupervisorMessage {
     Drain(Duration),
     /// Another process has released its forwards.
     RetryForwards,
+    /// Another process begins or ends to ask for slot numbers; who asks gets those that are held here.
+    ShareSlots(SlotShare, oneshot::Sender<BTreeSet<u16>>),
     /// A request for a sign of life of this loop.
     Ping(oneshot::Sender<()>),
 }
@@ -354,6 +360,11 @@ impl Supervisor {
                 SupervisorEvent::Reload(self.ids.desired_state(replace_sessions))
             }
             SupervisorMessage::RetryForwards => SupervisorEvent::RetryForwards,
+            SupervisorMessage::ShareSlots(share, answer) => {
+                // Whoever asked may have given up.
+                let _ = answer.send(self.machine.held_slots());
+                SupervisorEvent::ShareSlots(share)
+            }
             SupervisorMessage::Drain(limit) => {
                 tracing::info!(limit_seconds = limit.as_secs(), "draining");
                 SupervisorEvent::Drain(limit)
@@ -419,6 +430,7 @@ impl Supervisor {
             SupervisorMessage::Reload(..)
             | SupervisorMessage::Drain(_)
             | SupervisorMessage::RetryForwards
+            | SupervisorMessage::ShareSlots(..)
             | SupervisorMessage::Ping(_) => return Span::none(),
         };
         if let Some(session) = self.state.session(*id) {
@@ -495,6 +507,32 @@ impl SupervisorHandle {
                 "the supervisor of the connections does not answer; the new configuration takes effect when it does"
             );
         }
+    }
+
+    /// From now on asks for no slot number but those that are held, which it returns: another process of this agent uses
+    /// the others.
+    pub async fn keep_held_slots(&self) -> BTreeSet<u16> {
+        self.share_slots(SlotShare::Held).await
+    }
+
+    /// From now on asks for no slot number of these: another process of this agent holds them.
+    pub async fn avoid_slots(&self, slots: BTreeSet<u16>) {
+        self.share_slots(SlotShare::Except(slots)).await;
+    }
+
+    /// From now on asks for all slot numbers of the configuration.
+    pub async fn use_all_slots(&self) {
+        self.share_slots(SlotShare::All).await;
+    }
+
+    async fn share_slots(&self, share: SlotShare) -> BTreeSet<u16> {
+        let (answer, answered) = oneshot::channel();
+        let message = SupervisorMessage::ShareSlots(share, answer);
+        // A closed queue means that everything has stopped already.
+        let _ = self.messages.send(message).await;
+        let held = timeout(RELOAD_TIMEOUT, answered).await;
+        held.unwrap_or_else(|_| Ok(BTreeSet::new()))
+            .unwrap_or_default()
     }
 
     /// Requests each refused forward again at once: another process has just released it.

@@ -3,7 +3,7 @@
 
 use super::proof::ForwardProof;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, marker::PhantomData, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -18,6 +18,11 @@ use tokio::{
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "message", rename_all = "kebab-case")]
 pub(super) enum ToSuccessor {
+    /// The first message.
+    Begin {
+        /// The slot numbers that the old process holds.
+        held_slots: BTreeSet<u16>,
+    },
     /// Take over.
     Commit,
     /// systemd knows the new process as the main one.

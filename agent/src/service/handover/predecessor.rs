@@ -11,9 +11,11 @@ use crate::{
     pause::{PauseFreeze, PauseRegistry},
     service::notify::SystemdNotifier,
     status::{StatusReport, UpgradeReport, UpgradeState},
+    supervisor::SupervisorHandle,
 };
 use parking_lot::Mutex;
 use std::{
+    collections::BTreeSet,
     io,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -38,6 +40,7 @@ pub(in crate::service) struct Coordinator {
     pub(in crate::service) pauses: PauseRegistry,
     pub(in crate::service) notify: Arc<SystemdNotifier>,
     pub(in crate::service) condition: Arc<UpgradeCondition>,
+    pub(in crate::service) supervisor: SupervisorHandle,
     /// What this process has proven.
     pub(in crate::service) report: Box<dyn Fn() -> StatusReport + Send + Sync>,
     /// Cancelled when this process is not the main one any more: it reports nothing to systemd then.
@@ -55,6 +58,7 @@ pub(in crate::service) struct UpgradeCondition(Mutex<Option<UpgradeReport>>);
 
 /// The new process serves.
 pub(in crate::service) struct HandedOver {
+    is_bound: bool,
     sender: LinkSender,
     receiver: LinkReceiver<ToPredecessor>,
     pauses: PauseRegistry,
@@ -77,11 +81,13 @@ impl Coordinator {
         pauses: PauseRegistry,
         notify: Arc<SystemdNotifier>,
         condition: Arc<UpgradeCondition>,
+        supervisor: SupervisorHandle,
         report: Box<dyn Fn() -> StatusReport + Send + Sync>,
         is_main: CancellationToken,
         predecessor: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            supervisor,
             pauses,
             notify,
             condition,
@@ -153,6 +159,7 @@ impl Coordinator {
         match self.attempt(&program).await {
             Ok(done) => Ok(done),
             Err(failure) => {
+                self.supervisor.use_all_slots().await;
                 let AttemptFailure {
                     version,
                     cause,
@@ -193,7 +200,8 @@ impl Coordinator {
             for action in machine.step(start.elapsed(), event) {
                 match (action, &mut attempt) {
                     (PredecessorAction::Start, _) => {
-                        attempt = Some(Attempt::start(program).await?);
+                        let held_slots = self.supervisor.keep_held_slots().await;
+                        attempt = Some(Attempt::start(program, held_slots).await?);
                     }
                     (PredecessorAction::Freeze, Some(attempt)) => {
                         attempt.freeze = Some(self.pauses.freeze().await);
@@ -252,6 +260,7 @@ impl Coordinator {
             "upgrade: the new process serves; this one finishes its requests"
         );
         let handed_over = HandedOver {
+            is_bound: attempt.theirs.iter().any(ForwardProof::is_bound),
             sender: attempt.sender,
             receiver: attempt.receiver,
             pauses: self.pauses.clone(),
@@ -264,13 +273,17 @@ impl Coordinator {
 }
 
 impl Attempt {
-    async fn start(program: &ReplaceableProgram) -> Result<Self, AttemptFailure> {
+    async fn start(
+        program: &ReplaceableProgram,
+        held_slots: BTreeSet<u16>,
+    ) -> Result<Self, AttemptFailure> {
         let path = program.path().display();
         let failed = |error: io::Error| {
             AttemptFailure::of(None, format!("{path} cannot be started: {error}"))
         };
         let (ours, theirs) = socket_pair().map_err(failed)?;
         let (sender, receiver) = split(ours);
+        sender.send(&ToSuccessor::Begin { held_slots }).await;
         let ended = program.start(theirs).await.map_err(failed)?;
         match ended.code() {
             Some(0) => Ok(Self {
@@ -349,6 +362,14 @@ impl Attempt {
 }
 
 impl HandedOver {
+    /// How long this process serves on, so that balancers find the places of the new one before those of this one end.
+    pub(in crate::service) fn settle_time(&self) -> Duration {
+        match self.is_bound {
+            true => SETTLE_TIME,
+            false => Duration::ZERO,
+        }
+    }
+
     /// For messages to the new process.
     pub(in crate::service) fn sender(&self) -> SuccessorSender {
         SuccessorSender(self.sender.clone())
@@ -435,6 +456,8 @@ const REMEDY: &str = "remove the cause, then: agent upgrade --retry; to use the 
 const USAGE: i32 = 64;
 /// For the process before this one to finish its requests.
 const PREDECESSOR_LIMIT: Duration = Duration::from_secs(60);
+/// HAProxy of gateway-openssh looks at each place once a second.
+const SETTLE_TIME: Duration = Duration::from_millis(1500);
 /// For the new process to answer on the runtime socket.
 const ANSWERING_LIMIT: Duration = Duration::from_secs(5);
 /// A killed process ends at once, unless it waits for a disk.

@@ -29,6 +29,13 @@ struct BoundPlace {
     bind: String,
 }
 
+impl ForwardProof {
+    /// Whether a gateway listens for it.
+    pub(super) fn is_bound(&self) -> bool {
+        !self.bound.is_empty()
+    }
+}
+
 /// What this report proves.
 pub(super) fn of_report(report: &StatusReport) -> Vec<ForwardProof> {
     let proven =

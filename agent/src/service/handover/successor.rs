@@ -10,6 +10,7 @@ use crate::{
     config::Config, pause::PauseRegistry, status::StatusReport, supervisor::SupervisorHandle,
 };
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Write},
     os::{fd::AsFd, unix::net::UnixStream as StdUnixStream},
@@ -51,6 +52,7 @@ impl PredecessorLink {
 
 /// This process before it has taken over.
 pub(in crate::service) struct Successor {
+    held_slots: BTreeSet<u16>,
     sender: LinkSender,
     receiver: LinkReceiver<ToSuccessor>,
     machine: SuccessorMachine,
@@ -69,7 +71,13 @@ impl Successor {
         config: &Config,
     ) -> io::Result<Self> {
         link.0.set_nonblocking(true)?;
-        let (sender, receiver) = split(UnixStream::from_std(link.0)?);
+        let (sender, mut receiver) = split(UnixStream::from_std(link.0)?);
+        let first = timeout(BEGIN_LIMIT, receiver.receive()).await;
+        let Ok(Some(ToSuccessor::Begin { held_slots })) = first else {
+            return Err(io::Error::other(
+                "the old process does not begin the hand-over",
+            ));
+        };
         let gateways = config.tunnel.gateways.iter();
         sender
             .send(&ToPredecessor::Hello {
@@ -78,10 +86,16 @@ impl Successor {
             })
             .await;
         Ok(Self {
+            held_slots,
             sender,
             receiver,
             machine: SuccessorMachine::new(),
         })
+    }
+
+    /// The slot numbers that the old process holds.
+    pub(in crate::service) fn held_slots(&self) -> BTreeSet<u16> {
+        self.held_slots.clone()
     }
 
     /// Reports what is proven until the old process hands over. `None`: this process has to end, as after `stop`.
@@ -97,7 +111,12 @@ impl Successor {
             let event = tokio::select! {
                 message = self.receiver.receive() => match message {
                     Some(ToSuccessor::Commit) => SuccessorEvent::Commit,
-                    Some(ToSuccessor::Main | ToSuccessor::Released | ToSuccessor::Unknown) => continue,
+                    Some(
+                        ToSuccessor::Begin { .. }
+                        | ToSuccessor::Main
+                        | ToSuccessor::Released
+                        | ToSuccessor::Unknown,
+                    ) => continue,
                     None => SuccessorEvent::Lost,
                 },
                 signal = stop.as_mut() => {
@@ -186,10 +205,13 @@ impl TakenOver {
                 Ok(()) = changes.changed() => self.sender.send(&ToPredecessor::Pauses).await,
             }
         }
+        supervisor.use_all_slots().await;
         tracing::info!("upgrade: the process before this one has ended");
     }
 }
 
+/// The old process sends it before it starts this one.
+const BEGIN_LIMIT: Duration = Duration::from_secs(5);
 /// Between two looks at what is proven.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Less than the old process waits for the confirmation.

@@ -21,6 +21,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+pub(super) use places::SlotShare;
 pub(super) use summary::ConnectionSummary;
 
 use self::{
@@ -59,6 +60,8 @@ pub(super) enum SupervisorEvent {
     Reload(DesiredState),
     /// Another process has released its forwards: request each refused one again.
     RetryForwards,
+    /// Another process of this agent begins or ends to ask for slot numbers.
+    ShareSlots(SlotShare),
     /// Let requests in flight finish within this time, then stop.
     Drain(Duration),
 }
@@ -178,6 +181,7 @@ impl StateMachine {
                 }
             }
             SupervisorEvent::RetryForwards => self.retry_all_now(now),
+            SupervisorEvent::ShareSlots(share) => self.places.share(share),
             SupervisorEvent::Reload(wanted) => self.reload(now, wanted, &mut actions),
             SupervisorEvent::Drain(limit) => self.drain(now, limit, &mut actions),
         }
@@ -241,6 +245,11 @@ impl StateMachine {
             phase.is_some_and(ForwardPhase::may_listen)
                 || draining.any(|left| *left != ReleasePhase::Released)
         })
+    }
+
+    /// The slot numbers that sessions hold or have requested.
+    pub(super) fn held_slots(&self) -> BTreeSet<u16> {
+        self.places.held()
     }
 
     fn is_draining(&self) -> bool {

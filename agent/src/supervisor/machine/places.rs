@@ -21,6 +21,19 @@ pub(super) struct PlaceBook {
     /// By forward and slot number: a session ended here without releasing it. The gateway may not know that, so others
     /// are preferred until this.
     left: BTreeMap<(usize, u16), Duration>,
+    /// Another process of this agent may use these numbers.
+    others: BTreeSet<u16>,
+}
+
+/// Which numbers of the range a process may ask for, while two processes of one agent run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::supervisor) enum SlotShare {
+    /// All of them: it is alone.
+    All,
+    /// Those that it holds now.
+    Held,
+    /// All but these, which the other process holds.
+    Except(BTreeSet<u16>),
 }
 
 impl PlaceBook {
@@ -30,6 +43,22 @@ impl PlaceBook {
         self.slotted = slotted.iter().copied().collect();
         self.refused.clear();
         self.left.clear();
+    }
+
+    /// Divides the numbers with another process of this agent. What is held stays held.
+    pub(super) fn share(&mut self, share: SlotShare) {
+        let held = self.held();
+        let all = self.slots.iter().copied();
+        self.others = match share {
+            SlotShare::All => BTreeSet::new(),
+            SlotShare::Held => all.filter(|slot| !held.contains(slot)).collect(),
+            SlotShare::Except(others) => others,
+        };
+    }
+
+    /// The numbers that sessions hold or have requested.
+    pub(super) fn held(&self) -> BTreeSet<u16> {
+        self.taken.keys().map(|(_, slot)| *slot).collect()
     }
 
     /// Whether each session has a place of its own for this forward.
@@ -119,7 +148,9 @@ impl PlaceBook {
         let slots = self.slots.iter().copied();
         slots.filter(move |slot| {
             let until = self.refused.get(&(gateway, forward, *slot));
-            !self.taken.contains_key(&(forward, *slot)) && until.is_none_or(|until| *until <= now)
+            !self.taken.contains_key(&(forward, *slot))
+                && !self.others.contains(slot)
+                && until.is_none_or(|until| *until <= now)
         })
     }
 }
