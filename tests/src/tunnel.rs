@@ -90,6 +90,7 @@ pub fn settings_for(
         stall_timeout: Duration::from_secs(30),
         probe_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(4),
+        congestion_control: None,
         drain_limit: Duration::from_secs(30),
         max_channels: 100,
         transport: transport::TransportLimits::default(),

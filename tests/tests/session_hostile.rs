@@ -128,6 +128,7 @@ impl HostileGateway {
             stall_timeout: PATIENCE,
             probe_interval: PATIENCE,
             probe_timeout: PATIENCE,
+            congestion_control: None,
             max_channels: 10,
             ..settings
         }

@@ -90,6 +90,9 @@ sections! {
         /// without any data received, the session ends. Raise it where a link loses everything for seconds at a time.
         /// A shorter `stall_timeout` takes precedence.
         probe_timeout: HumanDuration = secs(4), "500ms"..="10m";
+        /// TCP congestion control of the connection to the gateway, as the kernel names it: `bbr`, `cubic`. For data from
+        /// the agent to the gateway. Without it, or where the kernel does not have it: the kernel's default.
+        congestion_control: Option<String>;
         /// How long requests in flight may continue when the agent stops; then they are aborted. Before systemd 236,
         /// more than 45 s also needs a longer `TimeoutStopSec` in the unit.
         drain_limit: HumanDuration = secs(30), "0s"..="1h";

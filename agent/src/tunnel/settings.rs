@@ -34,6 +34,8 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// How long the answer to a probe may take before the session counts as silent.
     pub probe_timeout: Duration,
+    /// TCP congestion control, as the kernel names it; `None`: its default.
+    pub congestion_control: Option<String>,
     /// How long requests in flight may continue when the agent stops.
     pub drain_limit: Duration,
     /// Forwarded channels open at once per session; more are refused with `ResourceShortage`.

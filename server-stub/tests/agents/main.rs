@@ -77,6 +77,7 @@ fn run(
         stall_timeout: Duration::from_secs(60),
         probe_interval: Duration::from_secs(30),
         probe_timeout: Duration::from_secs(30),
+        congestion_control: None,
         drain_limit: Duration::from_secs(30),
         max_channels: 256,
         transport: transport::TransportLimits::default(),

@@ -42,6 +42,7 @@ impl TokenGateways {
             stall_timeout: Duration::from_secs(60),
             probe_interval: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(4),
+            congestion_control: None,
             drain_limit: Duration::from_secs(30),
             max_channels: 1,
             transport: transport::TransportLimits::default(),

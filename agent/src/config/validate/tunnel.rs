@@ -84,6 +84,7 @@ pub(super) fn tunnel(
         stall_timeout: raw.stall_timeout.0,
         probe_interval: raw.probe_interval.0,
         probe_timeout: raw.probe_timeout.0,
+        congestion_control: raw.congestion_control,
         drain_limit: raw.drain_limit.0,
         max_channels: raw.max_channels as usize,
         transport,

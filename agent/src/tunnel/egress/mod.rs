@@ -148,6 +148,9 @@ impl Egress {
                     round_trip,
                     lease,
                 } = dialed;
+                if round_trip < socket::NEAR {
+                    socket::shorten_receive_queue(&stream);
+                }
                 (stream, Bytes::new(), Some(peer), lease, round_trip)
             }
             Some(proxy) => {
@@ -159,6 +162,7 @@ impl Egress {
         };
         let tcp = TcpPair::of(&stream);
         let (reader, writer) = stream.into_split();
+        let reader = socket::PromptReader::new(reader);
         let way = GatewayConnection {
             tcp,
             reader: match early.is_empty() {

@@ -162,6 +162,7 @@ impl SessionAttempt {
         let options = socket::SocketOptions {
             // The fallback, for the case that the probing task hangs too.
             user_timeout: (self.settings.cut_after() * 3 / 2).min(self.settings.stall_timeout),
+            congestion_control: self.settings.congestion_control.clone(),
             ..socket::SocketOptions::default()
         };
         let choice = AddressChoice {

@@ -1,6 +1,9 @@
 //! The gate: lets a channel's writer add bytes when the backlog allows it.
 
-use super::{TransportHandle, queue::GateAnswer};
+use super::{
+    TransportHandle,
+    queue::{GateAnswer, Ticket},
+};
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -9,8 +12,10 @@ use std::{
 /// One channel's access to the gate, asked before each chunk is given to russh. Dropping it returns admitted bytes.
 pub struct Gate {
     transport: Arc<TransportHandle>,
-    ticket: Option<u64>,
+    ticket: Option<Ticket>,
     asked: usize,
+    /// Virtual time of the queue at which the channel's last chunk ends.
+    finish: u64,
     /// Bytes admitted, and the generation of the queue that counts them.
     admitted: Option<(usize, u64)>,
 }
@@ -22,6 +27,7 @@ impl Gate {
             transport: handle,
             ticket: None,
             asked: 0,
+            finish: 0,
             admitted: None,
         }
     }
@@ -36,7 +42,11 @@ impl Gate {
         if self.ticket.is_none() {
             self.asked = bytes;
         }
-        match self.transport.ask(self.ticket, self.asked, cx.waker()) {
+        let (ticket, asked) = (self.ticket, self.asked);
+        match self
+            .transport
+            .ask(ticket, asked, &mut self.finish, cx.waker())
+        {
             GateAnswer::Pass { generation } => {
                 self.ticket = None;
                 self.admitted = Some((self.asked, generation));

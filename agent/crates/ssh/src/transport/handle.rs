@@ -2,7 +2,7 @@
 
 use super::{
     TcpPair, TransportLimits,
-    queue::{GateAnswer, PushError, WriteQueue},
+    queue::{GateAnswer, PushError, Ticket, WriteQueue},
 };
 use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
@@ -242,13 +242,19 @@ impl TransportHandle {
         wake(wakers);
     }
 
-    pub(super) fn ask(&self, ticket: Option<u64>, bytes: usize, waker: &Waker) -> GateAnswer {
+    pub(super) fn ask(
+        &self,
+        ticket: Option<Ticket>,
+        bytes: usize,
+        finish: &mut u64,
+        waker: &Waker,
+    ) -> GateAnswer {
         let mut queue = self.queue();
         if self.is_dead() {
             return GateAnswer::Pass { generation: 0 };
         }
         let answer = match ticket {
-            None => queue.ask(bytes, waker),
+            None => queue.ask(bytes, finish, waker),
             Some(ticket) => queue.ask_again(ticket, waker),
         };
         if queue.is_shut() {
@@ -263,7 +269,7 @@ impl TransportHandle {
         wake(wakers);
     }
 
-    pub(super) fn leave(&self, ticket: u64, bytes: usize) {
+    pub(super) fn leave(&self, ticket: Ticket, bytes: usize) {
         let wakers = self.queue().leave(ticket, bytes);
         wake(wakers);
     }

@@ -58,8 +58,8 @@ pub struct TransportLimits {
 impl Default for TransportLimits {
     fn default() -> Self {
         Self {
-            high_mark: 1 << 20,
-            low_mark: 512 << 10,
+            high_mark: 256 << 10,
+            low_mark: 128 << 10,
             cap: 64 << 20,
             read_buffer: 128 << 10,
             shutdown_grace: Duration::from_secs(3),

@@ -19,8 +19,18 @@ pub(super) struct WriteQueue {
     closing: bool,
     pacing: Pacing,
     cap: usize,
-    next_ticket: u64,
-    waiting: BTreeMap<u64, Waiter>,
+    next_number: u64,
+    /// Virtual time: bytes that one channel with something to send was let through. A channel's next chunk starts where
+    /// its last one ended, or now if it has paused, so that small requests come before a bulk transfer.
+    virtual_time: u64,
+    waiting: BTreeMap<Ticket, Waiter>,
+}
+
+/// A writer's place among those that wait: by the virtual time at which its chunk starts, then in the order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket {
+    start: u64,
+    number: u64,
 }
 
 struct Waiter {
@@ -33,7 +43,7 @@ pub(super) enum GateAnswer {
     /// Admitted; the generation is needed to give bytes back.
     Pass { generation: u64 },
     /// Wait; the ticket is the writer's place in the queue.
-    Wait { ticket: u64 },
+    Wait { ticket: Ticket },
 }
 
 /// Why bytes were not accepted.
@@ -55,7 +65,8 @@ impl WriteQueue {
             closing: false,
             pacing: Pacing::new(limits, now),
             cap: limits.cap,
-            next_ticket: 0,
+            next_number: 0,
+            virtual_time: 0,
             waiting: BTreeMap::new(),
         }
     }
@@ -114,23 +125,32 @@ impl WriteQueue {
         self.grant()
     }
 
-    /// A writer above russh asks to add `bytes`.
-    pub(super) fn ask(&mut self, bytes: usize, waker: &Waker) -> GateAnswer {
-        if !self.shut && self.waiting.is_empty() {
+    /// A writer above russh asks to add `bytes`. `finish` is the virtual time at which its channel's last chunk ended; it
+    /// is set to the end of this one.
+    pub(super) fn ask(&mut self, bytes: usize, finish: &mut u64, waker: &Waker) -> GateAnswer {
+        let paused = finish.saturating_add(QUANTUM) <= self.virtual_time;
+        let start = self.virtual_time.max(*finish);
+        *finish = start.saturating_add(bytes as u64);
+        let fits = !self.shut && self.waiting.is_empty();
+        // One chunk of a channel that sent nothing while others sent a quantum.
+        let ahead = paused && self.load() <= self.pacing.high() + RESERVE;
+        if fits || ahead {
+            self.virtual_time = start;
             self.admit(bytes);
             return GateAnswer::Pass {
                 generation: self.generation,
             };
         }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
+        let number = self.next_number;
+        self.next_number += 1;
+        let ticket = Ticket { start, number };
         let waker = waker.clone();
         self.waiting.insert(ticket, Waiter { bytes, waker });
         GateAnswer::Wait { ticket }
     }
 
     /// Asks again with a ticket.
-    pub(super) fn ask_again(&mut self, ticket: u64, waker: &Waker) -> GateAnswer {
+    pub(super) fn ask_again(&mut self, ticket: Ticket, waker: &Waker) -> GateAnswer {
         match self.waiting.get_mut(&ticket) {
             Some(waiter) => {
                 waiter.waker.clone_from(waker);
@@ -143,7 +163,7 @@ impl WriteQueue {
     }
 
     /// Leaves the queue of writers. `bytes` are given back if the ticket was admitted already.
-    pub(super) fn leave(&mut self, ticket: u64, bytes: usize) -> Vec<Waker> {
+    pub(super) fn leave(&mut self, ticket: Ticket, bytes: usize) -> Vec<Waker> {
         if self.waiting.remove(&ticket).is_some() {
             return Vec::new();
         }
@@ -193,14 +213,20 @@ impl WriteQueue {
         }
         let mut wake = Vec::new();
         while !self.shut
-            && let Some((_, waiter)) = self.waiting.pop_first()
+            && let Some((ticket, waiter)) = self.waiting.pop_first()
         {
+            self.virtual_time = self.virtual_time.max(ticket.start);
             self.admit(waiter.bytes);
             wake.push(waiter.waker);
         }
         wake
     }
 }
+
+/// Bytes of other channels after which a silent channel counts as one that has paused: one chunk.
+const QUANTUM: u64 = 32 << 10;
+/// Bytes above the high mark that channels may add which have paused.
+const RESERVE: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -217,17 +243,20 @@ mod tests {
     }
 
     fn passes(queue: &mut WriteQueue) -> bool {
-        matches!(queue.ask(CHUNK, Waker::noop()), GateAnswer::Pass { .. })
+        matches!(
+            queue.ask(CHUNK, &mut 0, Waker::noop()),
+            GateAnswer::Pass { .. }
+        )
     }
 
-    fn ticket(queue: &mut WriteQueue) -> u64 {
-        match queue.ask(CHUNK, Waker::noop()) {
+    fn ticket(queue: &mut WriteQueue) -> Ticket {
+        match queue.ask(CHUNK, &mut 0, Waker::noop()) {
             GateAnswer::Wait { ticket } => ticket,
             GateAnswer::Pass { .. } => panic!("the gate is open"),
         }
     }
 
-    fn is_through(queue: &mut WriteQueue, ticket: u64) -> bool {
+    fn is_through(queue: &mut WriteQueue, ticket: Ticket) -> bool {
         matches!(
             queue.ask_again(ticket, Waker::noop()),
             GateAnswer::Pass { .. }
@@ -258,7 +287,7 @@ mod tests {
         let mut queue = queue();
         let now = Instant::now();
         queue.push(&vec![0; HIGH + 1], now).ok().unwrap();
-        let tickets: Vec<u64> = (0..40).map(|_| ticket(&mut queue)).collect();
+        let tickets: Vec<Ticket> = (0..40).map(|_| ticket(&mut queue)).collect();
         let woken = queue.taken(HIGH + 1, now).len();
         assert_eq!(woken, PASSED);
         assert!(tickets[..PASSED].iter().all(|t| is_through(&mut queue, *t)));
@@ -275,7 +304,7 @@ mod tests {
         let mut queue = queue();
         let now = Instant::now();
         queue.push(&vec![0; HIGH + 1], now).ok().unwrap();
-        let tickets: Vec<u64> = (0..50).map(|_| ticket(&mut queue)).collect();
+        let tickets: Vec<Ticket> = (0..50).map(|_| ticket(&mut queue)).collect();
         queue.taken(HIGH + 1, now);
         for gone in &tickets[..PASSED] {
             queue.leave(*gone, CHUNK);
@@ -295,7 +324,7 @@ mod tests {
     #[test]
     fn what_was_forgotten_cannot_be_given_back() {
         let mut queue = queue();
-        let GateAnswer::Pass { generation } = queue.ask(CHUNK, Waker::noop()) else {
+        let GateAnswer::Pass { generation } = queue.ask(CHUNK, &mut 0, Waker::noop()) else {
             panic!("the gate is shut");
         };
         queue.forget_admitted();
@@ -312,5 +341,92 @@ mod tests {
         let now = Instant::now();
         queue.push(&vec![0; 64 << 20], now).ok().unwrap();
         assert!(matches!(queue.push(&[0], now), Err(PushError::OverCap)));
+    }
+
+    /// A channel with much to send: each chunk follows the last one.
+    #[derive(Default)]
+    struct Bulk {
+        finish: u64,
+        waits: Option<Ticket>,
+        passed: usize,
+    }
+
+    impl Bulk {
+        /// Asks until it has to wait.
+        fn fill(&mut self, queue: &mut WriteQueue) {
+            if self.waits.is_some_and(|ticket| is_through(queue, ticket)) {
+                self.waits = None;
+                self.passed += 1;
+            }
+            while self.waits.is_none() {
+                match queue.ask(CHUNK, &mut self.finish, Waker::noop()) {
+                    GateAnswer::Pass { .. } => self.passed += 1,
+                    GateAnswer::Wait { ticket } => self.waits = Some(ticket),
+                }
+            }
+        }
+
+        fn shuts(queue: &mut WriteQueue) -> Self {
+            let mut bulk = Self::default();
+            bulk.fill(queue);
+            bulk
+        }
+    }
+
+    fn small(queue: &mut WriteQueue, finish: &mut u64) -> Option<Ticket> {
+        match queue.ask(1000, finish, Waker::noop()) {
+            GateAnswer::Pass { .. } => None,
+            GateAnswer::Wait { ticket } => Some(ticket),
+        }
+    }
+
+    #[test]
+    fn a_channel_that_paused_passes_a_gate_that_a_bulk_transfer_has_shut() {
+        let mut queue = queue();
+        Bulk::shuts(&mut queue);
+        assert!(queue.is_shut());
+        let mut finish = 0;
+        assert_eq!(small(&mut queue, &mut finish), None);
+        assert!(small(&mut queue, &mut finish).is_some(), "only its first");
+    }
+
+    #[test]
+    fn what_passes_a_shut_gate_is_bounded() {
+        let mut queue = queue();
+        Bulk::shuts(&mut queue);
+        let passed = (0..1000).filter(|_| {
+            let asked = queue.ask(CHUNK, &mut 0, Waker::noop());
+            matches!(asked, GateAnswer::Pass { .. })
+        });
+        assert!(passed.count() <= RESERVE / CHUNK + 1);
+    }
+
+    #[test]
+    fn small_channels_come_before_bulk_channels_that_wait_longer() {
+        let mut queue = queue();
+        let now = Instant::now();
+        let first = Bulk::shuts(&mut queue);
+        let mut finish = first.finish - 2 * CHUNK as u64;
+        let behind = small(&mut queue, &mut finish).unwrap();
+        assert!(behind < first.waits.unwrap());
+        queue.push(&[0; HIGH + CHUNK], now).ok().unwrap();
+        queue.taken(HIGH + CHUNK, now);
+        assert!(is_through(&mut queue, behind));
+    }
+
+    #[test]
+    fn bulk_channels_take_turns() {
+        let mut queue = queue();
+        let now = Instant::now();
+        let mut both = [Bulk::default(), Bulk::default()];
+        for _ in 0..200 {
+            for bulk in &mut both {
+                bulk.fill(&mut queue);
+            }
+            queue.push(&[0; CHUNK], now).ok().unwrap();
+            queue.taken(CHUNK, now);
+        }
+        let [one, other] = both.map(|bulk| bulk.passed);
+        assert!(one.min(other) > 50, "{one} and {other}");
     }
 }

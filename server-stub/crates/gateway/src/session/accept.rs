@@ -81,8 +81,16 @@ async fn connection(
         tracing::debug!(%remote, %error, "cannot set socket options");
         return;
     }
+    // The kernel knows the round trip, but only unsafe code can ask it.
+    if remote.ip().to_canonical().is_loopback() {
+        socket::shorten_receive_queue(&socket);
+    }
     let (reader, writer) = socket.into_split();
-    let (transport, transport_handle) = SshTransport::new(reader, writer, limits.transport.clone());
+    let (transport, transport_handle) = SshTransport::new(
+        socket::PromptReader::new(reader),
+        writer,
+        limits.transport.clone(),
+    );
     let budget = SessionBudget::new(Arc::clone(&transport_handle), limits.channel.clone());
     let logged_in = Arc::new(OnceLock::new());
     let evicted = login_slot.evicted();
