@@ -105,6 +105,12 @@ impl AddressMemory {
         Some(addresses.map(|ip| SocketAddr::new(*ip, port)).collect())
     }
 
+    /// The addresses of `host` as last resolved.
+    pub(super) fn resolved(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let memory = self.0.lock();
+        memory.names.get(&(host.to_owned(), port)).cloned()
+    }
+
     /// Notes a failure after TCP. `barred`: no login within a minute.
     pub fn failed(&self, address: SocketAddr, barred: bool) {
         let at = Instant::now();

@@ -8,7 +8,7 @@ use super::{
 use crate::tunnel::{HopEvent, HopObserver};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use socket2::SockRef;
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, time::Duration};
 use tokio::{
     net::{TcpSocket, TcpStream, lookup_host},
     time::{Instant, sleep, timeout},
@@ -26,7 +26,7 @@ pub(super) struct DialedConnection {
 
 /// Connects to the first address that answers, in the order of `memory`. Every 250 ms another address is tried in parallel
 /// (RFC 8305), so that an address family that does not work costs little. `limit` applies to name resolution and to each
-/// address.
+/// address. A login does not wait for a resolver that fails or is slow, if the name was resolved before.
 pub(super) async fn dial(
     host: &str,
     port: u16,
@@ -35,21 +35,73 @@ pub(super) async fn dial(
     memory: &AddressMemory,
     choice: AddressChoice,
 ) -> Result<DialedConnection, DialError> {
-    let (order, lease) = match (choice.only, choice.connection) {
-        (Some(address), connection) => {
-            let open = vec![address];
-            let lease = connection.map(|connection| memory.claim(address, connection));
-            let barred = Vec::new();
-            (DialOrder { open, barred }, lease)
-        }
-        (None, connection) => {
-            let resolved = match memory.fixed(host, port) {
-                Some(fixed) => fixed,
-                None => resolve(host, port, limit).await?,
-            };
-            memory.order(host, port, resolved, connection, connection.is_some())
-        }
+    let race = |addresses| {
+        let connection = choice.connection;
+        let (order, lease) = memory.order(host, port, addresses, connection, connection.is_some());
+        race(order, lease, limit, observer, memory)
     };
+    if let Some(address) = choice.only {
+        let order = DialOrder {
+            open: vec![address],
+            barred: Vec::new(),
+        };
+        let lease = choice.connection.map(|one| memory.claim(address, one));
+        return self::race(order, lease, limit, observer, memory).await;
+    }
+    if let Some(fixed) = memory.fixed(host, port) {
+        return race(fixed).await;
+    }
+    let resolved = resolve(host, port, limit);
+    let known = memory.resolved(host, port);
+    match known.filter(|_| choice.connection.is_some()) {
+        Some(known) => dial_known(known, resolved, race).await,
+        None => race(resolved.await?).await,
+    }
+}
+
+/// Dials by the last known addresses if the resolver does not answer soon, or fails: it may be behind the same broken link.
+/// Its answer, if it differs, replaces them.
+async fn dial_known<D, F>(
+    known: Vec<SocketAddr>,
+    resolved: impl Future<Output = Result<Vec<SocketAddr>, DialError>>,
+    race: D,
+) -> Result<DialedConnection, DialError>
+where
+    D: Fn(Vec<SocketAddr>) -> F,
+    F: Future<Output = Result<DialedConnection, DialError>>,
+{
+    let mut resolved = pin!(resolved);
+    match timeout(RESOLVER_PATIENCE, &mut resolved).await {
+        Ok(Ok(addresses)) => return race(addresses).await,
+        // Where the old addresses fail too, the resolver's error is the cause.
+        Ok(Err(error)) => return race(known).await.map_err(|_| error),
+        Err(_) => {}
+    }
+    let mut dialed = pin!(race(known.clone()));
+    let late = tokio::select! {
+        outcome = &mut dialed => match outcome {
+            Ok(connection) => return Ok(connection),
+            Err(error) => resolved.await.map_err(|_| error)?,
+        },
+        answer = &mut resolved => match answer {
+            Ok(addresses) => addresses,
+            Err(_) => return dialed.await,
+        },
+    };
+    let same = late.len() == known.len() && late.iter().all(|one| known.contains(one));
+    match same {
+        true => dialed.await,
+        false => race(late).await,
+    }
+}
+
+async fn race(
+    order: DialOrder,
+    lease: Option<AddressLease>,
+    limit: Duration,
+    observer: &HopObserver,
+    memory: &AddressMemory,
+) -> Result<DialedConnection, DialError> {
     let barred = order.barred.iter().map(|(address, _)| *address);
     observer(HopEvent::Dns(
         order.open.iter().copied().chain(barred).collect(),
@@ -123,23 +175,8 @@ async fn connect(
         kind,
         problem,
     };
-    let connected = async {
-        let Some(segment) = segment else {
-            return TcpStream::connect(address).await;
-        };
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        // Before the connection is made, so that the handshake announces it to the far side too.
-        if let Err(error) = SockRef::from(&socket).set_tcp_mss(segment) {
-            tracing::debug!(option = "TCP_MAXSEG", %error, "cannot set a socket option");
-        }
-        socket.connect(address).await
-    };
-    let begun = Instant::now();
-    match timeout(limit, connected).await {
-        Ok(Ok(stream)) => Ok((address, stream, begun.elapsed())),
+    match timeout(limit, connect_again(address, segment)).await {
+        Ok(Ok((stream, round_trip))) => Ok((address, stream, round_trip)),
         Ok(Err(error)) => Err(match error.kind() {
             io::ErrorKind::ConnectionRefused => failure(
                 ConnectFailureKind::Refused,
@@ -157,8 +194,56 @@ async fn connect(
     }
 }
 
+/// Connects from a new socket every few seconds: the kernel repeats a lost first packet after 1, 3, 7 and 15 s only, and
+/// would notice late that a link works again.
+async fn connect_again(
+    address: SocketAddr,
+    segment: Option<u32>,
+) -> io::Result<(TcpStream, Duration)> {
+    let mut running = FuturesUnordered::new();
+    loop {
+        if running.len() == MAX_REPEATS {
+            running = FuturesUnordered::new();
+        }
+        running.push(connect_once(address, segment));
+        tokio::select! {
+            Some(outcome) = running.next() => return outcome,
+            () = sleep(REPEAT) => {}
+        }
+    }
+}
+
+/// The connection, and how long its handshake took.
+async fn connect_once(
+    address: SocketAddr,
+    segment: Option<u32>,
+) -> io::Result<(TcpStream, Duration)> {
+    let begun = Instant::now();
+    let Some(segment) = segment else {
+        let stream = TcpStream::connect(address).await?;
+        return Ok((stream, begun.elapsed()));
+    };
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Before the connection is made, so that the handshake announces it to the far side too.
+    if let Err(error) = SockRef::from(&socket).set_tcp_mss(segment) {
+        tracing::debug!(option = "TCP_MAXSEG", %error, "cannot set a socket option");
+    }
+    let stream = socket.connect(address).await?;
+    Ok((stream, begun.elapsed()))
+}
+
 /// Delay before a further address is tried (RFC 8305 §5 recommends 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
+/// Then the first packet is sent from a new socket too. Sooner, a gateway that drops packets would see more of them than
+/// the kernel sends in the first seconds.
+const REPEAT: Duration = Duration::from_secs(3);
+/// Sockets that wait for the same answer; then all are replaced by a new one.
+const MAX_REPEATS: usize = 5;
+/// Time for the resolver before known addresses are dialed: a resolver nearby answers from its cache.
+const RESOLVER_PATIENCE: Duration = Duration::from_secs(1);
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
@@ -215,6 +300,52 @@ mod tests {
         assert!(
             error.to_string().contains(&format!("{address} refused")),
             "{error}"
+        );
+    }
+
+    fn dialed(port: u16) -> DialError {
+        DialError::Resolve(format!("dialed {port}"))
+    }
+
+    /// Each address "answers" with an error that names it.
+    async fn known_and_then(
+        answer: Result<Vec<SocketAddr>, DialError>,
+        after: Duration,
+        connect: Duration,
+    ) -> String {
+        let resolved = async {
+            sleep(after).await;
+            answer
+        };
+        let known = vec![SocketAddr::from(([127, 0, 0, 1], 1))];
+        let race = |addresses: Vec<SocketAddr>| async move {
+            sleep(connect).await;
+            Err(dialed(addresses.first().unwrap().port()))
+        };
+        super::dial_known(known, resolved, race)
+            .await
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resolver_that_is_slow_or_fails_does_not_hold_up_a_known_gateway() {
+        let new = || Ok(vec![SocketAddr::from(([127, 0, 0, 2], 2))]);
+        let failed = || Err(DialError::Silent(LIMIT));
+        let (quick, slow) = (Duration::from_millis(10), Duration::from_secs(5));
+        let outcome = known_and_then(new(), quick, quick).await;
+        assert!(
+            outcome.ends_with("dialed 2"),
+            "it answers in time: {outcome}"
+        );
+        let begun = tokio::time::Instant::now();
+        let outcome = known_and_then(failed(), slow, quick).await;
+        assert!(outcome.ends_with("dialed 1"), "the old address: {outcome}");
+        assert!(begun.elapsed() <= slow);
+        let outcome = known_and_then(new(), slow, slow * 10).await;
+        assert!(
+            outcome.ends_with("dialed 2"),
+            "a late answer counts: {outcome}"
         );
     }
 
