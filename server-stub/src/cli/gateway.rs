@@ -3,7 +3,7 @@
 use crate::gateway::{AgentName, Gateway, Settings};
 use crate::output::outln;
 use anyhow::bail;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Run the SSH gateway and its HTTP listener
 ///
@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// at a time
     #[arg(long, default_value_t = 2, value_name = "COUNT")]
     preopened: usize,
+    /// When the gateway stops, ask the agents to log in again after this many seconds and up to half as many more
+    #[arg(long, value_name = "SECONDS")]
+    retry_after: Option<u64>,
 }
 
 /// Runs until SIGINT or SIGTERM.
@@ -49,6 +52,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     settings.domain = args.domain;
     settings.authorized_keys = args.authorized_keys;
     settings.limits.preopened = args.preopened;
+    settings.limits.retry_after = args.retry_after.map(Duration::from_secs);
     let data = settings.data.display().to_string();
     let domain = settings.domain.clone();
     let running = Gateway::start(settings).await?;

@@ -44,6 +44,8 @@ pub struct GatewayLimits {
     pub max_unauthenticated: usize,
     /// Sessions per agent; beyond it the session that was silent longest is aborted.
     pub max_sessions_per_agent: usize,
+    /// How long the agents are asked to wait before they log in again when the gateway stops.
+    pub retry_after: Option<Duration>,
     /// Remote forwards per session.
     pub max_forwards: usize,
     /// Channels per session, open or being opened.
@@ -95,6 +97,7 @@ impl Default for GatewayLimits {
             login_grace: Duration::from_secs(20),
             max_unauthenticated: 64,
             max_sessions_per_agent: 32,
+            retry_after: None,
             max_forwards: 16,
             max_channels: 1024,
             open_deadline: Duration::from_secs(10),

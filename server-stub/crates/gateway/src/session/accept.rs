@@ -148,7 +148,7 @@ async fn connection(
         ended = &mut running => Some(ended),
         () = guard => timeout(DISCONNECT_TIMEOUT, running).await.ok(),
         () = shared.stop.cancelled() => {
-            disconnect_all(&handle);
+            disconnect_all(&handle, goodbye(limits.retry_after));
             match timeout(DISCONNECT_TIMEOUT, &mut running).await {
                 Ok(ended) => Some(ended),
                 Err(_) => {
@@ -178,15 +178,19 @@ async fn connection(
     tracing::info!(agent = %session.agent, session = session.id, cause, "agent disconnected");
 }
 
-fn disconnect_all(handle: &server::Handle) {
+/// The text of the disconnect: an agent keeps the wait that it asks for (docs/vendor-guide.md).
+fn goodbye(retry_after: Option<Duration>) -> String {
+    match retry_after {
+        Some(wait) => format!("the gateway stops; retry-after: {}", wait.as_secs()),
+        None => "the gateway stops".to_owned(),
+    }
+}
+
+fn disconnect_all(handle: &server::Handle, text: String) {
     let handle = handle.clone();
     // In a task, because the session may be too busy to take it.
     tokio::spawn(async move {
-        let disconnecting = handle.disconnect(
-            Disconnect::ByApplication,
-            "the gateway stops".to_owned(),
-            String::new(),
-        );
+        let disconnecting = handle.disconnect(Disconnect::ByApplication, text, String::new());
         let _ = timeout(DISCONNECT_TIMEOUT, disconnecting).await;
     });
 }
