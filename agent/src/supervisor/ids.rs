@@ -76,6 +76,13 @@ impl IdRegistry {
         found.map(|(_, gateway)| gateway)
     }
 
+    /// The numbers of the gateway at this address: more than one if it is configured more than once.
+    pub(super) fn numbers_of(&self, gateway: &GatewayAddress) -> Vec<usize> {
+        let all = self.gateways.iter();
+        let same = all.filter(|(_, known)| known == gateway);
+        same.map(|(number, _)| *number).collect()
+    }
+
     pub(super) fn forward(&self, number: usize) -> Option<&ForwardTemplate> {
         let all = self.forwards.iter().chain(&self.former);
         let mut found = all.filter(|(known, _)| *known == number);

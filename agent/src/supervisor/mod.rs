@@ -10,8 +10,10 @@
 //! | `liveness` | whether a session is alive, as a function of time and of what its link shows |
 //! | `session_liveness` | the liveness of one session, for its monitor and for status |
 //! | `published_state` | what status shows |
+//! | `host_changes` | addresses, routes and suspends of this host, after which dials may succeed |
 //! | `session_cuts` | how often gateways have cut sessions, and after how long |
 
+mod host_changes;
 mod ids;
 mod liveness;
 #[cfg(test)]

@@ -165,7 +165,9 @@ impl PublishedState {
         if let Some(entry) = inner.connections.get_mut(id.slot) {
             entry.rtt = None;
             entry.failed_hop = None;
-            let gateway = entry.summary.gateway;
+        }
+        let gateways = inner.ids.numbers_of(session.gateway());
+        for gateway in gateways {
             inner.failures.remove(&gateway);
         }
     }
@@ -177,30 +179,42 @@ impl PublishedState {
         }
     }
 
-    pub(super) fn open_failed(&self, id: SessionId, error: &SessionOpenError) -> bool {
+    /// Returns whether this failure of the gateway is news for the log.
+    pub(super) fn open_failed(
+        &self,
+        id: SessionId,
+        gateway: usize,
+        error: &SessionOpenError,
+    ) -> bool {
         let mut inner = self.inner.lock();
+        let inner = &mut *inner;
         let Some(entry) = inner.connections.get_mut(id.slot) else {
             return false;
         };
-        let (cause, remedy) = (error.to_string(), error.remedy());
-        entry.failed_hop = Some(error.hop());
-        match error.reached_ssh() {
-            true => entry.network.proven(None),
-            false => entry.network.failed(ProofState::Failed, &cause, &remedy),
-        };
-        // While a session serves, its replacement has failed.
-        let state = match entry.summary.current {
-            Some(_) => ProofState::Degraded,
-            None => ProofState::Failed,
-        };
-        let changed = entry.tunnel.failed(state, &cause, &remedy);
         let failure = LastFailure {
             hop: error.hop(),
-            cause,
-            remedy,
+            cause: error.to_string(),
+            remedy: error.remedy(),
             at: Instant::now(),
         };
-        let gateway = entry.summary.gateway;
+        let (cause, remedy) = (&failure.cause, &failure.remedy);
+        let serves = entry.summary.current.is_some();
+        // The failure of another gateway says nothing about the session; the view shows it as what it is.
+        if !serves || entry.summary.gateway == gateway {
+            entry.failed_hop = Some(error.hop());
+            match error.reached_ssh() {
+                true => entry.network.proven(None),
+                false => entry.network.failed(ProofState::Failed, cause, remedy),
+            };
+            // While a session serves, its replacement has failed.
+            let state = match serves {
+                true => ProofState::Degraded,
+                false => ProofState::Failed,
+            };
+            entry.tunnel.failed(state, cause, remedy);
+        }
+        let known = inner.failures.get(&gateway);
+        let changed = known.is_none_or(|known| known.cause != failure.cause);
         inner.failures.insert(gateway, failure);
         changed
     }
@@ -291,6 +305,13 @@ impl PublishedState {
 
     pub(super) fn liveness(&self, id: SessionId) -> Option<Arc<SessionLiveness>> {
         self.inner.lock().liveness.get(&id).cloned()
+    }
+
+    /// Asks each session for a probe at once.
+    pub(super) fn probe_all(&self) {
+        for liveness in self.inner.lock().liveness.values() {
+            liveness.ask_for_probe();
+        }
     }
 
     /// The gateway of this connection's session, or the one that it dials.
@@ -424,6 +445,13 @@ impl PublishedState {
             tunnel.cause = Some(pattern);
             tunnel.remedy = Some(session_cuts::REMEDY.to_owned());
         }
+        if let Some(missing) = missing_home(entry, inner)
+            && session.is_some()
+            && tunnel.state == LayerState::Proven
+        {
+            tunnel.state = LayerState::Degraded;
+            (tunnel.cause, tunnel.remedy) = missing;
+        }
         ConnectionView {
             index,
             gateway: gateway.map(ToString::to_string).unwrap_or_default(),
@@ -466,6 +494,28 @@ impl PublishedStateInner {
         let entry = self.connections.get_mut(id.slot)?;
         (entry.summary.current == Some(id.generation)).then_some(entry)
     }
+}
+
+/// Cause and remedy while a connection has its session at another gateway than its own, which then has none.
+fn missing_home(
+    entry: &ConnectionEntry,
+    inner: &PublishedStateInner,
+) -> Option<(Option<String>, Option<String>)> {
+    let (home, now) = (entry.summary.home, entry.summary.gateway);
+    let gateway = inner.ids.gateway(home).filter(|_| home != now)?;
+    let failure = inner.failures.get(&home);
+    let cause = match failure {
+        Some(failure) => format!(
+            "the session of gateway {gateway} is missing, and this connection serves at another gateway meanwhile: {}",
+            failure.cause
+        ),
+        None => format!("this connection serves at another gateway, and moves to {gateway} now"),
+    };
+    let remedy = failure.map_or_else(
+        || "none if it ends within seconds".to_owned(),
+        |failure| failure.remedy.clone(),
+    );
+    Some((Some(cause), Some(remedy)))
 }
 
 fn forward_views(

@@ -2,6 +2,7 @@
 //! so that the loop never waits.
 
 use super::{
+    host_changes::{HostChange, HostChanges},
     ids::IdRegistry,
     machine::{SessionId, SlotShare, StateMachine, SupervisorAction, SupervisorEvent},
     published_state::{LastFailure, PublishedState},
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     status::{ConnectionView, ForwardState},
     tunnel::{
-        ChannelAcceptor, HopEvent, HopObserver, Settings,
+        ChannelAcceptor, Hop, HopEvent, HopObserver, Settings,
         channel::SpoolResets,
         connection_span,
         session::{
@@ -56,6 +57,10 @@ pub struct SupervisorHandle {
 /// The result of an action, or a request of the rest of the agent.
 pub(super) enum SupervisorMessage {
     Opened(SessionId, Session),
+    /// A dial has passed a hop after name resolution.
+    Progressed(SessionId),
+    /// The session has answered its first probe.
+    Proven(SessionId),
     /// With the number of the gateway.
     OpenFailed(SessionId, usize, SessionOpenError),
     /// A dial was abandoned on request.
@@ -73,6 +78,8 @@ pub(super) enum SupervisorMessage {
     RetryForwards,
     /// Another process begins or ends to ask for slot numbers; who asks gets those that are held here.
     ShareSlots(SlotShare, oneshot::Sender<BTreeSet<u16>>),
+    /// Dials may succeed now, and sessions may be dead.
+    HostChanged(HostChange),
     /// A request for a sign of life of this loop.
     Ping(oneshot::Sender<()>),
 }
@@ -117,6 +124,7 @@ impl Supervisor {
         cancel: CancellationToken,
     ) {
         let mut cancelled = false;
+        tokio::spawn(report_host_changes(self.messages.clone()));
         let mut event = SupervisorEvent::Tick;
         loop {
             let jitter = rand::random();
@@ -193,9 +201,14 @@ impl Supervisor {
         let abandon = CancellationToken::new();
         self.dials.insert(id, abandon.clone());
         let state = Arc::clone(&self.state);
-        let observer: HopObserver = Arc::new(move |passed| {
-            if matches!(passed, HopEvent::HostKey(_)) {
+        let passed = self.messages.clone();
+        let observer: HopObserver = Arc::new(move |event| {
+            if matches!(event, HopEvent::HostKey(_)) {
                 state.reached(id.slot);
+            }
+            if event.hop() > Hop::Dns {
+                // Without it, another gateway is dialed sooner.
+                let _ = passed.try_send(SupervisorMessage::Progressed(id));
             }
         });
         let accept = Arc::clone(&self.accept);
@@ -263,6 +276,23 @@ impl Supervisor {
         }
     }
 
+    /// Asks each session for a sign of life, and the machine for dials.
+    fn on_host_change(&self, change: HostChange) -> SupervisorEvent {
+        match change {
+            HostChange::Network => {
+                tracing::debug!(
+                    "addresses or routes of this host have changed; testing connections"
+                )
+            }
+            HostChange::Resumed(slept) => tracing::info!(
+                suspended_seconds = slept.as_secs(),
+                "this host was suspended; testing connections"
+            ),
+        }
+        self.state.probe_all();
+        SupervisorEvent::Woken
+    }
+
     /// Publishes and logs a message, and converts it to an event of the machine.
     fn on_message(&mut self, message: SupervisorMessage) -> SupervisorEvent {
         let span = self.span(&message);
@@ -288,7 +318,7 @@ impl Supervisor {
                     Some(gateway) => retry(&self.ids.settings, gateway, &error),
                     None => error.retry(),
                 };
-                let changed = self.state.open_failed(id, &error);
+                let changed = self.state.open_failed(id, gateway, &error);
                 if changed {
                     tracing::warn!(
                         hop = error.hop().name(),
@@ -322,6 +352,7 @@ impl Supervisor {
             SupervisorMessage::Cancelled(id, forward) => SupervisorEvent::Cancelled(id, forward),
             SupervisorMessage::Ended(id, ended) => {
                 self.state.ended(id, &ended);
+                let hint = ended.retry_hint();
                 match ended {
                     SessionEnd::ByUs => tracing::info!("disconnected"),
                     ended @ (SessionEnd::ByGateway(_)
@@ -336,13 +367,16 @@ impl Supervisor {
                         "session lost; connecting again"
                     ),
                 }
-                SupervisorEvent::Ended(id)
+                SupervisorEvent::Ended(id, hint)
             }
+            SupervisorMessage::Progressed(id) => SupervisorEvent::Progressed(id),
+            SupervisorMessage::Proven(id) => SupervisorEvent::Proven(id),
             SupervisorMessage::NeedsReplacement(id) => {
                 tracing::info!("replacing the session, which is near its limits");
                 SupervisorEvent::NeedsReplacement(id)
             }
             SupervisorMessage::Idle(id) => SupervisorEvent::Idle(id),
+            SupervisorMessage::HostChanged(change) => self.on_host_change(change),
             SupervisorMessage::Ping(answer) => {
                 // Whoever asked may have given up.
                 let _ = answer.send(());
@@ -421,6 +455,8 @@ impl Supervisor {
             SupervisorMessage::Opened(_, session) => return session.span().clone(),
             SupervisorMessage::OpenFailed(id, gateway, _) => (id, self.ids.gateway(*gateway)),
             SupervisorMessage::Abandoned(id)
+            | SupervisorMessage::Progressed(id)
+            | SupervisorMessage::Proven(id)
             | SupervisorMessage::Granted(id, ..)
             | SupervisorMessage::Refused(id, ..)
             | SupervisorMessage::Cancelled(id, _)
@@ -431,6 +467,7 @@ impl Supervisor {
             | SupervisorMessage::Drain(_)
             | SupervisorMessage::RetryForwards
             | SupervisorMessage::ShareSlots(..)
+            | SupervisorMessage::HostChanged(_)
             | SupervisorMessage::Ping(_) => return Span::none(),
         };
         if let Some(session) = self.state.session(*id) {
@@ -558,6 +595,18 @@ impl SupervisorHandle {
         // A closed queue means that everything has stopped already.
         let _ = self.messages.send(SupervisorMessage::Drain(limit)).await;
         let _ = timeout(limit.saturating_add(DISCONNECT_TIME), self.state.stopped()).await;
+    }
+}
+
+/// Runs until the supervisor has stopped.
+async fn report_host_changes(messages: mpsc::Sender<SupervisorMessage>) {
+    let mut changes = HostChanges::new();
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            () = messages.closed() => return,
+        };
+        let _ = messages.send(SupervisorMessage::HostChanged(change)).await;
     }
 }
 

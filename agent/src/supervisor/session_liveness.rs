@@ -4,12 +4,15 @@ use super::liveness::{LinkSample, Liveness, LivenessLimits, LivenessVerdict};
 use crate::tunnel::{session::Session, transport::TransportHandle};
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Instant};
+use tokio::sync::Notify;
 
 /// Each reader takes a sample first, so that status does not depend on the monitor.
 pub(super) struct SessionLiveness {
     limits: LivenessLimits,
     transport: Arc<TransportHandle>,
     liveness: Mutex<Liveness>,
+    /// A probe is wanted at once.
+    probe_wanted: Notify,
 }
 
 impl SessionLiveness {
@@ -21,6 +24,7 @@ impl SessionLiveness {
             limits,
             liveness: Mutex::new(liveness),
             transport,
+            probe_wanted: Notify::new(),
         })
     }
 
@@ -29,6 +33,16 @@ impl SessionLiveness {
         let mut liveness = self.liveness.lock();
         liveness.on_sample(now, sample(&self.transport));
         liveness.verdict(now)
+    }
+
+    /// Asks the monitor for a probe at once, because the link may have changed.
+    pub(super) fn ask_for_probe(&self) {
+        self.probe_wanted.notify_one();
+    }
+
+    /// Waits until a probe is asked for.
+    pub(super) async fn probe_wanted(&self) {
+        self.probe_wanted.notified().await;
     }
 
     /// Notes that a probe is sent now.

@@ -59,6 +59,7 @@ pub(super) async fn monitor(
     let mut answer = pin!(Fuse::terminated());
     let mut silent = false;
     let mut replacement_asked = false;
+    let mut proven = false;
     liveness.on_probe_sent(Instant::now().into_std());
     answer.set(session.probe_without_deadline().fuse());
     loop {
@@ -89,10 +90,17 @@ pub(super) async fn monitor(
         tokio::select! {
             answered = &mut answer => if let Ok(round_trip) = answered {
                 state.probe_answered(id, round_trip);
+                if !std::mem::replace(&mut proven, true) {
+                    let _ = messages.send(SupervisorMessage::Proven(id)).await;
+                }
             },
             ended = &mut ended => {
                 let _ = messages.send(SupervisorMessage::Ended(id, ended)).await;
                 return;
+            }
+            () = liveness.probe_wanted(), if answer.is_terminated() => {
+                liveness.on_probe_sent(Instant::now().into_std());
+                answer.set(session.probe_without_deadline().fuse());
             }
             () = transport.activity(), if !in_flight && asked.is_none() => {}
             () = sleep_until(next) => if asked.is_some() {

@@ -1,215 +1,207 @@
-//! When the state machine dials, and where: retries, barred gateways, replacement of sessions.
+//! When the state machine dials, and where: gateways raced, failed and barred ones, the way back to the home gateway,
+//! replacement of sessions.
 
 use super::{
-    STABLE, SessionId, StateMachine, SupervisorAction, backoff,
-    slot::{ConnectionSlot, DialState, ForwardPhase},
+    SessionId, StateMachine, SupervisorAction, backoff,
+    slot::{ConnectionSlot, DialHistory, MAX_DRAINING, PendingDial},
 };
 use std::time::Duration;
 
 impl StateMachine {
-    /// Schedules the slot's next attempt; in a drain there is none.
-    pub(super) fn wait(&mut self, now: Duration, index: usize, jitter: f64) {
-        let wanted = |slot: &&ConnectionSlot| !self.draining && !slot.retired;
-        let Some(slot) = self.slots.get(index).filter(wanted) else {
-            return;
-        };
-        let until = now + backoff::reconnect(slot.attempt, jitter);
-        self.dial_at(index, until);
-        if let Some(slot) = self.slots.get_mut(index) {
-            slot.attempt = slot.attempt.saturating_add(1);
+    /// The gateway at the same place as the connection: where it belongs.
+    pub(super) fn home(&self, index: usize) -> usize {
+        let home = self.slots.get(index).map_or(index, |slot| slot.home);
+        let own = self.gateways.get(home % self.gateways.len().max(1));
+        own.copied().unwrap_or_default()
+    }
+
+    /// What the slot dials next, and when; `None` if it needs no session, or another event must come first.
+    pub(super) fn next_dial(&self, index: usize) -> Option<(Duration, usize)> {
+        let slot = self.slots.get(index)?;
+        if self.draining || slot.retired || slot.dials.len() >= MAX_DIALS {
+            return None;
         }
-    }
-
-    /// Dials at once, because the configuration has changed and no gateway has failed.
-    pub(super) fn dial_now(&mut self, now: Duration, index: usize) {
-        let wanted = |slot: &ConnectionSlot| !self.draining && !slot.retired;
-        if self.slots.get(index).is_some_and(wanted) {
-            self.dial_at(index, now);
-        }
-    }
-
-    /// A serving session stays, and is replaced when its turn comes.
-    fn dial_at(&mut self, index: usize, until: Duration) {
-        let (gateway, open) = self.choose(index, until);
-        let Some(slot) = self.slots.get_mut(index) else {
-            return;
+        let running = slot.live_dials().map(|dial| self.rival_due(dial)).max();
+        let from = match (running, &slot.current) {
+            (None, _) => slot.not_before,
+            (Some(rival), None) => slot.not_before.max(rival),
+            // Nothing is urgent while a session serves.
+            (Some(_), Some(_)) => return None,
         };
-        slot.dial = match &mut slot.current {
-            Some(active) => {
-                active.retry_at = Some(until);
-                DialState::Idle
-            }
-            None => DialState::Waiting {
-                until: open,
-                gateway,
-            },
-        };
-    }
-
-    /// The gateway to dial at `at`, or later if all are barred. A replacement stays at the gateway of the old session unless
-    /// that must move. Otherwise the slot's own gateway is first, and after each failure the next one.
-    pub(super) fn choose(&self, index: usize, at: Duration) -> (usize, Duration) {
-        self.choose_where(index, at, |_| false)
-    }
-
-    /// As [`choose`](Self::choose), but a `postponed` gateway is not dialed before the longest wait has passed.
-    fn choose_where(
-        &self,
-        index: usize,
-        at: Duration,
-        postponed: impl Fn(usize) -> bool,
-    ) -> (usize, Duration) {
-        let Some(slot) = self.slots.get(index) else {
-            return (0, at);
-        };
-        let open_at = |gateway: usize| {
+        let candidates = self.candidates(index, slot);
+        let open = candidates.filter(|gateway| {
+            !slot.is_dialing(*gateway) && !self.is_tried_elsewhere(index, *gateway)
+        });
+        let due = |gateway: usize| {
+            let history = slot.histories.get(&gateway).copied().unwrap_or_default();
             let barred = self.barred.get(&gateway).copied().unwrap_or_default();
-            match postponed(gateway) {
-                true => barred.max(at + backoff::CEILING),
-                false => barred,
+            let due = from.max(history.earliest()).max(barred);
+            // The loss of a session alone is no reason to prefer another gateway.
+            (due, history.failures > 1, gateway)
+        };
+        // `min_by_key` returns the first of equals: the order decides among gateways that have not failed.
+        let next = open.map(due).min_by_key(|(due, fails, _)| (*due, *fails));
+        next.map(|(due, _, gateway)| (due, gateway))
+    }
+
+    /// When another gateway may be dialed beside this dial: a hop has taken longer than it should. As addresses of one name
+    /// are raced (RFC 8305).
+    fn rival_due(&self, dial: &PendingDial) -> Duration {
+        let pace = self.paces.get(&dial.gateway);
+        let patience = pace.map_or(UNMEASURED_HOP, |slowest| {
+            (*slowest * 2).clamp(SHORTEST_HOP, LONGEST_HOP)
+        });
+        dial.progress_at + patience
+    }
+
+    /// The gateways of which the slot needs a session, the preferred ones first.
+    fn candidates<'a>(
+        &'a self,
+        index: usize,
+        slot: &'a ConnectionSlot,
+    ) -> impl Iterator<Item = usize> + 'a {
+        let wanted = move |gateway: usize| match &slot.current {
+            None => true,
+            Some(_) if slot.draining.len() >= MAX_DRAINING => false,
+            Some(active) => {
+                // A gateway that is not configured any more was left for good.
+                let anywhere = !self.gateways.contains(&active.gateway);
+                let replace = active.needs_replacement && !self.is_another_replaced(index);
+                let returns = active.gateway != self.home(index) && gateway == self.home(index);
+                returns || replace && (anywhere || gateway == active.gateway)
             }
         };
-        if let Some(active) = slot.current.as_ref().filter(|active| !active.relocate) {
-            return (active.gateway, at.max(open_at(active.gateway)));
-        }
-        let first = slot.home.wrapping_add(slot.rotation);
-        let order = self.gateways.iter().cycle();
-        let order = order.skip(first % self.gateways.len().max(1));
-        let order = order.take(self.gateways.len()).copied();
-        // `min_by_key` returns the first of equals: the order decides among open gateways.
-        let best = order.min_by_key(|g| open_at(*g).max(at));
-        let gateway = best.unwrap_or_default();
-        (gateway, at.max(open_at(gateway)))
+        let home = slot.home % self.gateways.len().max(1);
+        let (after, before) = (self.gateways.iter().skip(home), self.gateways.iter());
+        let order = after.chain(before.take(home)).copied();
+        order.filter(move |gateway| wanted(*gateway))
+    }
+
+    /// Sessions are replaced one at a time, so that the others carry the load.
+    fn is_another_replaced(&self, index: usize) -> bool {
+        let mut slots = self.slots.iter().enumerate();
+        slots.any(|(other, slot)| other != index && slot.is_being_replaced())
     }
 
     /// Whether another connection tries a gateway that refused the last login: failed logins are counted there
     /// (fail2ban, PerSourcePenalties), and one is enough to learn whether the next would succeed.
     fn is_tried_elsewhere(&self, index: usize, wanted: usize) -> bool {
-        let mut others = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index);
+        let mut slots = self.slots.iter().enumerate();
         self.refusing.contains(&wanted)
-            && others.any(|(_, slot)| {
-                matches!(slot.dial, DialState::Dialing { gateway, stale: false, .. } if gateway == wanted)
-            })
+            && slots.any(|(other, slot)| other != index && slot.is_dialing(wanted))
     }
 
     /// A gateway that refused logins accepts them again: connections that wait for it dial at once.
     pub(super) fn retry_waiting(&mut self, now: Duration, opened: usize) {
-        let barred = self.barred.get(&opened).copied().unwrap_or_default();
         for slot in &mut self.slots {
-            if let DialState::Waiting { until, gateway } = &mut slot.dial
-                && *gateway == opened
-            {
-                *until = now.max(barred);
+            if let Some(history) = slot.histories.get_mut(&opened) {
+                history.not_before = history.not_before.min(now);
             }
         }
     }
 
-    /// Whether a session has served: it, or another connection, holds each forward.
-    pub(super) fn has_served(&self, id: SessionId) -> bool {
-        let slot = self.slots.get(id.slot);
-        let Some(active) = slot.and_then(|slot| slot.current.as_ref()) else {
-            return false;
-        };
-        let has = |(forward, phase): (&usize, &ForwardPhase)| match phase {
-            ForwardPhase::Granted
-            | ForwardPhase::AwaitingRelease { .. }
-            | ForwardPhase::Releasing(_) => true,
-            ForwardPhase::Due { .. }
-            | ForwardPhase::Requested { .. }
-            | ForwardPhase::Refused { .. } => self.is_held_by_any(active.gateway, *forward),
-        };
-        active.generation == id.generation && active.forwards.iter().all(has)
-    }
-
-    /// Replaces sessions that are near their limits or old, one at a time, so that the others carry the load.
-    pub(super) fn replace_one(&mut self, now: Duration) {
-        for slot in &mut self.slots {
-            if let Some(active) = &mut slot.current
-                && now.saturating_sub(active.since) >= MAX_AGE
-            {
-                active.needs_replacement = true;
+    /// What failed before may work now: gateways are dialed at once, and dials without an answer are repeated. A gateway
+    /// that refuses the agent stays barred.
+    pub(super) fn wake(&mut self, now: Duration, actions: &mut Vec<SupervisorAction>) {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            for history in slot.histories.values_mut() {
+                let earliest = history
+                    .dialed_at
+                    .map_or(now, |at| now.max(at + WOKEN_FLOOR));
+                history.not_before = history.not_before.min(earliest);
             }
-        }
-        let Some((due, index)) = self.next_replacement().filter(|(due, _)| *due <= now) else {
-            return;
-        };
-        let (gateway, _) = self.choose(index, due);
-        if let Some(slot) = self.slots.get_mut(index)
-            && let Some(active) = &slot.current
-        {
-            let first = active.retry_at.is_none();
-            if first && now.saturating_sub(active.since) >= STABLE {
-                slot.attempt = 0;
-            }
-            slot.dial = DialState::Waiting {
-                until: now,
-                gateway,
+            slot.not_before = slot.not_before.min(now);
+            let histories = &slot.histories;
+            let may_repeat = |gateway: &usize| {
+                let dialed_at = histories.get(gateway).and_then(|history| history.dialed_at);
+                dialed_at.is_none_or(|at| at + WOKEN_FLOOR <= now)
             };
+            // Its packets may leave by an address that does not exist any more.
+            let unanswered = slot.live_dials().filter(|dial| !dial.connected);
+            let unanswered = unanswered.map(|dial| dial.gateway);
+            let repeated: Vec<usize> = unanswered.filter(may_repeat).collect();
+            slot.abandon_dials(index, |dial| repeated.contains(&dial.gateway), actions);
         }
     }
 
-    /// When the next session is to be replaced, and of which connection; none while another one is.
-    pub(super) fn next_replacement(&self) -> Option<(Duration, usize)> {
-        if self.slots.iter().any(ConnectionSlot::is_being_replaced) {
-            return None;
+    pub(super) fn progressed(&mut self, now: Duration, id: SessionId) {
+        let slot = self.slots.get_mut(id.slot);
+        let mut dials = slot.into_iter().flat_map(|slot| &mut slot.dials);
+        if let Some(dial) = dials.find(|dial| dial.generation == id.generation) {
+            let hop = now.saturating_sub(dial.progress_at);
+            dial.slowest_hop = dial.slowest_hop.max(hop);
+            dial.progress_at = now;
+            dial.connected = true;
         }
-        let slots = self.slots.iter().enumerate();
-        let waiting = slots.filter(|(_, slot)| slot.awaits_replacement());
-        let due = waiting.map(|(index, slot)| {
-            let retry_at = slot.current.as_ref().and_then(|active| active.retry_at);
-            let (_, due) = self.choose(index, retry_at.unwrap_or_default());
-            (due, index)
-        });
-        due.min()
     }
 
-    pub(super) fn dial_if_due(
+    /// The dial with this number, which has ended.
+    pub(super) fn take_dial(&mut self, id: SessionId) -> Option<PendingDial> {
+        let dials = &mut self.slots.get_mut(id.slot)?.dials;
+        let at = dials
+            .iter()
+            .position(|dial| dial.generation == id.generation)?;
+        Some(dials.swap_remove(at))
+    }
+
+    /// Marks old sessions for replacement.
+    pub(super) fn note_age(&mut self, now: Duration) {
+        for active in self.slots.iter_mut().filter_map(|s| s.current.as_mut()) {
+            active.needs_replacement |= now.saturating_sub(active.since) >= MAX_AGE;
+        }
+    }
+
+    pub(super) fn dial_due(
         &mut self,
         now: Duration,
         index: usize,
         actions: &mut Vec<SupervisorAction>,
     ) {
-        let due = match self.slots.get(index).map(|slot| &slot.dial) {
-            Some(DialState::Waiting { until, .. }) => *until <= now,
-            _ => false,
-        };
-        if !due {
-            return;
-        }
-        // The gateway may have been barred since, or another one opened.
-        let serves = self
-            .slots
-            .get(index)
-            .is_some_and(|slot| slot.current.is_some());
-        let postponed = |gateway| !serves && self.is_tried_elsewhere(index, gateway);
-        let (gateway, until) = self.choose_where(index, now, postponed);
-        let generation = self.generations + 1;
-        let Some(slot) = self.slots.get_mut(index) else {
-            return;
-        };
-        if until > now {
-            slot.dial = DialState::Waiting { until, gateway };
-            return;
-        }
-        self.generations = generation;
-        slot.dial = DialState::Dialing {
-            generation,
-            gateway,
-            stale: false,
-        };
-        actions.push(SupervisorAction::Dial(
-            SessionId {
+        while let Some((_, gateway)) = self.next_dial(index).filter(|(due, _)| *due <= now) {
+            let Some(slot) = self.slots.get_mut(index) else {
+                return;
+            };
+            self.generations += 1;
+            let id = SessionId {
                 slot: index,
-                generation,
-            },
-            gateway,
-        ));
+                generation: self.generations,
+            };
+            slot.dials.push(PendingDial {
+                generation: id.generation,
+                gateway,
+                progress_at: now,
+                slowest_hop: Duration::ZERO,
+                connected: false,
+                stale: false,
+            });
+            slot.histories.entry(gateway).or_default().dialed_at = Some(now);
+            actions.push(SupervisorAction::Dial(id, gateway));
+        }
+    }
+}
+
+impl DialHistory {
+    /// When the gateway may be dialed; the floor is kept whatever happens.
+    fn earliest(&self) -> Duration {
+        let floor = self.dialed_at.map(|at| at + backoff::FLOOR);
+        self.not_before.max(floor.unwrap_or_default())
+    }
+
+    /// Notes one more failure, and how long the gateway is not dialed.
+    pub(super) fn fail(&mut self, now: Duration, jitter: f64) {
+        self.not_before = now + backoff::reconnect(self.failures, self.bad_sessions, jitter);
+        self.failures = self.failures.saturating_add(1);
     }
 }
 
 /// Maximum age of a session. Its replacement also proves once a day that a login works.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Dials of one connection at a time, abandoned ones included.
+pub(super) const MAX_DIALS: usize = 4;
+/// Another gateway is dialed after twice the slowest hop of the last login, within these bounds.
+pub(super) const SHORTEST_HOP: Duration = Duration::from_millis(250);
+pub(super) const LONGEST_HOP: Duration = Duration::from_secs(1);
+/// The same, before a login has succeeded.
+pub(super) const UNMEASURED_HOP: Duration = Duration::from_millis(500);
+/// However often addresses and routes change, a connection dials a gateway once in this time for it.
+pub(super) const WOKEN_FLOOR: Duration = Duration::from_secs(1);

@@ -27,7 +27,7 @@ pub(super) use summary::ConnectionSummary;
 use self::{
     dialing::MAX_AGE,
     places::PlaceBook,
-    slot::{ActiveSession, ConnectionSlot, DialState, DrainingSession, ForwardPhase, ReleasePhase},
+    slot::{ActiveSession, ConnectionSlot, DrainingSession, ForwardPhase, ReleasePhase},
 };
 use crate::tunnel::session::RetryPace;
 use std::{
@@ -40,6 +40,8 @@ use std::{
 pub(super) enum SupervisorEvent {
     /// A deadline may have passed.
     Tick,
+    /// A dial has passed a hop: from TCP on, each one counts.
+    Progressed(SessionId),
     /// A dial has opened a session.
     Opened(SessionId),
     /// A dial has failed, or was abandoned.
@@ -50,12 +52,16 @@ pub(super) enum SupervisorEvent {
     Refused(SessionId, usize),
     /// The gateway has stopped listening.
     Cancelled(SessionId, usize),
-    /// A session has ended.
-    Ended(SessionId),
+    /// A session has answered its first probe.
+    Proven(SessionId),
+    /// A session has ended; with the time after which the gateway wants to be dialed again, if it has said so.
+    Ended(SessionId, Option<Duration>),
     /// A session should be replaced, because it is near its limits.
     NeedsReplacement(SessionId),
     /// A replaced session has no open channel.
     Idle(SessionId),
+    /// An address or route of this host has changed, or the host was suspended: what failed before may work now.
+    Woken,
     /// The configuration has changed; ignored in a drain.
     Reload(DesiredState),
     /// Another process has released its forwards: request each refused one again.
@@ -128,6 +134,8 @@ pub(super) struct StateMachine {
     /// Gateways that refused the last login, or whose host key was refused: one connection at a time tries them until one
     /// succeeds.
     refusing: BTreeSet<usize>,
+    /// Per gateway: the longest time that one hop took when a session was last opened there.
+    paces: BTreeMap<usize, Duration>,
     generations: u64,
     draining: bool,
     stopped: bool,
@@ -146,6 +154,7 @@ impl StateMachine {
             places,
             barred: BTreeMap::new(),
             refusing: BTreeSet::new(),
+            paces: BTreeMap::new(),
             generations: 0,
             draining: false,
             stopped: false,
@@ -162,6 +171,7 @@ impl StateMachine {
         let mut actions = Vec::new();
         match event {
             SupervisorEvent::Tick => {}
+            SupervisorEvent::Progressed(id) => self.progressed(now, id),
             SupervisorEvent::Opened(id) => self.opened(now, id, &mut actions),
             SupervisorEvent::OpenFailed(id, retry) => self.open_failed(now, id, retry, jitter),
             SupervisorEvent::Granted(id, forward) => self.on_granted(id, forward, &mut actions),
@@ -169,7 +179,13 @@ impl StateMachine {
                 self.on_refused(now, id, forward, jitter, &mut actions)
             }
             SupervisorEvent::Cancelled(id, forward) => self.on_cancelled(now, id, forward),
-            SupervisorEvent::Ended(id) => self.ended(now, id, jitter),
+            SupervisorEvent::Proven(id) => {
+                if let Some(active) = self.active_session(id) {
+                    active.proven = true;
+                }
+            }
+            SupervisorEvent::Ended(id, hint) => self.ended(now, id, hint, jitter),
+            SupervisorEvent::Woken => self.wake(now, &mut actions),
             SupervisorEvent::NeedsReplacement(id) => {
                 if let Some(active) = self.active_session(id) {
                     active.needs_replacement = true;
@@ -191,11 +207,8 @@ impl StateMachine {
 
     /// When a `Tick` is due at the latest.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        let of_slot = |slot: &ConnectionSlot| {
-            let dial = match slot.dial {
-                DialState::Waiting { until, .. } => Some(until),
-                DialState::Idle | DialState::Dialing { .. } => None,
-            };
+        let of_slot = |(index, slot): (usize, &ConnectionSlot)| {
+            let dial = self.next_dial(index).map(|(due, _)| due);
             let retries = slot.current.iter().flat_map(|active| {
                 let waits = active.forwards.values().filter(|_| !active.is_releasing());
                 let retry = waits.filter_map(|phase| match phase {
@@ -212,12 +225,7 @@ impl StateMachine {
             let ends = draining.map(|l| l.deadline);
             dial.into_iter().chain(retries).chain(ends).min()
         };
-        let replacement = self.next_replacement().map(|(due, _)| due);
-        self.slots
-            .iter()
-            .filter_map(of_slot)
-            .chain(replacement)
-            .min()
+        self.slots.iter().enumerate().filter_map(of_slot).min()
     }
 
     /// Whether any session still holds, requests or releases this forward.
@@ -257,28 +265,18 @@ impl StateMachine {
     }
 
     fn opened(&mut self, now: Duration, id: SessionId, actions: &mut Vec<SupervisorAction>) {
-        let Some(slot) = self.slots.get_mut(id.slot) else {
+        let Some(dial) = self.take_dial(id) else {
             return;
         };
-        let DialState::Dialing {
-            generation,
-            gateway,
-            stale,
-        } = slot.dial
-        else {
-            return;
-        };
-        if generation != id.generation {
-            return;
-        }
-        slot.dial = DialState::Idle;
+        let (generation, gateway) = (dial.generation, dial.gateway);
         if self.refusing.remove(&gateway) {
             self.retry_waiting(now, gateway);
         }
+        let home = self.home(id.slot);
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
         };
-        if self.draining || stale || slot.retired {
+        if self.draining || dial.stale || slot.retired {
             // Too late: the session cannot serve.
             slot.draining.push(DrainingSession {
                 generation,
@@ -289,12 +287,19 @@ impl StateMachine {
                 watched: true,
                 disconnecting: false,
             });
-            if stale {
-                self.dial_now(now, id.slot);
-            }
             return;
         }
+        self.paces.insert(
+            gateway,
+            dial.slowest_hop.max(now.saturating_sub(dial.progress_at)),
+        );
         slot.sessions += 1;
+        // A dial to the home gateway continues: its session will take over from this one.
+        slot.abandon_dials(
+            id.slot,
+            |rival| gateway == home || rival.gateway != home,
+            actions,
+        );
         let due = |forward: &usize| (*forward, ForwardPhase::Due { refusals: 0 });
         let mut forwards: BTreeMap<_, _> = self.forwards.iter().map(due).collect();
         if let Some(old) = slot.current.take() {
@@ -334,43 +339,37 @@ impl StateMachine {
             gateway,
             since: now,
             forwards,
+            proven: false,
             needs_replacement: false,
-            retry_at: None,
-            relocate: false,
         });
     }
 
     fn open_failed(&mut self, now: Duration, id: SessionId, retry: RetryPace, jitter: f64) {
-        let Some(slot) = self.slots.get_mut(id.slot) else {
+        let Some(dial) = self.take_dial(id) else {
             return;
         };
-        let DialState::Dialing {
-            generation,
-            gateway,
-            stale,
-        } = slot.dial
-        else {
-            return;
-        };
-        if generation != id.generation {
-            return;
-        }
-        slot.dial = DialState::Idle;
-        if stale {
+        if dial.stale {
             // The failure says nothing about the current configuration.
-            self.dial_now(now, id.slot);
             return;
         }
-        if retry == RetryPace::Slow {
-            let barred = self.barred.entry(gateway).or_default();
-            *barred = (*barred).max(now + backoff::slow(jitter));
-            self.refusing.insert(gateway);
+        match retry {
+            RetryPace::Soon => {}
+            // One connection finds out whether it was a refusal.
+            RetryPace::Unclear if self.refusing.insert(dial.gateway) => {}
+            RetryPace::Slow | RetryPace::Unclear => {
+                self.bar(dial.gateway, now + backoff::slow(jitter));
+                self.refusing.insert(dial.gateway);
+            }
+            RetryPace::After(hint) => self.bar(dial.gateway, now + backoff::hinted(hint, jitter)),
         }
-        slot.rotation += 1;
-        self.wait(now, id.slot, jitter);
+        if let Some(slot) = self.slots.get_mut(id.slot) {
+            slot.attempt = slot.attempt.saturating_add(1);
+            let history = slot.histories.entry(dial.gateway).or_default();
+            history.fail(now, jitter);
+        }
     }
 
-    fn ended(&mut self, now: Duration, id: SessionId, jitter: f64) {
+    fn ended(&mut self, now: Duration, id: SessionId, hint: Option<Duration>, jitter: f64) {
         self.places.ended(now, id);
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
@@ -388,30 +387,25 @@ impl StateMachine {
             }
             return;
         }
-        let served = self.has_served(id);
-        let Some(slot) = self.slots.get_mut(id.slot) else {
-            return;
-        };
         let Some(active) = slot
             .current
             .take_if(|active| active.generation == id.generation)
         else {
             return;
         };
-        let lived = now.saturating_sub(active.since);
-        if lived >= STABLE {
+        let history = slot.histories.entry(active.gateway).or_default();
+        if active.proven && now.saturating_sub(active.since) >= SERVED {
             slot.attempt = 0;
-            slot.rotation = 0;
+            history.failures = 0;
+            history.bad_sessions = 0;
         } else {
-            slot.rotation += 1;
+            history.bad_sessions = history.bad_sessions.saturating_add(1);
         }
-        // Connection, login and forward work: waiting does not help against what cuts the session.
-        if lived >= SERVED && served {
-            slot.attempt = slot.attempt.min(SERVED_ATTEMPT);
-        }
-        // A dial for its replacement continues; a wait for one may have become too long.
-        if !matches!(slot.dial, DialState::Dialing { .. }) {
-            self.wait(now, id.slot, jitter);
+        history.fail(now, jitter);
+        slot.attempt = slot.attempt.saturating_add(1);
+        slot.not_before = now + backoff::reconnect(0, 0, jitter);
+        if let Some(hint) = hint {
+            self.bar(active.gateway, now + backoff::hinted(hint, jitter));
         }
         for (forward, phase) in &active.forwards {
             if *phase == ForwardPhase::Granted {
@@ -420,24 +414,17 @@ impl StateMachine {
         }
     }
 
+    /// No connection dials the gateway before this.
+    fn bar(&mut self, gateway: usize, until: Duration) {
+        let barred = self.barred.entry(gateway).or_default();
+        *barred = (*barred).max(until);
+    }
+
     fn drain(&mut self, now: Duration, limit: Duration, actions: &mut Vec<SupervisorAction>) {
-        let again = std::mem::replace(&mut self.draining, true);
+        self.draining = true;
         let deadline = now + limit;
         for (index, slot) in self.slots.iter_mut().enumerate() {
-            match slot.dial {
-                DialState::Waiting { .. } => slot.dial = DialState::Idle,
-                DialState::Dialing {
-                    generation,
-                    stale: false,
-                    ..
-                } if !again => {
-                    actions.push(SupervisorAction::Abandon(SessionId {
-                        slot: index,
-                        generation,
-                    }));
-                }
-                DialState::Dialing { .. } | DialState::Idle => {}
-            }
+            slot.abandon_dials(index, |_| true, actions);
             for draining in &mut slot.draining {
                 draining.deadline = draining.deadline.min(deadline);
                 draining.cancel_forwards(index, |_| true, actions);
@@ -458,13 +445,13 @@ impl StateMachine {
         self.free_places();
         if !self.draining {
             self.retire(now, actions);
-            self.replace_one(now);
+            self.note_age(now);
         }
         for index in 0..self.slots.len() {
-            self.dial_if_due(now, index, actions);
+            self.dial_due(now, index, actions);
             self.request_due(now, index, jitter, actions);
             if let Some(slot) = self.slots.get_mut(index) {
-                slot.close_drained(now, index, actions);
+                slot.close_drained(now, index, self.draining, actions);
             }
         }
         if self.draining && !self.stopped && self.slots.iter().all(ConnectionSlot::is_empty) {
@@ -494,12 +481,9 @@ impl StateMachine {
     }
 }
 
-/// A session this old was stable: its loss starts a new count of attempts.
-const STABLE: Duration = Duration::from_secs(60);
-/// A gateway whose sessions end sooner cannot keep sessions, and must not be flooded with logins.
+/// A session that ends sooner was not good, whatever it has answered: a gateway that cannot keep sessions must not be flooded
+/// with logins.
 const SERVED: Duration = Duration::from_secs(1);
-/// After a session that has served, the wait is at most that of this attempt: a second.
-const SERVED_ATTEMPT: u32 = 1;
 /// How long requests of a replaced session may take: enough for a large attachment over a slow link, and well before russh
 /// would exchange keys.
 const REPLACED_DRAIN: Duration = Duration::from_secs(12 * 3600);

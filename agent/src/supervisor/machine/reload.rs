@@ -2,7 +2,7 @@
 
 use super::{
     DesiredState, REPLACED_DRAIN, SessionId, StateMachine, SupervisorAction,
-    slot::{ConnectionSlot, DialState, MAX_DRAINING},
+    slot::{ConnectionSlot, MAX_DRAINING},
 };
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ impl StateMachine {
         let rearranged = gateways != self.gateways;
         self.forwards = wanted.forwards;
         self.places.configure(wanted.slots, &wanted.slotted);
+        self.paces
+            .retain(|gateway, _| self.gateways.contains(gateway));
         match wanted.replace_sessions {
             // The change may remove the reason for which a gateway was barred.
             true => {
@@ -36,25 +38,18 @@ impl StateMachine {
         while self.slots.len() < self.connections {
             self.slots.push(ConnectionSlot::new(self.slots.len()));
         }
-        for index in 0..self.slots.len() {
-            let own = |gateways: &[usize]| gateways.get(index % gateways.len().max(1)).copied();
-            let (own_before, own_now) = (own(&gateways), own(&self.gateways));
-            let Some(slot) = self.slots.get_mut(index) else {
-                continue;
-            };
+        for (index, slot) in self.slots.iter_mut().enumerate() {
             let back = slot.retired && index < self.connections;
             slot.retired = index >= self.connections;
-            if wanted.replace_sessions || rearranged {
-                (slot.attempt, slot.rotation) = (0, 0);
+            if wanted.replace_sessions || rearranged || back {
+                // Dialed at once, because no gateway has failed as it is configured now.
+                slot.attempt = 0;
+                slot.not_before = now;
+                slot.histories.clear();
             }
             if let Some(active) = &mut slot.current {
-                let lost = !self.gateways.contains(&active.gateway);
-                let displaced = own_now != Some(active.gateway);
-                active.relocate = lost || displaced && (active.relocate || own_before != own_now);
-                active.needs_replacement |= wanted.replace_sessions || active.relocate;
-                if wanted.replace_sessions || rearranged {
-                    active.retry_at = None;
-                }
+                let gone = !self.gateways.contains(&active.gateway);
+                active.needs_replacement |= wanted.replace_sessions || gone;
                 let id = SessionId {
                     slot: index,
                     generation: active.generation,
@@ -65,29 +60,13 @@ impl StateMachine {
             for draining in &mut slot.draining {
                 draining.cancel_forwards(index, |forward| !forwards.contains(&forward), actions);
             }
-            match &mut slot.dial {
-                DialState::Dialing {
-                    generation,
-                    gateway,
-                    stale,
-                } if !*stale
-                    && (wanted.replace_sessions
-                        || slot.retired
-                        || !self.gateways.contains(gateway)) =>
-                {
-                    *stale = true;
-                    actions.push(SupervisorAction::Abandon(SessionId {
-                        slot: index,
-                        generation: *generation,
-                    }));
-                }
-                DialState::Waiting { .. } if slot.retired => slot.dial = DialState::Idle,
-                DialState::Waiting { .. } if wanted.replace_sessions || rearranged => {
-                    self.dial_now(now, index)
-                }
-                DialState::Idle if back && slot.current.is_none() => self.dial_now(now, index),
-                DialState::Idle | DialState::Waiting { .. } | DialState::Dialing { .. } => {}
-            }
+            let outdated = wanted.replace_sessions || slot.retired;
+            let gateways = &self.gateways;
+            slot.abandon_dials(
+                index,
+                |dial| outdated || !gateways.contains(&dial.gateway),
+                actions,
+            );
         }
     }
 

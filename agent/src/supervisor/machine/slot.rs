@@ -1,39 +1,55 @@
-//! One connection of the supervisor: at most one dial, at most one active session, and draining sessions.
+//! One connection of the supervisor: its dials, at most one active session, and draining sessions.
 
 use super::{SessionId, SupervisorAction};
 use std::{collections::BTreeMap, time::Duration};
 
-/// State of one connection. Without a session it always waits or dials, except in a drain.
+/// State of one connection. Without a session it always dials or is about to, except in a drain.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
-    /// Its place among the connections. Its own gateway is the one at the same place, which spreads the connections.
+    /// Its place among the connections. Its home gateway is the one at the same place, which spreads the connections.
     pub home: usize,
-    /// Failures since it last dialed its own gateway.
-    pub rotation: usize,
-    /// Attempts since a session was stable.
+    /// Failures since a session was good, for status.
     pub attempt: u32,
     /// Number of sessions that the connection has had.
     pub sessions: u64,
-    pub dial: DialState,
+    /// No gateway is dialed before this.
+    pub not_before: Duration,
+    /// What it knows of each gateway, by the gateway's number.
+    pub histories: BTreeMap<usize, DialHistory>,
+    /// Dials that have not ended, at most one per gateway besides abandoned ones.
+    pub dials: Vec<PendingDial>,
     pub current: Option<ActiveSession>,
     pub draining: Vec<DrainingSession>,
     /// The configuration has fewer connections now: the slot is removed once it is drained.
     pub retired: bool,
 }
 
-/// Whether a new session is being opened.
+/// An attempt to open a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DialState {
-    /// There is an active session, or a drain has begun.
-    Idle,
-    /// The next attempt; when it is due, the gateway is chosen again.
-    Waiting { until: Duration, gateway: usize },
-    /// An attempt is running. `stale`: it was abandoned, because the configuration has changed.
-    Dialing {
-        generation: u64,
-        gateway: usize,
-        stale: bool,
-    },
+pub(super) struct PendingDial {
+    pub generation: u64,
+    pub gateway: usize,
+    /// When it started, or last passed a hop.
+    pub progress_at: Duration,
+    /// The longest time that one hop has taken.
+    pub slowest_hop: Duration,
+    /// A server has accepted the TCP connection.
+    pub connected: bool,
+    /// It was abandoned: another gateway was faster, or the configuration has changed.
+    pub stale: bool,
+}
+
+/// The outcome of earlier dials of one connection to one gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DialHistory {
+    /// Failures in a row: dials, and sessions that were not good.
+    pub failures: u32,
+    /// Sessions in a row that were not good.
+    pub bad_sessions: u32,
+    /// When it was dialed last.
+    pub dialed_at: Option<Duration>,
+    /// It is not dialed before this.
+    pub not_before: Duration,
 }
 
 /// A session that serves or will serve.
@@ -44,12 +60,10 @@ pub(super) struct ActiveSession {
     pub since: Duration,
     /// By the forward's number: all that are wanted, and those that are being released.
     pub forwards: BTreeMap<usize, ForwardPhase>,
+    /// It has answered a probe.
+    pub proven: bool,
     /// It must be replaced.
     pub needs_replacement: bool,
-    /// When its replacement is tried again, if that has failed.
-    pub retry_at: Option<Duration>,
-    /// Its successor must be at another gateway.
-    pub relocate: bool,
 }
 
 /// One forward of an active session.
@@ -103,13 +117,11 @@ impl ConnectionSlot {
     pub(super) fn new(home: usize) -> Self {
         Self {
             home,
-            rotation: 0,
             attempt: 0,
             sessions: 0,
-            dial: DialState::Waiting {
-                until: Duration::ZERO,
-                gateway: home,
-            },
+            not_before: Duration::ZERO,
+            histories: BTreeMap::new(),
+            dials: Vec::new(),
             current: None,
             draining: Vec::new(),
             retired: false,
@@ -118,28 +130,46 @@ impl ConnectionSlot {
 
     /// Whether the slot has no dial and no session.
     pub(super) fn is_empty(&self) -> bool {
-        self.dial == DialState::Idle && self.current.is_none() && self.draining.is_empty()
+        self.dials.is_empty() && self.current.is_none() && self.draining.is_empty()
     }
 
-    /// Whether a successor of its session is being opened, or has not taken over everything yet. A failed one that waits
-    /// does not count: it would block the other connections for as long as it cannot log in.
+    /// The dials that were not abandoned.
+    pub(super) fn live_dials(&self) -> impl Iterator<Item = &PendingDial> {
+        self.dials.iter().filter(|dial| !dial.stale)
+    }
+
+    /// Whether a dial to this gateway is running.
+    pub(super) fn is_dialing(&self, gateway: usize) -> bool {
+        self.live_dials().any(|dial| dial.gateway == gateway)
+    }
+
+    /// Whether a successor of a session that must be replaced is being opened, or has not taken over everything yet. A
+    /// failed one that waits does not count: it would block the other connections for as long as it cannot log in.
     pub(super) fn is_being_replaced(&self) -> bool {
         self.current.as_ref().is_some_and(|active| {
             let moving =
                 |phase: &ForwardPhase| matches!(phase, ForwardPhase::AwaitingRelease { .. });
-            self.dial != DialState::Idle || active.forwards.values().any(moving)
+            active.needs_replacement && self.live_dials().next().is_some()
+                || active.forwards.values().any(moving)
         })
     }
 
-    /// Whether its session must be replaced, and can be now.
-    pub(super) fn awaits_replacement(&self) -> bool {
-        !self.retired
-            && self.dial == DialState::Idle
-            && self.draining.len() < MAX_DRAINING
-            && self
-                .current
-                .as_ref()
-                .is_some_and(|active| active.needs_replacement)
+    /// Abandons the dials that `which` selects.
+    pub(super) fn abandon_dials(
+        &mut self,
+        index: usize,
+        which: impl Fn(&PendingDial) -> bool,
+        actions: &mut Vec<SupervisorAction>,
+    ) {
+        for dial in &mut self.dials {
+            if !dial.stale && which(dial) {
+                dial.stale = true;
+                actions.push(SupervisorAction::Abandon(SessionId {
+                    slot: index,
+                    generation: dial.generation,
+                }));
+            }
+        }
     }
 
     /// The forwards that must be requested now, each with the number of refusals before.
@@ -172,12 +202,13 @@ impl ConnectionSlot {
         &mut self,
         now: Duration,
         index: usize,
+        stopping: bool,
         actions: &mut Vec<SupervisorAction>,
     ) {
         // Only when new connections are served: before that, a channel that ends would leave its client without a forward.
         let settled = match &self.current {
             Some(active) => active.forwards.values().all(ForwardPhase::is_settled),
-            None => self.retired || self.dial == DialState::Idle,
+            None => self.retired || stopping,
         };
         for draining in &mut self.draining {
             let id = SessionId {

@@ -2,7 +2,7 @@
 
 use super::{
     StateMachine,
-    slot::{ConnectionSlot, DialState, DrainingSession, ForwardPhase, ReleasePhase},
+    slot::{ConnectionSlot, DrainingSession, ForwardPhase, ReleasePhase},
 };
 use crate::status::{ConnectionPhase, ForwardState};
 use std::time::Duration;
@@ -13,6 +13,8 @@ pub(in crate::supervisor) struct ConnectionSummary {
     pub phase: ConnectionPhase,
     /// Number of the gateway of its session, or the one to dial next.
     pub gateway: usize,
+    /// Number of the gateway at which its session should be.
+    pub home: usize,
     pub attempt: u32,
     /// When it dials next, on the machine's clock.
     pub next_dial: Option<Duration>,
@@ -31,15 +33,12 @@ impl StateMachine {
             let forwards = self.forward_states(slot);
             ConnectionSummary {
                 phase: self.phase(slot, &forwards),
-                gateway: self.gateway(slot),
+                gateway: self.gateway(index, slot),
+                home: self.home(index),
                 attempt: slot.attempt,
-                next_dial: match (slot.dial, &slot.current) {
-                    (DialState::Waiting { until, .. }, _) => Some(until),
-                    // Of its replacement.
-                    (DialState::Idle, Some(active)) => {
-                        active.retry_at.map(|at| self.choose(index, at).1)
-                    }
-                    _ => None,
+                next_dial: match slot.live_dials().next() {
+                    Some(_) => None,
+                    None => self.next_dial(index).map(|(due, _)| due),
                 },
                 sessions: slot.sessions,
                 current: slot.current.as_ref().map(|active| active.generation),
@@ -61,16 +60,14 @@ impl StateMachine {
                 false => ConnectionPhase::Draining,
             };
         }
-        match (&slot.current, slot.dial) {
-            (None, DialState::Waiting { .. }) => ConnectionPhase::Waiting,
-            (None, _) => ConnectionPhase::Connecting,
-            (Some(_), _) if forwards.contains(&ForwardState::Pending) => {
-                ConnectionPhase::Connecting
-            }
-            (Some(_), _) if forwards.iter().all(|f| *f == ForwardState::Bound) => {
+        match slot.current {
+            None if slot.live_dials().next().is_none() => ConnectionPhase::Waiting,
+            None => ConnectionPhase::Connecting,
+            Some(_) if forwards.contains(&ForwardState::Pending) => ConnectionPhase::Connecting,
+            Some(_) if forwards.iter().all(|f| *f == ForwardState::Bound) => {
                 ConnectionPhase::Serving
             }
-            (Some(_), _) => ConnectionPhase::Standby,
+            Some(_) => ConnectionPhase::Standby,
         }
     }
 
@@ -131,16 +128,11 @@ impl StateMachine {
             .any(|active| active.forwards.get(&forward) == Some(&ForwardPhase::Granted))
     }
 
-    fn gateway(&self, slot: &ConnectionSlot) -> usize {
-        match (&slot.current, slot.dial) {
-            (Some(active), _) => active.gateway,
-            (None, DialState::Waiting { gateway, .. } | DialState::Dialing { gateway, .. }) => {
-                gateway
-            }
-            (None, DialState::Idle) => {
-                let own = self.gateways.get(slot.home % self.gateways.len().max(1));
-                own.copied().unwrap_or_default()
-            }
-        }
+    fn gateway(&self, index: usize, slot: &ConnectionSlot) -> usize {
+        let active = slot.current.as_ref().map(|active| active.gateway);
+        let dialed = || slot.live_dials().last().map(|dial| dial.gateway);
+        let next = || self.next_dial(index).map(|(_, gateway)| gateway);
+        let gateway = active.or_else(dialed).or_else(next);
+        gateway.unwrap_or_else(|| self.home(index))
     }
 }

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-use super::slot::MAX_DRAINING;
 use super::*;
+use super::{
+    dialing::{LONGEST_HOP, MAX_DIALS, SHORTEST_HOP, WOKEN_FLOOR},
+    slot::MAX_DRAINING,
+};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +26,8 @@ struct World {
     slow: BTreeMap<usize, Duration>,
     /// What the configuration says now.
     wanted: DesiredState,
+    /// When each connection dialed each gateway last, since the last reload that changed where or how.
+    dialed: BTreeMap<(usize, usize), Duration>,
     /// Numbers are given once.
     next: usize,
     drained: Option<Duration>,
@@ -81,6 +86,7 @@ impl World {
             exclusive,
             moody: true,
             dials: BTreeMap::new(),
+            dialed: BTreeMap::new(),
             sessions: BTreeMap::new(),
             slow: BTreeMap::new(),
             drained: None,
@@ -100,6 +106,8 @@ impl World {
             && self.drained.is_none()
         {
             self.wanted = wanted.clone();
+            // Each may begin at once.
+            self.dialed.clear();
             for (id, peer) in &mut self.sessions {
                 peer.may_go |= id.slot >= wanted.connections;
             }
@@ -123,9 +131,19 @@ impl World {
                     self.wanted.gateways.contains(&gateway) && id.slot < self.wanted.connections,
                     "only what is configured is dialled"
                 );
+                let own = self.dials.iter().filter(|(dial, _)| dial.slot == id.slot);
+                assert!(own.clone().count() < MAX_DIALS, "few dials at a time");
+                let live = |(_, (to, abandoned)): (&SessionId, &(usize, bool))| {
+                    *to == gateway && !abandoned
+                };
                 assert!(
-                    !self.dials.keys().any(|d| d.slot == id.slot),
-                    "one dial per connection"
+                    !own.clone().any(live),
+                    "one dial per connection and gateway"
+                );
+                let before = self.dialed.insert((id.slot, gateway), self.now);
+                assert!(
+                    before.is_none_or(|at| self.now >= at + backoff::FLOOR),
+                    "no retry loop is faster than its floor"
                 );
                 if let Some(slow) = self.slow.get(&gateway) {
                     assert!(
@@ -271,29 +289,51 @@ impl World {
     fn check(&self) {
         let machine = &self.machine;
         for (index, slot) in machine.slots.iter().enumerate() {
-            let busy = slot.current.is_some() || slot.dial != DialState::Idle;
+            let next = machine.next_dial(index);
             assert_eq!(slot.retired, index >= self.wanted.connections);
             assert!(
-                busy || slot.retired || self.drained.is_some(),
+                !slot.retired && self.drained.is_none() || next.is_none(),
+                "a connection that leaves dials nobody"
+            );
+            let refused = |gateway: &usize| machine.refusing.contains(gateway);
+            let busy = slot.current.is_some() || !slot.dials.is_empty() || next.is_some();
+            assert!(
+                busy || next.is_none() && (slot.retired || self.drained.is_some())
+                    || self.wanted.gateways.iter().any(refused),
                 "connection {index} is idle without a timer"
             );
-            assert!(
-                !slot.retired || !matches!(slot.dial, DialState::Waiting { .. }),
-                "a retired connection dials nobody"
-            );
-            if let DialState::Waiting { until, gateway } = slot.dial {
+            let rest = slot.dials.is_empty() && slot.draining.len() < MAX_DRAINING;
+            let home = machine.home(index);
+            let bar = machine.barred.get(&home).copied().unwrap_or_default();
+            let away = slot
+                .current
+                .as_ref()
+                .is_none_or(|live| live.gateway != home);
+            if away && rest && !slot.retired && self.drained.is_none() && !refused(&home) {
+                let (due, _) = next.expect("the home gateway is dialed");
                 assert!(
-                    until > self.now,
+                    due <= bar.max(self.now + backoff::SHAKY_CEILING),
+                    "every gateway that is not barred has a session soon"
+                );
+            }
+            if let Some((due, _)) = next {
+                assert!(
+                    due > self.now,
                     "what is due is done in the step that makes it due"
                 );
-                let barred = machine.barred.get(&gateway).copied().unwrap_or_default();
-                let barred = barred.saturating_sub(self.now);
-                let latest = backoff::CEILING.max(barred);
+            }
+            for history in slot.histories.values() {
+                let ceiling = match history.bad_sessions < 2 {
+                    true => backoff::CEILING,
+                    false => backoff::SHAKY_CEILING,
+                };
                 assert!(
-                    until - self.now <= latest,
-                    "no wait beyond the cap or the bar"
+                    history.not_before <= self.now + ceiling,
+                    "no wait beyond its ceiling"
                 );
-                assert!(barred <= backoff::SLOW.mul_f64(1.1));
+            }
+            for barred in machine.barred.values() {
+                assert!(barred.saturating_sub(self.now) <= backoff::LONGEST_HINT.mul_f64(1.5));
             }
             let staying = slot.draining.iter().filter(|l| !l.disconnecting);
             assert!(
@@ -358,27 +398,23 @@ impl World {
             }
         }
         let successor = |s: &&ConnectionSlot| {
-            let given_up = matches!(s.dial, DialState::Dialing { stale: true, .. });
-            s.current.is_some() && s.dial != DialState::Idle && !given_up
+            let worn = |live: &ActiveSession| live.needs_replacement && s.is_dialing(live.gateway);
+            s.current.as_ref().is_some_and(worn)
         };
         let replaced = machine.slots.iter().filter(successor).count();
         assert!(replaced <= 1, "one session is replaced at a time");
-        if !machine.slots.iter().any(ConnectionSlot::is_being_replaced) {
-            let worn = machine.slots.iter().filter(|s| s.awaits_replacement());
-            for live in worn.filter_map(|slot| slot.current.as_ref()) {
-                let failed = live.retry_at.is_some_and(|at| {
-                    assert!(at <= self.now + backoff::CEILING, "no wait beyond the cap");
-                    at > self.now
-                });
-                let every = self.wanted.gateways.iter();
-                let barred = |g: &usize| machine.barred.get(g).is_some_and(|at| *at > self.now);
-                let own = [live.gateway];
-                let shut = match live.relocate {
-                    true => every.clone().all(barred),
-                    false => own.iter().all(barred),
-                };
+        if !machine.slots.iter().any(ConnectionSlot::is_being_replaced) && self.drained.is_none() {
+            let worn = machine.slots.iter().enumerate().filter(|(_, slot)| {
+                let worn = slot
+                    .current
+                    .as_ref()
+                    .is_some_and(|live| live.needs_replacement);
+                worn && !slot.retired && slot.dials.is_empty() && slot.draining.len() < MAX_DRAINING
+            });
+            for (index, _) in worn {
+                let refused = |gateway: &usize| machine.refusing.contains(gateway);
                 assert!(
-                    failed || shut,
+                    machine.next_dial(index).is_some() || self.wanted.gateways.iter().any(refused),
                     "a worn session waits for its own turn only, and not for another that cannot be replaced"
                 );
             }
@@ -393,13 +429,15 @@ impl World {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         match self.rng.random_range(0..100) {
             0..30 => self.pass(),
-            30..55 => self.settle_a_dial(0.5, 0.2),
-            55..90 => self.answer(),
-            90..95 => {
+            30..53 => self.settle_a_dial(0.5, 0.2),
+            53..58 => self.progress(),
+            58..90 => self.answer(),
+            90..94 => {
                 if let Some(id) = self.pick(&ids) {
                     self.end(id);
                 }
             }
+            94..95 => self.send(SupervisorEvent::Woken),
             95..97 => {
                 if let Some(id) = self.pick(&ids) {
                     self.send(SupervisorEvent::NeedsReplacement(id));
@@ -467,12 +505,24 @@ impl World {
         } else {
             let retry = match self.rng.random_bool(slow) {
                 true => RetryPace::Slow,
+                false if self.moody && self.rng.random_bool(0.1) => RetryPace::Unclear,
+                false if self.moody && self.rng.random_bool(0.1) => {
+                    RetryPace::After(seconds(self.rng.random_range(0..1000)))
+                }
                 false => RetryPace::Soon,
             };
             if retry == RetryPace::Slow && !abandoned {
                 self.slow.insert(gateway, self.now);
             }
             self.send(SupervisorEvent::OpenFailed(id, retry));
+        }
+    }
+
+    /// A dial passes a hop.
+    fn progress(&mut self) {
+        let ids: Vec<SessionId> = self.dials.keys().copied().collect();
+        if let Some(id) = self.pick(&ids) {
+            self.send(SupervisorEvent::Progressed(id));
         }
     }
 
@@ -501,6 +551,9 @@ impl World {
         };
         self.sessions.insert(id, peer);
         self.send(SupervisorEvent::Opened(id));
+        if !self.moody || self.rng.random_bool(0.8) {
+            self.send(SupervisorEvent::Proven(id));
+        }
     }
 
     /// A session answers one of its questions.
@@ -556,7 +609,8 @@ impl World {
 
     fn end(&mut self, id: SessionId) {
         self.sessions.remove(&id);
-        self.send(SupervisorEvent::Ended(id));
+        let hint = self.moody && self.rng.random_bool(0.1);
+        self.send(SupervisorEvent::Ended(id, hint.then_some(seconds(20))));
     }
 
     /// News of something long gone, or never there, changes nothing.
@@ -571,7 +625,7 @@ impl World {
             2 => SupervisorEvent::Granted(id, 0),
             3 => SupervisorEvent::Refused(id, 9),
             4 => SupervisorEvent::Cancelled(id, 0),
-            5 => SupervisorEvent::Ended(id),
+            5 => SupervisorEvent::Ended(id, None),
             _ => SupervisorEvent::Idle(id),
         };
         self.send(event);
@@ -601,11 +655,11 @@ impl World {
     }
 
     fn everything_serves(&self) -> bool {
+        let home = |slot: &ConnectionSlot| self.machine.home(slot.home);
         let full = |slot: &ConnectionSlot| {
-            let there = |live: &ActiveSession| {
-                self.wanted.gateways.contains(&live.gateway) && !live.needs_replacement
-            };
-            slot.current.as_ref().is_some_and(there) && slot.dial == DialState::Idle
+            let there =
+                |live: &ActiveSession| live.gateway == home(slot) && !live.needs_replacement;
+            slot.current.as_ref().is_some_and(there) && slot.dials.is_empty()
         };
         let live = self.machine.slots.iter().filter_map(|s| s.current.as_ref());
         let gateways: BTreeSet<usize> = live.map(|live| live.gateway).collect();
@@ -618,6 +672,22 @@ impl World {
         };
         let mut slots = self.machine.slots.iter();
         slots.all(|slot| slot.retired || full(slot)) && gateways.iter().all(bound)
+    }
+
+    /// The dial to this gateway that was not abandoned.
+    fn dial_to(&self, gateway: usize) -> SessionId {
+        let mut dials = self.dials.iter();
+        let dial = dials.find(|(_, (to, abandoned))| *to == gateway && !abandoned);
+        *dial.expect("a dial to that gateway").0
+    }
+
+    fn fail(&mut self, id: SessionId, retry: RetryPace) {
+        self.dials.remove(&id);
+        self.send(SupervisorEvent::OpenFailed(id, retry));
+    }
+
+    fn gateway_of(&self, slot: usize) -> usize {
+        self.sessions[&self.id(slot)].gateway
     }
 
     fn id(&self, slot: usize) -> SessionId {
@@ -649,8 +719,8 @@ fn calm_with_slots(
 
 /// The invariants are the texts in `obey` and `check`.
 #[test]
-fn a_hundred_thousand_random_schedules_keep_every_invariant_recover_and_drain() {
-    for seed in 0..SCHEDULES {
+fn random_schedules_keep_every_invariant_recover_and_drain() {
+    for seed in 0..schedules() {
         let mut world = World::new(seed);
         for _ in 0..world.rng.random_range(10..40) {
             world.happen();
@@ -677,66 +747,215 @@ fn the_first_tick_dials_every_connection_spread_over_the_gateways() {
     assert_eq!(gateways, [0, 1, 0, 1]);
 }
 
+/// Two gateways of which the first does not answer, and what happens until the other one serves.
 #[test]
-fn a_failed_gateway_is_followed_by_the_next_and_a_lost_stable_session_by_its_own() {
+fn a_gateway_that_does_not_answer_is_raced_by_the_next_within_a_second() {
     let mut world = calm(1, 2, 1);
-    let id = *world.dials.keys().next().unwrap();
-    world.dials.clear();
-    world.send(SupervisorEvent::OpenFailed(id, RetryPace::Soon));
-    world.now += seconds(1);
+    let first = world.dial_to(0);
+    world.now = world.machine.next_deadline().unwrap();
+    assert!(world.now <= LONGEST_HOP);
     world.send(SupervisorEvent::Tick);
-    assert_eq!(world.dials.values().next().unwrap().0, 1);
+    let second = world.dial_to(1);
+    world.open(second);
+    assert_eq!(world.gateway_of(0), 1);
+    assert!(!world.dials[&first].1, "the dial home goes on");
+    world.open(first);
     world.run_well(seconds(10), World::everything_serves);
-    world.now += STABLE;
+    assert_eq!(world.gateway_of(0), 0);
+}
+
+#[test]
+fn a_slow_login_is_not_raced_while_each_hop_takes_its_usual_time() {
+    let mut world = calm(1, 2, 1);
+    let hop = Duration::from_millis(400);
+    let login = |world: &mut World| {
+        let id = world.dial_to(0);
+        for _ in 0..5 {
+            world.now += hop;
+            world.send(SupervisorEvent::Progressed(id));
+        }
+        assert_eq!(world.dials.len(), 1, "no other gateway is dialed");
+        world.open(id);
+        id
+    };
+    let id = login(&mut world);
+    world.now += seconds(10);
+    world.end(id);
+    world.now = world.machine.next_deadline().unwrap();
+    world.send(SupervisorEvent::Tick);
+    login(&mut world);
+}
+
+#[test]
+fn a_gateway_nearby_that_hangs_is_raced_after_a_quarter_of_a_second() {
+    let mut world = calm(1, 2, 1);
+    world.run_well(seconds(10), World::everything_serves);
+    world.now += seconds(10);
     let id = world.id(0);
     world.end(id);
-    world.now += seconds(1);
+    world.now = world.machine.next_deadline().unwrap();
     world.send(SupervisorEvent::Tick);
-    assert_eq!(world.dials.values().next().unwrap().0, 0);
+    world.dial_to(0);
+    let dialed = world.now;
+    world.now = world.machine.next_deadline().unwrap();
+    world.send(SupervisorEvent::Tick);
+    world.dial_to(1);
+    assert_eq!(world.now - dialed, SHORTEST_HOP);
 }
 
-/// The attempts counted after sessions that end so soon; `settle` brings each to where it ends.
-fn attempts(lived: Duration, settle: impl Fn(&mut World)) -> Vec<u32> {
+#[test]
+fn a_gateway_that_refuses_the_connection_is_followed_by_the_next_at_once() {
+    let mut world = calm(1, 2, 1);
+    let id = world.dial_to(0);
+    world.fail(id, RetryPace::Soon);
+    let id = world.dial_to(1);
+    world.open(id);
+    assert_eq!(world.now, Duration::ZERO);
+}
+
+/// The gateway is away for three seconds, and the connection tries to return all the time.
+#[test]
+fn a_connection_returns_to_its_own_gateway_within_five_seconds_beside_its_session() {
+    for seed in 0..200 {
+        let mut world = calm(2, 2, 1);
+        world.rng = SmallRng::seed_from_u64(seed);
+        world.run_well(seconds(10), World::everything_serves);
+        world.now += seconds(60);
+        let lost = world.id(0);
+        world.end(lost);
+        let back = world.now + seconds(3);
+        while world.now < back {
+            match world.dials.iter().next().map(|(id, (to, _))| (*id, *to)) {
+                Some((id, 0)) => world.fail(id, RetryPace::Soon),
+                Some((id, _)) => world.open(id),
+                None => {
+                    world.now = world.machine.next_deadline().unwrap();
+                    world.send(SupervisorEvent::Tick);
+                }
+            }
+            world.answer();
+        }
+        let serves = world.id(0);
+        assert_eq!(world.gateway_of(0), 1, "it serves there meanwhile");
+        world.run_well(seconds(5), |w| w.gateway_of(0) == 0);
+        assert!(world.sessions.contains_key(&serves), "make before break");
+        world.run_well(seconds(10), World::everything_serves);
+    }
+}
+
+#[test]
+fn after_an_hour_without_a_link_no_wait_is_longer_than_four_seconds() {
     let mut world = calm(1, 1, 1);
-    let each = (0..5).map(|_| {
-        settle(&mut world);
-        world.now += lived;
+    world.run_well(seconds(10), World::everything_serves);
+    world.now += seconds(60);
+    let id = world.id(0);
+    world.end(id);
+    while world.now < seconds(3600) {
+        let wait = world.machine.next_deadline().unwrap() - world.now;
+        assert!(wait <= backoff::CEILING);
+        world.now += wait;
+        world.send(SupervisorEvent::Tick);
+        let id = world.dial_to(0);
+        world.fail(id, RetryPace::Soon);
+    }
+}
+
+#[test]
+fn a_session_that_is_cut_again_and_again_is_back_within_half_a_second_each_time() {
+    let mut world = calm(1, 1, 1);
+    for _ in 0..12 {
+        world.run_well(seconds(10), World::everything_serves);
+        world.now += Duration::from_millis(4300);
         let id = world.id(0);
         world.end(id);
-        let attempt = world.machine.slots[0].attempt;
         let wait = world.machine.next_deadline().unwrap() - world.now;
-        assert!(wait <= backoff::reconnect(attempt - 1, 1.0));
+        assert!(wait <= Duration::from_millis(400), "{wait:?}");
+    }
+}
+
+#[test]
+fn a_gateway_whose_sessions_end_at_once_is_dialed_less_and_less() {
+    let mut world = calm(1, 1, 1);
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        world.run_well(seconds(60), World::everything_serves);
+        world.now += Duration::from_millis(900);
+        let id = world.id(0);
+        world.end(id);
+        waits.push(world.machine.slots[0].histories[&0].failures);
+    }
+    assert_eq!(waits, (1..=12).collect::<Vec<_>>());
+    assert_eq!(world.machine.slots[0].histories[&0].bad_sessions, 12);
+    world.run_well(seconds(60), World::everything_serves);
+    world.now += SERVED;
+    let id = world.id(0);
+    world.end(id);
+    assert_eq!(world.machine.slots[0].histories[&0].failures, 1);
+}
+
+#[test]
+fn a_changed_address_dials_at_once_but_not_more_than_once_a_second() {
+    let mut world = calm(1, 1, 1);
+    for _ in 0..8 {
+        let id = world.dial_to(0);
+        world.fail(id, RetryPace::Soon);
         world.now = world.machine.next_deadline().unwrap();
         world.send(SupervisorEvent::Tick);
-        attempt
-    });
-    each.collect()
-}
-
-#[test]
-fn attempts_start_anew_after_a_stable_minute() {
-    let settle = |w: &mut World| w.run_well(seconds(10), World::everything_serves);
-    assert_eq!(attempts(STABLE, settle), [1; 5]);
-}
-
-#[test]
-fn a_session_that_served_and_is_cut_is_back_within_a_second_however_often() {
-    let settle = |w: &mut World| w.run_well(seconds(10), World::everything_serves);
-    assert_eq!(attempts(seconds(10), settle), [1, 2, 2, 2, 2]);
-    assert_eq!(backoff::reconnect(SERVED_ATTEMPT, 1.0), seconds(1));
-}
-
-#[test]
-fn a_session_that_ends_at_once_or_never_gets_its_forward_waits_longer_each_time() {
-    let settle = |w: &mut World| w.run_well(seconds(10), World::everything_serves);
+    }
+    let started = world.now;
+    for _ in 0..150 {
+        world.send(SupervisorEvent::Woken);
+        world.now += Duration::from_millis(10);
+        world.send(SupervisorEvent::Tick);
+    }
     assert_eq!(
-        attempts(Duration::from_millis(900), settle),
-        [1, 2, 3, 4, 5]
+        world.dials.len(),
+        2,
+        "the dial without an answer is repeated once"
     );
-    assert_eq!(
-        attempts(seconds(10), |w| w.settle_a_dial(1.0, 0.0)),
-        [1, 2, 3, 4, 5]
-    );
+    assert!(world.now >= started + WOKEN_FLOOR);
+    let id = *world.dials.keys().last().unwrap();
+    world.send(SupervisorEvent::Progressed(id));
+    world.now += seconds(2);
+    world.send(SupervisorEvent::Woken);
+    assert!(!world.dials[&id].1, "what has an answer continues");
+}
+
+#[test]
+fn a_gateways_hint_bars_it_for_every_connection_and_not_the_other_gateway() {
+    let mut world = calm(4, 2, 1);
+    world.run_well(seconds(10), World::everything_serves);
+    world.now += seconds(60);
+    let id = world.id(0);
+    world.sessions.remove(&id);
+    world.send(SupervisorEvent::Ended(id, Some(seconds(20))));
+    let told = world.now;
+    while world.now < told + seconds(20) {
+        assert!(world.dials.values().all(|(to, _)| *to == 1));
+        if !world.dials.is_empty() {
+            world.settle_a_dial(1.0, 0.0);
+        }
+        world.answer();
+        world.now = world.machine.next_deadline().unwrap();
+        world.send(SupervisorEvent::Tick);
+    }
+    world.run_well(seconds(12), World::everything_serves);
+}
+
+/// A gateway that goes down in the middle of a login does not refuse anything.
+#[test]
+fn a_login_cut_without_a_word_is_repeated_once_and_then_once_a_minute() {
+    let mut world = calm(1, 1, 1);
+    let id = world.dial_to(0);
+    world.fail(id, RetryPace::Unclear);
+    let wait = world.machine.next_deadline().unwrap() - world.now;
+    assert!(wait <= Duration::from_millis(400));
+    world.now += wait;
+    world.send(SupervisorEvent::Tick);
+    let id = world.dial_to(0);
+    world.fail(id, RetryPace::Unclear);
+    let wait = world.machine.next_deadline().unwrap() - world.now;
+    assert!(wait >= backoff::SLOW);
 }
 
 #[test]
@@ -756,10 +975,8 @@ fn a_connection_that_stands_by_is_back_as_soon_as_the_one_that_holds() {
         let standby = (0..2).find(|slot| world.sessions[&world.id(*slot)].held.is_empty());
         let id = world.id(standby.unwrap());
         world.end(id);
-        assert!(
-            world.machine.slots[id.slot].attempt <= 2,
-            "a second at most"
-        );
+        let wait = world.machine.next_deadline().unwrap() - world.now;
+        assert!(wait <= Duration::from_millis(400));
         world.run_well(seconds(10), World::everything_serves);
     }
 }
@@ -862,6 +1079,7 @@ fn only_one_connection_holds_a_port_and_the_other_takes_over_at_once_when_it_goe
 fn a_worn_session_is_replaced_without_a_gap_in_which_nobody_is_logged_in() {
     let mut world = calm(1, 1, 2);
     world.run_well(seconds(10), World::everything_serves);
+    world.now += seconds(1);
     let old = world.id(0);
     world.send(SupervisorEvent::NeedsReplacement(old));
     assert_eq!(world.dials.len(), 1);
@@ -883,6 +1101,7 @@ fn a_worn_session_is_replaced_without_a_gap_in_which_nobody_is_logged_in() {
 fn a_replacement_that_fails_leaves_the_old_session_in_service() {
     let mut world = calm(1, 1, 1);
     world.run_well(seconds(10), World::everything_serves);
+    world.now += seconds(1);
     let old = world.id(0);
     world.send(SupervisorEvent::NeedsReplacement(old));
     let id = *world.dials.keys().next().unwrap();
@@ -943,8 +1162,11 @@ fn a_drain_lets_channels_finish_and_ends_at_its_limit_at_the_latest() {
 #[path = "reload_tests.rs"]
 mod reload;
 
-/// Each of up to 40 events, for some then good weather, then a drain.
-const SCHEDULES: u64 = 100_000;
+/// Each of up to 40 events, for some then good weather, then a drain. `SCHEDULES` sets another number.
+fn schedules() -> u64 {
+    let number = std::env::var("SCHEDULES").ok();
+    number.map_or(20_000, |number| number.parse().expect("a number"))
+}
 
 /// On a gateway where only one session may listen at an address, each connection serves at its own.
 #[test]
@@ -965,7 +1187,7 @@ fn a_new_session_does_not_wait_for_the_place_of_a_dead_one() {
         w.sessions.values().any(|p| p.held.len() == 1)
     });
     let dead = world.id(0);
-    world.send(SupervisorEvent::Ended(dead));
+    world.send(SupervisorEvent::Ended(dead, None));
     // It stays in the world: to the gateway it lives.
     world.run_well(seconds(10), |w| w.sessions.len() == 2);
     let since = world.now;

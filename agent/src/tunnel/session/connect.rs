@@ -254,11 +254,15 @@ impl SessionAttempt {
 
 /// How soon the gateway should be tried again: soon if it has another address, whatever this one refused.
 pub fn retry(settings: &Settings, gateway: &GatewayAddress, error: &SessionOpenError) -> RetryPace {
+    let pace = error.retry();
+    if matches!(pace, RetryPace::After(_)) {
+        return pace;
+    }
     let straight = settings.egress.proxy(gateway).is_none();
     let memory = settings.egress.addresses();
     match straight && memory.has_open(&gateway.host, gateway.port) {
         true => RetryPace::Soon,
-        false => error.retry(),
+        false => pace,
     }
 }
 

@@ -16,8 +16,12 @@ use std::{fmt, time::Duration};
 /// How soon another attempt is useful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryPace {
-    /// It may succeed at any moment: back off from half a second.
+    /// It may succeed at any moment: back off by at most a few seconds.
     Soon,
+    /// It was refused without a word, or the gateway went down at that moment: soon once, and then once a minute.
+    Unclear,
+    /// The gateway has asked for this wait.
+    After(Duration),
     /// Someone must change something first: once a minute.
     Slow,
 }
@@ -192,8 +196,15 @@ impl SessionOpenError {
 
     /// How soon another attempt is useful.
     pub fn retry(&self) -> RetryPace {
+        if let Some(hint) = self.retry_hint() {
+            return RetryPace::After(hint);
+        }
         match self {
             Self::LoginRefused { fault, .. } if fault.is_temporary() => RetryPace::Soon,
+            Self::LoginRefused {
+                fault: LoginFault::ClosedAfterKey,
+                ..
+            } => RetryPace::Unclear,
             Self::HostKey(_)
             | Self::LoginRefused { .. }
             | Self::KeyExchange { .. }
@@ -216,6 +227,19 @@ impl SessionOpenError {
             | Self::GatewayFull { .. }
             | Self::Lost { .. }
             | Self::Timeout { .. } => RetryPace::Soon,
+        }
+    }
+
+    /// The wait that the gateway's own words ask for.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only these errors have words of the gateway"
+    )]
+    fn retry_hint(&self) -> Option<Duration> {
+        match self {
+            Self::GatewayFull { answer, .. } => retry_hint(answer),
+            Self::LoginRefused { problem, .. } => retry_hint(problem),
+            _ => None,
         }
     }
 
@@ -299,6 +323,9 @@ impl SessionOpenError {
             Self::NotSsh { peer: stranger, .. } => stranger.remedy().to_owned(),
             Self::AddressBarred { .. } => {
                 "logins of this agent, or of another behind the same address, have failed (PerSourcePenalties, OpenSSH 9.8 or later). The block ends within minutes, and the agent retries once a minute. Ask the vendor which logins failed (sshd's log), and to add this address to PerSourcePenaltyExemptList".to_owned()
+            }
+            Self::GatewayFull { answer, .. } if retry_hint(answer).is_some() => {
+                "none here: the agent connects again after the time that the gateway asked for".to_owned()
             }
             Self::GatewayFull { .. } => {
                 "the agent retries; if it persists, ask the vendor to raise MaxStartups on the gateway, and PerSourceMaxStartups if many agents share one address".to_owned()
@@ -390,6 +417,20 @@ impl SessionEnd {
         }
     }
 
+    /// The wait that the gateway asked for when it disconnected.
+    pub fn retry_hint(&self) -> Option<Duration> {
+        match self {
+            Self::ByGateway(text) => retry_hint(text),
+            Self::ByUs
+            | Self::Closed
+            | Self::KeepAlive
+            | Self::Broken(_)
+            | Self::Protocol(_)
+            | Self::TextNotUtf8
+            | Self::Panicked => None,
+        }
+    }
+
     /// What an administrator does about it.
     pub fn remedy(&self) -> String {
         match self {
@@ -416,11 +457,22 @@ impl SessionEnd {
     }
 }
 
+/// The seconds of `retry-after: N` in a gateway's text, as in HTTP's header of that name (docs/vendor-guide.md).
+pub(super) fn retry_hint(text: &str) -> Option<Duration> {
+    let lower = text.to_ascii_lowercase();
+    let (_, after) = lower.split_once(RETRY_AFTER)?;
+    let digits = after.trim_start();
+    let end = digits.find(|c: char| !c.is_ascii_digit());
+    let seconds = digits.get(..end.unwrap_or(digits.len()))?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
 /// A peer's text for a log line: printable, one line, at most [`MAX_PEER_TEXT`] characters.
 pub(in crate::tunnel) fn printable(text: &str) -> String {
     crate::printable::printable(text, MAX_PEER_TEXT)
 }
 
+const RETRY_AFTER: &str = "retry-after:";
 /// russh's name for reason 2 of RFC 4253 §11.1.
 const PROTOCOL_ERROR: &str = "ProtocolError";
 const TEXT_NOT_UTF8: &str = "ask the vendor to write its texts for people in ASCII or UTF-8: OpenSSH's Banner file, the \

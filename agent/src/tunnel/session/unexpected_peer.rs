@@ -1,6 +1,6 @@
 //! Recognizes what answers instead of SSH by its first bytes: sshd's own message in place of its banner, or another protocol.
 
-use super::{KeyExchangeFault, SessionOpenError, UnexpectedPeer};
+use super::{KeyExchangeFault, SessionOpenError, UnexpectedPeer, error::retry_hint};
 use russh::{AlgorithmKind, Error};
 
 /// The error for a far side that did not send an SSH banner; `first_line` is its answer, printable.
@@ -14,7 +14,7 @@ pub(super) fn without_banner(
     if bytes.starts_with(BARRED) {
         return SessionOpenError::AddressBarred { gateway, answer };
     }
-    if bytes.starts_with(FULL) {
+    if bytes.starts_with(FULL) || retry_hint(&answer).is_some() {
         return SessionOpenError::GatewayFull { gateway, answer };
     }
     SessionOpenError::NotSsh {
