@@ -14,6 +14,7 @@
 //! | `enrollment` | who may register a key, once |
 //! | `registry` | the connected agents, their sessions and forwards |
 //! | `forward` | listeners, and the channels opened by them |
+//! | `reconnect` | the wait for an agent that has just left |
 //! | `proxy` | the HTTP listener: route, pool, problems |
 //! | `status` | what `/` and the snapshot show |
 //!
@@ -27,6 +28,7 @@ mod host_key;
 mod login;
 mod name;
 mod proxy;
+mod reconnect;
 mod registry;
 mod session;
 pub mod settings;
@@ -42,6 +44,7 @@ use proxy::ConnectionPool;
 use registry::AgentRegistry;
 use russh::keys::HashAlg;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The gateway; start it with [`Gateway::start`].
@@ -66,6 +69,8 @@ struct GatewayState {
     logins: LoginVerifier,
     registry: AgentRegistry,
     pool: ConnectionPool,
+    /// Places for requests that wait for an agent to come back.
+    reconnect_places: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
     started_at: SystemTime,
@@ -103,6 +108,7 @@ impl Gateway {
                 settings.limits.max_forwards,
             ),
             pool: ConnectionPool::default(),
+            reconnect_places: Arc::new(Semaphore::new(settings.limits.max_reconnect_waits)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             started_at: SystemTime::now(),

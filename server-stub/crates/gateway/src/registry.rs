@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::SystemTime,
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,8 @@ pub(super) struct RegisteredAgent {
     pub forwards: Vec<Arc<AgentForward>>,
     /// When its last session ended.
     pub left_at: Option<SystemTime>,
+    /// When one of its sessions last ended, or released a forward.
+    last_goodbye: Option<Instant>,
     /// Bytes from and to the agent in sessions that have ended.
     pub ended_bytes: (u64, u64),
 }
@@ -112,11 +114,7 @@ impl AgentRegistry {
         if agent.sessions.is_empty() {
             agent.left_at = Some(SystemTime::now());
         }
-        agent.forwards.retain(|forward| {
-            let mut serving = forward.serving();
-            serving.retain(|serving| serving.session.id != session.id);
-            is_retained(forward, &serving)
-        });
+        self.release(agent, |serving| serving.session.id == session.id);
         drop(agents);
         self.changed.send_replace(());
     }
@@ -131,6 +129,19 @@ impl AgentRegistry {
     ) -> Result<RequestedBind, BindError> {
         let address = requested.listen_address(&session.agent, &self.folder)?;
         let mut agents = self.agents.lock();
+        for (name, other) in agents.iter_mut() {
+            if *name == session.agent {
+                continue;
+            }
+            // Nothing of another agent's waits at the cost of this one.
+            other.forwards.retain(|forward| {
+                let gives_way = forward.is_unserved() && forward.address.conflicts_with(&address);
+                if gives_way {
+                    close(forward);
+                }
+                !gives_way
+            });
+        }
         let holder = agents.iter().find_map(|(name, agent)| {
             // An agent owns its port on every loopback address, because clients of `localhost` may try them all.
             let takes = |own_forwards: &ListenAddress| match *name == session.agent {
@@ -171,11 +182,15 @@ impl AgentRegistry {
             }
         };
         let bind = requested.with_port(&forward.address);
-        forward.serving().push(ServingSession {
-            session: Arc::clone(session),
-            requested: requested.clone(),
-            bind: bind.clone(),
-        });
+        {
+            let mut serving = forward.serving();
+            serving.push(ServingSession {
+                session: Arc::clone(session),
+                requested: requested.clone(),
+                bind: bind.clone(),
+            });
+            forward.announce(&serving);
+        }
         if let Some(listener) = listener {
             run(forward, listener);
         }
@@ -205,19 +220,70 @@ impl AgentRegistry {
     ) -> Option<Arc<AgentForward>> {
         let mut agents = self.agents.lock();
         let agent = agents.get_mut(&session.agent)?;
-        let mut found = None;
-        agent.forwards.retain(|forward| {
-            let mut serving = forward.serving();
-            let before = serving.len();
-            serving.retain(|s| !(s.session.id == session.id && s.bind == *bind));
-            if serving.len() != before {
-                found = Some(Arc::clone(forward));
-            }
-            is_retained(forward, &serving)
+        let released = self.release(agent, |serving| {
+            serving.session.id == session.id && serving.bind == *bind
         });
         drop(agents);
         self.changed.send_replace(());
-        found
+        released.into_iter().next()
+    }
+
+    /// Ends the service of each session that is `leaving`, and returns the forwards concerned. One that none serves any more
+    /// keeps listening for a while, unless its port was chosen by the gateway, which the agent would not request again.
+    fn release(
+        &self,
+        agent: &mut RegisteredAgent,
+        leaving: impl Fn(&ServingSession) -> bool,
+    ) -> Vec<Arc<AgentForward>> {
+        let unserved = agent.forwards.iter().filter(|f| f.is_unserved()).count();
+        let mut room = self.max_forwards.saturating_sub(unserved);
+        let mut released = Vec::new();
+        agent.forwards.retain(|forward| {
+            let mut serving = forward.serving();
+            let is_fixed = serving
+                .iter()
+                .any(|serving| serving.requested == serving.bind);
+            let before = serving.len();
+            serving.retain(|serving| !leaving(serving));
+            if serving.len() == before {
+                return true;
+            }
+            released.push(Arc::clone(forward));
+            forward.announce(&serving);
+            if !serving.is_empty() {
+                return true;
+            }
+            if is_fixed && room > 0 {
+                room -= 1;
+                return true;
+            }
+            close(forward);
+            false
+        });
+        if !released.is_empty() || agent.sessions.is_empty() {
+            agent.last_goodbye = Some(Instant::now());
+        }
+        released
+    }
+
+    /// Closes a forward for which no session has come back. False: one has.
+    pub(super) fn close_unserved(&self, forward: &AgentForward) -> bool {
+        let mut agents = self.agents.lock();
+        if !forward.is_unserved() {
+            return false;
+        }
+        if let Some(agent) = agents.get_mut(&forward.agent) {
+            agent.forwards.retain(|other| other.id != forward.id);
+        }
+        close(forward);
+        true
+    }
+
+    /// Whether a session of the agent ended, or released a forward, within `wait`.
+    pub(super) fn has_left_within(&self, name: &AgentName, wait: Duration) -> bool {
+        let agents = self.agents.lock();
+        let goodbye = agents.get(name).and_then(|agent| agent.last_goodbye);
+        goodbye.is_some_and(|at| at.elapsed() < wait)
     }
 
     /// The forward for a request. With a label, the one that has it. Without, the agent's oldest forward,
@@ -260,15 +326,10 @@ impl AgentRegistry {
     }
 }
 
-/// Whether a session still serves this forward. If not, it is released and its socket file removed.
-fn is_retained(forward: &AgentForward, serving: &[ServingSession]) -> bool {
-    if !serving.is_empty() {
-        return true;
-    }
+/// Ends the listener, under the lock: later a socket's file could belong to the next forward.
+fn close(forward: &AgentForward) {
     forward.stop.cancel();
     if let ListenAddress::Socket(path) = &forward.address {
-        // Under the lock: later the file could belong to the next forward.
         let _ = std::fs::remove_file(path);
     }
-    false
 }

@@ -55,6 +55,10 @@ pub struct GatewayLimits {
     /// How long one session may take to answer a channel open before the next one is asked as well.
     /// Grows with the session's round-trip time.
     pub open_patience: Duration,
+    /// How long a request, and the listener of a forward, wait for an agent that has just left.
+    pub reconnect_wait: Duration,
+    /// Requests and raw connections that wait so at once; further ones are answered at once.
+    pub max_reconnect_waits: usize,
     /// Keep-alive interval of SSH.
     pub keepalive_interval: Duration,
     /// Unanswered keep-alives before the session counts as lost.
@@ -102,6 +106,9 @@ impl Default for GatewayLimits {
             max_channels: 1024,
             open_deadline: Duration::from_secs(10),
             open_patience: Duration::from_millis(250),
+            reconnect_wait: Duration::from_secs(2),
+            // A few KiB each.
+            max_reconnect_waits: 1024,
             keepalive_interval: Duration::from_secs(15),
             keepalive_max: 3,
             stall_timeout: Duration::from_secs(60),

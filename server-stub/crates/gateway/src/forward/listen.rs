@@ -1,19 +1,40 @@
 //! The accept loop of one forward, and the relay of its raw connections.
 
 use super::{AgentForward, ForwardListener, Originator, VendorStream, open, order_candidates};
-use crate::GatewayState;
+use crate::{GatewayState, reconnect::ReconnectWait};
 use std::{sync::Arc, time::Duration};
-use tokio::io::copy_bidirectional_with_sizes;
+use tokio::{
+    io::copy_bidirectional_with_sizes,
+    time::{Instant, sleep_until},
+};
 
-/// Accepts until the forward is released, and pauses while file descriptors are exhausted.
+/// Accepts until the forward is closed, and pauses while file descriptors are exhausted. While its agent is away, it goes
+/// on for a moment: connections wait for the agent instead of being refused.
 pub(crate) async fn listen(
     shared: Arc<GatewayState>,
     forward: Arc<AgentForward>,
     listener: ForwardListener,
 ) {
+    let mut served = forward.served();
+    let mut close_at = None;
     loop {
         let accepted = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return,
             () = forward.stop.cancelled() => return,
+            Ok(()) = served.changed() => {
+                let wait = shared.settings.limits.reconnect_wait;
+                let is_unserved = *served.borrow_and_update() == 0;
+                close_at = is_unserved.then(|| Instant::now() + wait);
+                continue;
+            }
+            () = sleep_until(close_at.unwrap_or_else(Instant::now)), if close_at.is_some() => {
+                if shared.registry.close_unserved(&forward) {
+                    return;
+                }
+                close_at = None;
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -41,16 +62,28 @@ async fn relay(
     originator: Originator,
 ) {
     let deadline = shared.settings.limits.open_deadline;
-    let mut candidates = forward.candidates();
-    order_candidates(&mut candidates);
-    // Counted before the channel exists, so that the next connection chooses another session.
-    let expected = candidates
-        .first()
-        .map(|first| first.serving.session.count_busy());
-    match open(candidates, &originator, deadline).await {
-        Ok(mut channel) => {
-            let _work = channel.session().count_busy();
-            drop(expected);
+    let mut reconnect = ReconnectWait::new(&shared, forward.agent.clone());
+    let opened = loop {
+        let mut candidates = forward.candidates();
+        order_candidates(&mut candidates);
+        // Counted before the channel exists, so that the next connection chooses another session.
+        let expected = candidates
+            .first()
+            .map(|first| first.serving.session.count_busy());
+        let opened = open(candidates, &originator, deadline).await;
+        match opened {
+            Ok(channel) => break Ok((channel.session().count_busy(), channel)),
+            Err(error) => {
+                drop(expected);
+                if !error.may_pass() || !reconnect.again().await {
+                    break Err(error);
+                }
+            }
+        }
+    };
+    drop(reconnect);
+    match opened {
+        Ok((_work, mut channel)) => {
             let relayed =
                 copy_bidirectional_with_sizes(&mut stream, &mut channel, COPY_BUFFER, COPY_BUFFER);
             tokio::select! {

@@ -18,6 +18,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize},
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// One listener for one agent.
@@ -33,6 +34,8 @@ pub(super) struct AgentForward {
     /// Ends the listener; open connections continue.
     pub stop: CancellationToken,
     serving: Mutex<Vec<ServingSession>>,
+    /// How many sessions serve it.
+    served: watch::Sender<usize>,
 }
 
 /// A session that serves a forward.
@@ -69,12 +72,28 @@ impl AgentForward {
             traffic: TrafficCounters::default(),
             stop,
             serving: Mutex::default(),
+            served: watch::channel(0).0,
         }
     }
 
     /// The sessions that serve it now.
     pub(super) fn serving(&self) -> MutexGuard<'_, Vec<ServingSession>> {
         self.serving.lock()
+    }
+
+    /// The number of sessions that serve it, whenever that changes.
+    pub(super) fn served(&self) -> watch::Receiver<usize> {
+        self.served.subscribe()
+    }
+
+    /// Call it after a change of [`AgentForward::serving`].
+    pub(super) fn announce(&self, serving: &[ServingSession]) {
+        self.served.send_replace(serving.len());
+    }
+
+    /// Whether no session serves it: it waits for its agent to come back.
+    pub(super) fn is_unserved(&self) -> bool {
+        self.serving().is_empty()
     }
 
     /// Whether this session serves the forward.

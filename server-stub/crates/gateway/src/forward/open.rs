@@ -97,3 +97,13 @@ pub(crate) enum ChannelOpenError {
     #[error("the agent did not answer in time")]
     TimedOut,
 }
+
+impl ChannelOpenError {
+    /// Whether a session that the agent opens next may serve what this one did not: it has ended, or releases its forwards.
+    pub(crate) fn may_pass(self) -> bool {
+        match self {
+            Self::NoSession | Self::SessionLost | Self::Refused => true,
+            Self::Busy | Self::TimedOut => false,
+        }
+    }
+}

@@ -32,6 +32,20 @@ pub(super) enum GatewayProblem {
 }
 
 impl GatewayProblem {
+    /// Whether a session that the agent opens next may serve the request, of which nothing was sent.
+    pub(super) fn may_pass(self) -> bool {
+        match self {
+            Self::AgentOffline | Self::NoForward | Self::ChannelRefused => true,
+            Self::UnknownHost
+            | Self::UnknownAgent
+            | Self::AgentBusy
+            | Self::AgentSilent
+            | Self::AgentLost
+            | Self::NoAnswer
+            | Self::Upgrade => false,
+        }
+    }
+
     /// The response: problem JSON, `Proxy-Status` and `Retry-After`.
     pub(super) fn response(self, request_id: &HeaderValue) -> Response<ResponseBody> {
         let facts = self.facts();

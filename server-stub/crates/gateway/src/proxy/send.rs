@@ -8,6 +8,7 @@ use super::{
 use crate::{
     AgentName, GatewayState,
     forward::{OpenCandidate, Originator, open, order_candidates},
+    reconnect::ReconnectWait,
     registry::AgentRoute,
     session::BusyGuard,
 };
@@ -45,8 +46,7 @@ pub(super) async fn send(
         ForwardedBody::new(body, progress.clone(), limits.body_stall),
     );
     for _ in 0..TRIES {
-        let candidates = candidates(shared, &agent, label).await?;
-        let (mut connection, work) = connect(shared, candidates).await?;
+        let (mut connection, work) = reach(shared, &agent, label).await?;
         progress.touch();
         let sent = connection.sender.try_send_request(request);
         match before_deadline(sent, &progress, limits.answer_timeout).await {
@@ -74,6 +74,27 @@ pub(super) async fn send(
         }
     }
     Err(GatewayProblem::AgentOffline)
+}
+
+/// A connection to the agent. Waits for one that has just left and may be back at once.
+async fn reach(
+    shared: &Arc<GatewayState>,
+    agent: &AgentName,
+    label: Option<&str>,
+) -> Result<(PooledConnection, BusyGuard), GatewayProblem> {
+    let mut reconnect = ReconnectWait::new(shared, agent.clone());
+    loop {
+        let problem = match candidates(shared, agent, label).await {
+            Ok(candidates) => match connect(shared, candidates).await {
+                Ok(connected) => return Ok(connected),
+                Err(problem) => problem,
+            },
+            Err(problem) => problem,
+        };
+        if !problem.may_pass() || !reconnect.again().await {
+            return Err(problem);
+        }
+    }
 }
 
 async fn candidates(

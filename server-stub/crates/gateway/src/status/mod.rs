@@ -187,6 +187,7 @@ fn agent_status(shared: &GatewayState, name: &str, agent: &RegisteredAgent) -> A
     let forwards = agent
         .forwards
         .iter()
+        .filter(|forward| !forward.is_unserved())
         .map(|forward| {
             let serving = forward.serving().clone();
             let label = serving
