@@ -415,6 +415,17 @@ impl ChaosGateway {
         self.host.signal(self.program_name(), name);
     }
 
+    /// Resets the agents' connections here for this long.
+    pub(crate) async fn reset_for(&self, time: Duration) -> Result<()> {
+        let port = self.ssh_port();
+        self.host.nft(&format!(
+            "table inet lab_reset {{\n chain in {{\n type filter hook input priority 0;\n \
+             tcp dport {port} reject with tcp reset;\n }}\n}}\n"
+        ))?;
+        sleep(time).await;
+        self.host.nft("delete table inet lab_reset\n")
+    }
+
     /// Starts what [`kill`](Self::kill) ended, on the same address.
     pub(crate) async fn start_again(&self) -> Result<()> {
         let program = self.program.lock().take();

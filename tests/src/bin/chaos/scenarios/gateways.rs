@@ -71,13 +71,7 @@ pub(crate) async fn flapping(context: &ChaosContext, place: PlaceKind) -> Result
     let began = Instant::now();
     let mut last = began;
     for _ in 0..context.by_length(3, 12, 12) {
-        gateway.host.nft(&format!(
-            "table inet reset {{\n chain in {{\n type filter hook input priority 0;\n \
-             iifname link1 tcp dport {} reject with tcp reset;\n }}\n}}\n",
-            gateway.ssh_port()
-        ))?;
-        sleep(Duration::from_millis(300)).await;
-        gateway.host.nft("delete table inet reset\n")?;
+        gateway.reset_for(Duration::from_millis(300)).await?;
         last = Instant::now();
         sleep(Duration::from_secs(4)).await;
     }

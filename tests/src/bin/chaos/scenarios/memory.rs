@@ -124,14 +124,12 @@ pub(crate) async fn few_descriptors(context: &ChaosContext, place: PlaceKind) ->
     for stall in stalls {
         stall.abort();
     }
+    let ended = Instant::now();
     let back = world.gateway().serves(WATCH).await;
-    let asked = Instant::now();
-    context.report.holds(
-        at,
-        "answers again",
-        back.is_ok(),
-        format!("{:?}", asked.elapsed()),
-    );
+    let back = back.is_ok().then(|| ended.elapsed());
+    context
+        .report
+        .time(at, "answered again once they have ended", back, GIVEN_BACK);
     Ok(())
 }
 

@@ -58,13 +58,7 @@ pub(crate) async fn one_fault(
     let kind = random.random_range(0..24);
     Ok(match kind {
         0..5 => {
-            let port = gateway.ssh_port();
-            gateway.host.nft(&format!(
-                "table inet reset {{\n chain in {{\n type filter hook input priority 0;\n \
-                 tcp dport {port} reject with tcp reset;\n }}\n}}\n"
-            ))?;
-            sleep(Duration::from_millis(50)).await;
-            gateway.host.nft("delete table inet reset\n")?;
+            gateway.reset_for(Duration::from_millis(50)).await?;
             "reset"
         }
         5..8 => {
