@@ -114,12 +114,11 @@ pub(crate) async fn heal(context: &ChaosContext, place: PlaceKind) -> Result<()>
 
 /// Two gateways, with one connection and with the default.
 pub(crate) async fn two(context: &ChaosContext, place: PlaceKind) -> Result<()> {
-    let is_main = matches!(place, PlaceKind::Stub | PlaceKind::GatewayOpenssh);
     if context.is_short() && place != PlaceKind::Stub {
         return Ok(());
     }
-    takeover(context, place, "default connections", "").await?;
-    if !context.is_short() || is_main {
+    if !context.is_short() {
+        takeover(context, place, "default connections", "").await?;
         takeover(context, place, "one connection", "connections = 1\n").await?;
     }
     home(context, place).await

@@ -80,13 +80,24 @@ async fn power_loss(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     let gateway = pair.world.gateway();
     let load = SteadyLoad::every(&gateway.host, &gateway.target(), Duration::from_millis(100));
     sleep(Duration::from_secs(2)).await;
+    // The host whose agent serves, if one serves more than the other.
+    let seen = || (pair.world.jira.load().seen, pair.jira.load().seen);
+    let before = seen();
+    sleep(Duration::from_secs(2)).await;
+    let after = seen();
+    let is_first = after.0 - before.0 >= after.1 - before.1;
+    let (link, active) = match is_first {
+        true => (&gateway.link, 0),
+        false => (&pair.link, 1),
+    };
     let lost = Instant::now();
-    gateway.link.cut(CutDirection::Both);
-    pair.world.agent_at(0).signal("KILL").await?;
-    // From here on a request that begins is answered, and stays so.
+    link.cut(CutDirection::Both);
+    pair.world.agent_at(active).signal("KILL").await?;
     let watched = context.by_length(Duration::from_secs(15), WATCH, Duration::from_secs(200));
     sleep(watched).await;
-    let records = load.records();
+    // What is still in flight then ends as not answered.
+    let records = load.stop().await;
+    // From here on a request that begins is answered, and stays so.
     let after = records.iter().filter(|r| r.began > lost);
     let last_bad = after
         .filter(|r| !r.is_answered())
@@ -115,8 +126,8 @@ async fn power_loss(context: &ChaosContext, place: PlaceKind) -> Result<()> {
 struct HostPair {
     world: ChaosWorld,
     second: LabHost,
-    _link: LabLink,
-    _jira: ChaosJira,
+    link: LabLink,
+    jira: ChaosJira,
 }
 
 impl HostPair {
@@ -147,8 +158,8 @@ impl HostPair {
         Ok(Self {
             world,
             second,
-            _link: link,
-            _jira: jira,
+            link,
+            jira,
         })
     }
 }

@@ -88,9 +88,9 @@ impl Scenario {
                 S::Blackhole,
                 S::Two,
                 S::Restart,
+                S::Upgrade,
                 S::Writes,
                 S::Jira,
-                S::Memory,
             ],
             RunLength::Usual => {
                 let all = <Self as clap::ValueEnum>::value_variants();
@@ -115,6 +115,11 @@ pub(crate) async fn run(context: &ChaosContext, scenarios: &[Scenario]) {
         let began = Instant::now();
         let name = scenario.name();
         for place in &context.places {
+            // The short run is for the gateways that are promised to lose and refuse nothing.
+            let is_main = matches!(place, PlaceKind::Stub | PlaceKind::GatewayOpenssh);
+            if context.is_short() && !is_main {
+                continue;
+            }
             if let Err(error) = run_one(context, *scenario, *place).await {
                 context.report.broken((&name, place.name()), &error);
             }

@@ -37,7 +37,7 @@ async fn frozen(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     world.jira.freeze();
     let frozen = Instant::now();
     let limit = context.by_length(
-        Duration::from_secs(25),
+        Duration::from_secs(15),
         Duration::from_secs(150),
         Duration::from_secs(150),
     );

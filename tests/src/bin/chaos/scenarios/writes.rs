@@ -21,14 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 /// A cut every second at a random moment.
 pub(crate) async fn writes(context: &ChaosContext, place: PlaceKind) -> Result<()> {
-    let is_main = matches!(place, PlaceKind::Stub | PlaceKind::GatewayOpenssh);
-    if context.is_short() && !is_main {
+    if context.is_short() && place != PlaceKind::Stub {
         return Ok(());
     }
     let mut random = StdRng::seed_from_u64(context.seed);
     let world = ChaosWorld::start(place).await?;
     let writers = Writers::start(&world.gateway().host, &world.gateway().target(), 10);
-    let cuts = context.by_length(12, 120, 240);
+    let cuts = context.by_length(10, 120, 240);
     for _ in 0..cuts {
         sleep(Duration::from_millis(random.random_range(200..900))).await;
         one_fault(&world, 0, &mut random, true).await?;
