@@ -181,6 +181,11 @@ impl HttpForward {
         self.pauses.known().await;
     }
 
+    /// Whether only expected requests are answered.
+    pub(super) fn answers_only_expected(&self) -> bool {
+        self.only_expected
+    }
+
     /// Whether the administrator has paused the forward.
     pub(super) fn paused(&self) -> bool {
         self.pauses.of(&self.name).is_some()

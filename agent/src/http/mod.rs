@@ -14,6 +14,7 @@ mod forward;
 mod framing;
 #[cfg(fuzzing)]
 pub(crate) use framing::fuzz_properties;
+mod health;
 mod hop_by_hop;
 mod http2;
 mod own_headers;
@@ -30,7 +31,8 @@ pub use current_forward::CurrentForward;
 pub use dry_run::DryRun;
 pub use expected::ExpectedRequest;
 pub use forward::{HttpForward, InFlightGuard, RequestCounter};
-pub use server::{ShutdownTokens, VendorStream, serve};
+pub use health::{HEALTH_PATH, HealthReport, HealthState};
+pub use server::{ChannelOrigin, ShutdownTokens, VendorStream, serve};
 
 use crate::upstream::StallLimits;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use super::{
     http2::http2,
 };
 use crate::{
-    tunnel::channel::ChannelStream,
+    tunnel::{ListeningPlace, channel::ChannelStream},
     upstream::{ActivityClock, StallLimits},
 };
 use bytes::BytesMut;
@@ -42,6 +42,17 @@ pub struct ShutdownTokens {
     pub abort: CancellationToken,
 }
 
+/// Where a channel comes from.
+#[derive(Clone)]
+pub struct ChannelOrigin {
+    /// `address:port` of the vendor's client, as the gateway reports it.
+    pub originator: Arc<str>,
+    /// Number of the SSH connection.
+    pub connection: usize,
+    /// Where the gateway listens; `None` in tests without a gateway.
+    pub place: Option<Arc<ListeningPlace>>,
+}
+
 /// A channel of the vendor's.
 pub trait VendorStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Completes once the vendor sends no more, without waiting until what came before has been read.
@@ -65,8 +76,7 @@ impl VendorStream for ChannelStream {
 pub async fn serve<S>(
     mut stream: S,
     current: impl Into<CurrentForward>,
-    originator: impl Into<Arc<str>>,
-    connection: usize,
+    origin: ChannelOrigin,
     shutdown: ShutdownTokens,
 ) where
     S: VendorStream,
@@ -80,8 +90,7 @@ pub async fn serve<S>(
     };
     let channel = ChannelContext {
         current,
-        originator: originator.into(),
-        connection,
+        origin,
         limits,
         shutdown,
     };
@@ -96,8 +105,7 @@ pub async fn serve<S>(
 #[derive(Clone)]
 pub(super) struct ChannelContext {
     pub(super) current: CurrentForward,
-    originator: Arc<str>,
-    connection: usize,
+    origin: ChannelOrigin,
     /// As they were when the channel was opened.
     pub(super) limits: HttpLimits,
     pub(super) shutdown: ShutdownTokens,
@@ -108,8 +116,10 @@ impl ChannelContext {
     pub(super) fn request_context(&self) -> RequestContext {
         RequestContext {
             forward: self.current.load(),
-            originator: Arc::clone(&self.originator),
-            connection: self.connection,
+            originator: Arc::clone(&self.origin.originator),
+            connection: self.origin.connection,
+            place: self.origin.place.clone(),
+            draining: self.shutdown.drain.is_cancelled() || self.shutdown.replaced.is_cancelled(),
             abort: self.shutdown.abort.clone(),
         }
     }

@@ -55,6 +55,7 @@ families! {
     REQUESTS = Counter "requests_total" ["forward" "outcome" "class"] "Requests that have ended, by outcome and first digit of the status.";
     ERRORS = Counter "errors_total" ["forward" "error"] "The agent's own answers, by the code of docs/errors.md.";
     REMOVED_HEADERS = Counter "request_headers_removed_total" ["forward" "class"] "Headers removed from the vendor's requests, by class.";
+    HEALTH = Counter "health_requests_total" ["forward"] "Health requests answered, which count nowhere else.";
     IN_FLIGHT = Gauge "requests_in_flight" ["forward"] "Requests in flight; byte channels for tcp://.";
     REPEATED = Counter "requests_repeated_total" ["forward"] "Idempotent requests sent once more because a kept-alive connection to Jira broke before their answer.";
     BREAKER = Gauge "jira_breaker_open" ["forward"] "1 while requests fail at once because Jira takes no connections or gives no answers.";

@@ -18,6 +18,7 @@ pub struct TrafficCounters {
     errors: IntCounterVec,
     removed_headers: IntCounterVec,
     repeated: IntCounter,
+    health_requests: IntCounter,
     request_bytes: IntCounter,
     response_bytes: IntCounter,
     duration: Histogram,
@@ -37,6 +38,7 @@ impl TrafficCounters {
             errors: counters(&families::ERRORS, forward),
             removed_headers: removed_headers_counter(forward),
             repeated: counter(&families::REPEATED, forward),
+            health_requests: counter(&families::HEALTH, forward),
             request_bytes: counter(&families::REQUEST_BYTES, forward),
             response_bytes: counter(&families::RESPONSE_BYTES, forward),
             duration: histogram(&families::DURATION, forward),
@@ -84,6 +86,11 @@ impl TrafficCounters {
         self.repeated.get()
     }
 
+    /// Counts a health request.
+    pub fn count_health_request(&self) {
+        self.health_requests.inc();
+    }
+
     /// Counts a header that was removed from a request of the vendor.
     pub fn count_removed_header(&self, class: HeaderClass) {
         self.removed_headers
@@ -101,11 +108,12 @@ impl TrafficCounters {
     }
 
     pub(super) fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let all: [Box<dyn Collector>; 8] = [
+        let all: [Box<dyn Collector>; 9] = [
             Box::new(self.requests.clone()),
             Box::new(self.errors.clone()),
             Box::new(self.removed_headers.clone()),
             Box::new(self.repeated.clone()),
+            Box::new(self.health_requests.clone()),
             Box::new(self.request_bytes.clone()),
             Box::new(self.response_bytes.clone()),
             Box::new(self.duration.clone()),

@@ -5,7 +5,7 @@ use crate::{
     check, config,
     expiry::CredentialExpiry,
     health::HealthProber,
-    http::{self, CurrentForward, RequestCounter, ShutdownTokens},
+    http::{self, ChannelOrigin, CurrentForward, RequestCounter, ShutdownTokens},
     pause::PauseRegistry,
     policy::CompiledPolicy,
     status::{ProofState, StatusLayer},
@@ -228,14 +228,12 @@ impl ActiveForward {
                     replaced: inbound.replaced,
                     abort: self.abort.clone(),
                 };
-                let (current, connection) = (current.clone(), inbound.connection);
-                let serve = http::serve(
-                    inbound.stream,
-                    current,
-                    inbound.originator,
-                    connection,
-                    shutdown,
-                );
+                let origin = ChannelOrigin {
+                    originator: inbound.originator.into(),
+                    connection: inbound.connection,
+                    place: Some(inbound.place),
+                };
+                let serve = http::serve(inbound.stream, current.clone(), origin, shutdown);
                 tokio::spawn(serve.in_current_span());
             }
             ForwardRoute::Bytes(counter) => {

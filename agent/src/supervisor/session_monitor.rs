@@ -69,6 +69,7 @@ pub(super) async fn monitor(
         let in_flight = is_in_flight(session.budget());
         let verdict = liveness.verdict(now.into_std());
         report_silence(&state, &mut silent, verdict);
+        session.set_suspect(is_suspect(verdict));
         if let LivenessVerdict::Dead { silence } = verdict {
             let seconds = silence.as_secs();
             let reason = format!("the gateway has not answered for {seconds} s");
@@ -113,6 +114,14 @@ pub(super) async fn monitor(
 /// Whether bytes or requests are in flight that a dead gateway would lose.
 fn is_in_flight(budget: &SessionBudget) -> bool {
     budget.transport().is_unanswered() || budget.unanswered() > 0
+}
+
+/// Whether the gateway should prefer other sessions. A slow link still serves.
+fn is_suspect(verdict: LivenessVerdict) -> bool {
+    match verdict {
+        LivenessVerdict::Alive | LivenessVerdict::Silent { moving: true, .. } => false,
+        LivenessVerdict::Silent { .. } | LivenessVerdict::Dead { .. } => true,
+    }
 }
 
 /// Publishes and logs a silence and its end, once each.

@@ -5,6 +5,7 @@
 
 pub mod egress;
 mod hop;
+mod place;
 pub mod session;
 pub mod settings;
 
@@ -12,6 +13,7 @@ pub use agent_ssh::address::{AddressError, BindAddress, GatewayAddress};
 pub use agent_ssh::bind_template::{BindTemplate, SlotRange};
 pub use agent_ssh::{channel, transport};
 pub use hop::{Hop, HopEvent, HopObserver, ignore};
+pub use place::{ListeningPlace, instance};
 pub use settings::{ForwardTemplate, RemoteForward, Settings};
 
 use std::sync::Arc;
@@ -29,6 +31,8 @@ pub struct InboundChannel {
     /// Cancelled when a new session replaces this one. An idle HTTP connection should end then, so that the vendor's next
     /// one uses the new session; requests in flight may finish.
     pub replaced: CancellationToken,
+    /// Where the gateway listens for it.
+    pub place: Arc<ListeningPlace>,
     /// The channel's data, in both directions.
     pub stream: channel::ChannelStream,
 }

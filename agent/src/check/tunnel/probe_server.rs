@@ -60,13 +60,17 @@ impl ChannelAcceptor for ProbeServer {
         };
         let drain = self.drain.clone();
         tokio::spawn(async move {
-            let (from, number) = (inbound.originator, inbound.connection);
+            let origin = http::ChannelOrigin {
+                originator: inbound.originator.into(),
+                connection: inbound.connection,
+                place: Some(inbound.place),
+            };
             let ends = http::ShutdownTokens {
                 drain,
                 replaced: inbound.replaced,
                 ..http::ShutdownTokens::default()
             };
-            http::serve(inbound.stream, forward, from, number, ends).await;
+            http::serve(inbound.stream, forward, origin, ends).await;
         });
     }
 }

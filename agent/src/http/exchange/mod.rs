@@ -19,7 +19,7 @@ use super::{
     body::{DownloadBody, ResponseBody, UploadEnd, UploadProgress, VendorBody},
     forward::{HttpForward, RequestPermit},
     framing::{ExchangeGuard, ExchangeNote, FramingFault},
-    hop_by_hop, own_headers,
+    health, hop_by_hop, own_headers,
     pending_record::PendingRecord,
     replay::ReplayableRequest,
     request_id::RequestIds,
@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     audit::{AuditRecord, RedactedTarget, RequestOutcome},
+    tunnel::ListeningPlace,
     upstream::{ActivityClock, Delivery, RawTarget, RequesterKey, UpstreamBody},
 };
 use http::{HeaderValue, Request, Response, Uri, Version, header, request};
@@ -44,6 +45,10 @@ pub(super) struct RequestContext {
     pub(super) forward: Arc<HttpForward>,
     pub(super) originator: Arc<str>,
     pub(super) connection: usize,
+    /// Where the gateway listens for the channel.
+    pub(super) place: Option<Arc<ListeningPlace>>,
+    /// The channel is about to end, or another session has replaced this one.
+    pub(super) draining: bool,
     /// Cancelled when requests in flight have had their time.
     pub(super) abort: CancellationToken,
 }
@@ -64,6 +69,9 @@ pub(super) async fn handle(
     guard: ResponseGuard,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
+    if health::is_health_request(&guard, &request) {
+        return health::answer(context, guard, request.method() == http::Method::HEAD);
+    }
     context.forward.count_request();
     let (mut head, body) = request.into_parts();
     let ids = RequestIds::of(&head.headers);

@@ -236,6 +236,8 @@ async fn what_is_refused_unseen_costs_no_more_for_being_more() {
     const COUNT: u64 = 50_000_000;
     let agent = Agent::new("127.0.0.1:1", Options::default());
     let channel = crate::http::exchange::RequestContext {
+        place: None,
+        draining: false,
         forward: agent.forward.clone(),
         originator: "192.0.2.1:9".into(),
         connection: 0,

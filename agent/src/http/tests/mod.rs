@@ -5,6 +5,7 @@ mod auditing;
 mod dry_run;
 mod failing;
 mod forms;
+mod health;
 mod http2;
 mod http2_hostile;
 mod limits;

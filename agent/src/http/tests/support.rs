@@ -3,10 +3,13 @@
 use crate::{
     audit::{AuditHandle, CapturedAudit},
     auth::{Settings as Auth, UpstreamAuth, VendorHeaders},
-    http::{CurrentForward, HttpForward, HttpLimits, ShutdownTokens, VendorStream, serve},
+    http::{
+        ChannelOrigin, CurrentForward, HttpForward, HttpLimits, ShutdownTokens, VendorStream, serve,
+    },
     pause::PauseRegistry,
     policy::{CompiledPolicy, Settings as PolicySettings},
     status::StatusLayer,
+    tunnel::ListeningPlace,
     upstream::{self, Delivery, TrustRoots, Upstream},
 };
 use bytes::Bytes;
@@ -41,6 +44,7 @@ pub(super) struct Agent {
     pub(super) records: CapturedAudit,
     pub(super) jira: Arc<StatusLayer>,
     pub(super) current: CurrentForward,
+    pub(super) place: Arc<ListeningPlace>,
     pub(super) drain: CancellationToken,
     pub(super) replaced: CancellationToken,
     pub(super) abort: CancellationToken,
@@ -55,6 +59,8 @@ pub(super) struct Options {
     pub(super) pool_wait: Duration,
     pub(super) max_connections: usize,
     pub(super) scheme: &'static str,
+    /// What policy allows.
+    pub(super) allow: &'static str,
     /// Answers only the request that a check expects.
     pub(super) only_expected: bool,
     /// Sends nothing without a place for its record.
@@ -72,6 +78,7 @@ impl Default for Options {
             pool_wait: Duration::from_secs(10),
             max_connections: 64,
             scheme: "http",
+            allow: "* /**",
             only_expected: false,
             audit_required: false,
             pauses: PauseRegistry::default(),
@@ -89,7 +96,7 @@ impl Agent {
         settings.pool_wait = options.pool_wait;
         settings.max_connections = options.max_connections;
         let policy = CompiledPolicy::new(&PolicySettings {
-            allow: vec!["* /**".to_owned()],
+            allow: vec![options.allow.to_owned()],
             deny: vec!["* /secret".to_owned()],
             ..PolicySettings::default()
         });
@@ -111,6 +118,7 @@ impl Agent {
         });
         Self {
             current: Arc::clone(&forward).into(),
+            place: Arc::new(ListeningPlace::new("/s/jira-0.sock".parse().unwrap())),
             forward,
             records,
             jira: layer,
@@ -152,8 +160,11 @@ impl Agent {
         tokio::spawn(serve(
             channel.into(),
             self.current.clone(),
-            "192.0.2.7:55000",
-            1,
+            ChannelOrigin {
+                originator: "192.0.2.7:55000".into(),
+                connection: 1,
+                place: Some(self.place.clone()),
+            },
             shutdown,
         ))
     }

@@ -75,8 +75,8 @@ impl ForwardRefusal {
             _ => String::new(),
         };
         format!(
-            "the gateway gives no reason. One of: {privileged}the port is in use: a session that was cut off frees it within a minute, another \
-             program does not (on the gateway: ss -ltnp); sshd_config forbids it (it needs \"AllowTcpForwarding remote\", no \"DisableForwarding \
+            "the gateway gives no reason. One of: {privileged}the port is in use: by a session that was cut off, for half a minute, or under traffic for up to 16 minutes unless the gateway sets \
+             net.ipv4.tcp_retries2 (a bind with {{slot}} does not wait for it), or by another program (on the gateway: ss -ltnp); sshd_config forbids it (it needs \"AllowTcpForwarding remote\", no \"DisableForwarding \
              yes\"); authorized_keys has \"restrict\" or \"no-port-forwarding\" without \"port-forwarding\"; or no PermitListen or permitlisten names \
              exactly {bind}{other}. The agent retries every few seconds; sshd's log has \"Server has disabled port forwarding\" or \"administratively \
              prohibited\" if it is not permitted"

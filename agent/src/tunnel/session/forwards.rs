@@ -1,6 +1,6 @@
 //! The remote forwards that a session has requested, and the one that a channel belongs to.
 
-use crate::tunnel::{BindAddress, RemoteForward};
+use crate::tunnel::{BindAddress, ListeningPlace, RemoteForward};
 use parking_lot::Mutex;
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,6 +11,7 @@ pub(super) struct SessionForwards(Mutex<Vec<ForwardEntry>>);
 
 struct ForwardEntry {
     forward: RemoteForward,
+    place: Arc<ListeningPlace>,
     /// The port, if it was named or the gateway has answered.
     port: Option<u16>,
 }
@@ -26,6 +27,7 @@ impl SessionForwards {
         entries.retain(|e| e.forward.name != forward.name);
         entries.push(ForwardEntry {
             forward: forward.clone(),
+            place: Arc::new(ListeningPlace::new(forward.bind.clone())),
             port,
         });
     }
@@ -34,6 +36,7 @@ impl SessionForwards {
     pub(super) fn given(&self, name: &str, port: u16) {
         if let Some(entry) = self.0.lock().iter_mut().find(|e| *e.forward.name == *name) {
             entry.port = Some(port);
+            entry.place.set_port(port);
         }
     }
 
@@ -53,6 +56,19 @@ impl SessionForwards {
             },
             (bind, _) => bind.clone(),
         })
+    }
+
+    /// Where the gateway listens for this forward.
+    pub(super) fn place(&self, name: &str) -> Option<Arc<ListeningPlace>> {
+        let entries = self.0.lock();
+        let entry = entries.iter().find(|e| *e.forward.name == *name)?;
+        Some(Arc::clone(&entry.place))
+    }
+
+    /// All places.
+    pub(super) fn places(&self) -> Vec<Arc<ListeningPlace>> {
+        let entries = self.0.lock();
+        entries.iter().map(|e| Arc::clone(&e.place)).collect()
     }
 
     /// Names of all entries.

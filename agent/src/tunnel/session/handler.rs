@@ -60,6 +60,11 @@ impl SessionHandler {
                 .reject(ChannelOpenFailure::AdministrativelyProhibited)
                 .await;
         };
+        let Some(place) = shared.forwards.place(&forward) else {
+            return reply
+                .reject(ChannelOpenFailure::AdministrativelyProhibited)
+                .await;
+        };
         if shared.budget.open_channels() >= shared.settings.max_channels {
             if shared.refused_channels.fetch_add(1, Relaxed) == 0 {
                 let _entered = shared.span.enter();
@@ -80,6 +85,7 @@ impl SessionHandler {
             connection: shared.connection,
             originator,
             replaced: shared.replaced.clone(),
+            place,
             stream,
         });
     }

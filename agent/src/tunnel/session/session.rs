@@ -10,7 +10,8 @@ use super::{
     probe::{self, SessionProbes},
 };
 use crate::tunnel::{
-    BindAddress, ChannelAcceptor, GatewayAddress, HopObserver, RemoteForward, Settings,
+    BindAddress, ChannelAcceptor, GatewayAddress, HopObserver, ListeningPlace, RemoteForward,
+    Settings,
     channel::{ChannelStream, SessionBudget},
     egress::AddressLease,
 };
@@ -166,6 +167,18 @@ impl Session {
                 self.abort("a command did not end in time");
                 Err(ExecError::Timeout(limit))
             }
+        }
+    }
+
+    /// Where the gateway listens for this forward, and what requests through that place have shown.
+    pub fn place(&self, name: &str) -> Option<Arc<ListeningPlace>> {
+        self.0.shared.forwards.place(name)
+    }
+
+    /// Whether the gateway has not answered in time. Health requests then get 503, so that it prefers other sessions.
+    pub fn set_suspect(&self, suspect: bool) {
+        for place in self.0.shared.forwards.places() {
+            place.set_suspect(suspect);
         }
     }
 
