@@ -110,7 +110,23 @@ impl InstalledGateway {
     pub fn agent(&self, name: &str, key: &Path, upstream: &str) -> AgentSetup {
         AgentSetup::new(&self.ssh_address(), name, key)
             .tunnel("host_keys", vec![self.host_key.as_str()])
-            .forward("jira", SOCKET, upstream)
+            .forward("jira", PLACES, upstream)
+    }
+
+    /// The processes of this customer's sessions that run as its user.
+    pub fn sessions(&self, name: &str) -> Vec<u32> {
+        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(&self.namespace_pid.to_string());
+        let title = format!("sshd: {name}");
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().into_string().ok());
+        let session = |pid: &String| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.trim_end_matches('\0') == title && namespace(pid) == own
+        };
+        pids.filter(session)
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
     }
 
     /// The configuration of a customer's agent that asks for another bind.
@@ -158,6 +174,11 @@ impl InstalledGateway {
             .replace("127.0.0.1:8404", &self.monitoring.to_string())
             .replace("abns@jira-gateway", &format!("abns@{}", self.ssh_port));
         fs::write(path, config)?;
+        // The script names the frontend of the customers too.
+        let path = self.path("/usr/local/sbin/jira-gateway-customer");
+        let script = fs::read_to_string(&path)?;
+        let own = format!("abns@{}", self.ssh_port);
+        fs::write(path, script.replace("abns@jira-gateway", &own))?;
 
         let sshd = self.sshd_command();
         let mut haproxy = self.in_namespace("/usr/sbin/haproxy");
@@ -224,7 +245,9 @@ impl Drop for InstalledGateway {
 
 /// Domain of the customers' names.
 pub const DOMAIN: &str = "gw.vendor.example";
-/// Socket that every customer binds, inside its own folder.
+/// Sockets that every customer binds, inside its own folder: one for each connection.
+pub const PLACES: &str = "/s/jira-{slot}.sock";
+/// The one socket of agents whose bind names no slot.
 pub const SOCKET: &str = "/s/jira.sock";
 
 /// The pid of `unshare`'s child once it has made its mounts.

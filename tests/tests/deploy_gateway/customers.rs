@@ -7,7 +7,7 @@ use agent::{
 };
 use e2e::{
     enrollment::{CustomerHost, answers, jira},
-    gateway::{InstalledGateway, SOCKET},
+    gateway::{InstalledGateway, PLACES},
     login::output_text,
     recording_origin::issue,
     test_env::vendor,
@@ -34,7 +34,7 @@ async fn a_customer_can_bind_its_own_socket_and_nothing_else() {
     );
     let folder = fs::metadata(two.gateway.path("/srv/jira-gateway/bolt/s")).unwrap();
     assert_eq!(folder.mode() & 0o7777, 0o2710);
-    let socket = fs::metadata(two.gateway.path("/srv/jira-gateway/bolt/s/jira.sock")).unwrap();
+    let socket = fs::metadata(two.gateway.path("/srv/jira-gateway/bolt/s/jira-0.sock")).unwrap();
     assert_eq!((socket.mode() & 0o777, socket.gid()), (0o660, folder.gid()));
 
     let (key, _) = two.gateway.add("acme").unwrap();
@@ -44,9 +44,9 @@ async fn a_customer_can_bind_its_own_socket_and_nothing_else() {
         "127.0.0.1:0",
         "127.0.0.1:18080",
         "[::1]:18080",
-        "/bolt/s/jira.sock",
-        "/srv/jira-gateway/bolt/s/jira.sock",
-        "/s/../../bolt/s/jira.sock",
+        "/bolt/s/jira-0.sock",
+        "/srv/jira-gateway/bolt/s/jira-0.sock",
+        "/s/../../bolt/s/jira-0.sock",
         "/jira.sock",
         "/tmp/jira.sock",
         "/run/jira.sock",
@@ -175,7 +175,11 @@ fn the_token_of_the_script_is_one_that_agent_enroll_reads() {
     let gateways: Vec<_> = token.gateways.iter().map(ToString::to_string).collect();
     assert_eq!(gateways, ["gw1.vendor.example:443", "tls://[::1]:8443"]);
     assert_eq!(token.user, "acme");
-    assert_eq!(token.forward.bind.to_string(), SOCKET);
+    assert_eq!(token.forward.bind.to_string(), PLACES);
+    assert_eq!(token.forward.slots().to_string(), "0-3");
+    let second = gateway.customer(&["token", "--second", "acme", "gw1.vendor.example:443"]);
+    let second = EnrollmentToken::parse(&second.unwrap()).unwrap();
+    assert_eq!(second.forward.slots().to_string(), "4-7");
     let (_, printed) = gateway.add("acme").unwrap();
     assert!(printed.contains(&token.host_keys[0]), "{printed}");
     assert!(token.secret.is_none());
@@ -212,7 +216,7 @@ async fn the_documented_enrollment_works_from_token_to_request() {
 
     let agent = customer.run().unwrap();
     let report = agent.until_proven().await.unwrap();
-    assert_eq!(report.connections.len(), 1, "one session for one socket");
+    assert_eq!(report.connections.len(), 2, "each with a socket of its own");
     let answer = ask(
         gateway.services(),
         &host("hosp"),
@@ -241,9 +245,9 @@ async fn the_documented_enrollment_works_from_token_to_request() {
 async fn up(gateway: &InstalledGateway, customer: &str) -> Option<bool> {
     let metrics = ask(gateway.monitoring(), "any", "/metrics").await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
-    let name = format!("haproxy_backend_status{{proxy=\"customer-{customer}\",state=\"UP\"}} ");
+    let name = format!("haproxy_backend_active_servers{{proxy=\"customer-{customer}\"}} ");
     let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
-    line.map(|value| value == "1")
+    line.map(|value| value != "0")
 }
 
 #[test]
@@ -251,7 +255,7 @@ fn harmful_customer_names_and_keys_are_refused() {
     let gateway = InstalledGateway::start().unwrap();
     let (key, printed) = gateway.add("acme").unwrap();
     assert!(
-        printed.contains("/s/jira.sock") && printed.contains("SHA256:"),
+        printed.contains(PLACES) && printed.contains("SHA256:"),
         "{printed}"
     );
     let public = key.with_extension("pub");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod customers;
+mod places;
 mod requests;
 
 use e2e::{
