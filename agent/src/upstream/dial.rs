@@ -5,6 +5,7 @@ use super::{
     explain, refused_chain, stream::EarlyAnswerStream, tls, tls::TlsConfigError,
 };
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpStream, lookup_host},
@@ -126,6 +127,7 @@ impl UpstreamDialer {
                 Ok(Ok(stream)) => {
                     // Fails only on a dead socket, which the first write will notice.
                     let _ = stream.set_nodelay(true);
+                    let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
                     return Ok(stream);
                 }
                 Ok(Err(error)) => failures.push(format!("{address} {}", explain::connect(&error))),
@@ -184,6 +186,9 @@ fn not_sent(kind: FailedStep, detail: String) -> SendError {
     }
 }
 
+/// Bytes that the kernel keeps of a request before Jira's side takes them. It would grow to 4 MiB for each upload that Jira
+/// does not read.
+const UNSENT: u32 = 256 << 10;
 /// Addresses tried of one name; more would leave each too little time.
 const MAX_ADDRESSES: usize = 8;
 /// Failed addresses named in one message.
