@@ -129,14 +129,18 @@ sections! {
         /// Bytes of a channel kept in memory before its spool file is used. Data on its way to the file adds at most
         /// 8 MiB.
         memory: HumanSize = size(ChannelLimits::default().memory), "4KiB"..="1GiB";
-        /// Bytes that all channels of a session may keep in memory together. Beyond it each channel gets 64 KiB and
-        /// the spool file. At least `memory`.
+        /// Bytes that all channels of a session may keep in memory together. Beyond it each channel gets 96 KiB and
+        /// the spool file. At least `memory`. Whichever of this and `memory_per_process` is reached first applies.
         memory_per_session: HumanSize = size(ChannelLimits::default().memory_per_session), "1MiB"..="64GiB";
+        /// The same for all channels of all sessions.
+        memory_per_process: HumanSize = size(ChannelLimits::default().memory_per_process), "1MiB"..="64GiB";
         /// Size of the spool file of a channel; beyond it the channel is reset. At least the largest upload that must
         /// survive while Jira does not read.
         spool_per_channel: HumanSize = HumanSize(ChannelLimits::default().spool_per_channel), "0"..="1024GiB";
         /// Memory and spool of all channels of a session together. At least `memory_per_session`.
         spool_per_session: HumanSize = HumanSize(ChannelLimits::default().spool_per_session), "1MiB"..="16384GiB";
+        /// Memory and spool of all channels of all sessions together: the disk space that uploads may take.
+        spool_per_process: HumanSize = HumanSize(ChannelLimits::default().spool_per_process), "1MiB"..="16384GiB";
         /// Space that spool files leave free on their disk, for audit, tokens and pauses; on a disk smaller than ten
         /// times this, a tenth of it. Below it, only a channel that needs more space is reset.
         spool_min_free: HumanSize = HumanSize(ChannelLimits::default().spool_floor.bytes), "0"..="1024GiB";

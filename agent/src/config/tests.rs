@@ -159,8 +159,10 @@ shutdown_grace = "6s"
 window = "3MiB"
 memory = "7KiB"
 memory_per_session = "8MiB"
+memory_per_process = "9MiB"
 spool_per_channel = "9MiB"
 spool_per_session = "10MiB"
+spool_per_process = "11MiB"
 spool_dir = "state/elsewhere"
 close_wait = "11s"
 discard = 12
@@ -239,8 +241,10 @@ format = "json"
         window: Some(3 << 20),
         memory: 7 << 10,
         memory_per_session: 8 << 20,
+        memory_per_process: 9 << 20,
         spool_per_channel: 9 << 20,
         spool_per_session: 10 << 20,
+        spool_per_process: 11 << 20,
         spool_floor: tunnel::channel::ChannelLimits::default().spool_floor,
         spool_dir: folder.path().join("state/elsewhere"),
         close_wait: secs(11),

@@ -253,8 +253,10 @@ fn channel(
             .window
             .map(|window| u32::try_from(window.0).unwrap_or(u32::MAX)),
         memory_per_session: raw.memory_per_session.as_usize(),
+        memory_per_process: raw.memory_per_process.as_usize(),
         spool_per_channel: raw.spool_per_channel.0,
         spool_per_session: raw.spool_per_session.0,
+        spool_per_process: raw.spool_per_process.0,
         spool_floor: FreeSpaceFloor {
             bytes: raw.spool_min_free.0,
             ..tunnel::channel::ChannelLimits::default().spool_floor

@@ -520,8 +520,8 @@ impl Drop for AbortOnDrop {
 const CLIENT_ID: &str = concat!("SSH-2.0-JiraTunnelAgent_", env!("CARGO_PKG_VERSION"));
 /// RFC 4253 §6.1.
 const PACKET: u32 = 32 << 10;
-/// Messages between russh and a channel's pump.
-const CHANNEL_QUEUE: usize = 100;
+/// Messages between russh and a channel's pump, which no budget counts: a megabyte of whole packets.
+const CHANNEL_QUEUE: usize = 32;
 /// A fallback. A key exchange that russh starts ends the session when more than twice the window is in flight to us
 /// (docs/dev/ssh.md, D3). So a session is replaced long before, which is a key exchange too; one that the gateway starts is
 /// harmless. This is half of what RFC 4344 §3.2 allows a 128-bit block cipher (2^32 blocks), and, with packets of at least

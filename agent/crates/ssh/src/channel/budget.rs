@@ -1,19 +1,62 @@
-//! Bounds and counters that all channels of one session share.
+//! Bounds and counters that all channels of one session share, and those that all sessions of the process share.
 
 use super::{ChannelLimits, CloseReason};
 use crate::transport::TransportHandle;
 use parking_lot::Mutex;
 use std::{
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
+use tokio::sync::Semaphore;
+
+/// What the channels of all sessions of the process hold together. A host has one memory and one disk, however many
+/// sessions its agent has.
+pub struct ProcessBudget {
+    used: AtomicU64,
+    memory: AtomicU64,
+    /// Admits spool jobs to the blocking threads.
+    spool_jobs: Semaphore,
+}
+
+impl ProcessBudget {
+    /// The budget of this process.
+    pub fn of_process() -> Arc<Self> {
+        static PROCESS: LazyLock<Arc<ProcessBudget>> = LazyLock::new(Arc::default);
+        Arc::clone(&PROCESS)
+    }
+
+    /// Bytes received and not read, in memory and on disk, bookkeeping included.
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// The part of [`used`](Self::used) that is in memory.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Relaxed)
+    }
+
+    pub(super) fn spool_jobs(&self) -> &Semaphore {
+        &self.spool_jobs
+    }
+}
+
+impl Default for ProcessBudget {
+    fn default() -> Self {
+        Self {
+            used: AtomicU64::new(0),
+            memory: AtomicU64::new(0),
+            spool_jobs: Semaphore::new(SPOOL_JOBS),
+        }
+    }
+}
 
 /// Bounds and counters of the channels of one SSH session. Dropped with the last of them.
 pub struct SessionBudget {
     transport: Arc<TransportHandle>,
+    process: Arc<ProcessBudget>,
     limits: ChannelLimits,
     used: AtomicU64,
     memory: AtomicU64,
@@ -28,10 +71,20 @@ pub struct SessionBudget {
 }
 
 impl SessionBudget {
-    /// The budget of the session that runs on this transport.
+    /// The budget of the session that runs on this transport, within that of this process.
     pub fn new(handle: Arc<TransportHandle>, limits: ChannelLimits) -> Arc<Self> {
+        Self::within(ProcessBudget::of_process(), handle, limits)
+    }
+
+    /// As [`new`](Self::new), within another budget than that of this process.
+    pub(super) fn within(
+        process: Arc<ProcessBudget>,
+        handle: Arc<TransportHandle>,
+        limits: ChannelLimits,
+    ) -> Arc<Self> {
         Arc::new(Self {
             transport: handle,
+            process,
             limits,
             used: AtomicU64::new(0),
             memory: AtomicU64::new(0),
@@ -63,6 +116,23 @@ impl SessionBudget {
     /// The part of [`used`](Self::used) that is in memory.
     pub fn memory(&self) -> u64 {
         self.memory.load(Relaxed)
+    }
+
+    /// What all sessions hold together.
+    pub(super) fn process(&self) -> &ProcessBudget {
+        &self.process
+    }
+
+    /// Whether the channels of the session, or of the process, hold as much memory as they may together.
+    pub(super) fn is_memory_short(&self) -> bool {
+        self.memory() >= self.limits.memory_per_session as u64
+            || self.process.memory() >= self.limits.memory_per_process as u64
+    }
+
+    /// Whether the session and the process may hold `bytes` more, in memory or on disk.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        self.used() + bytes <= self.limits.spool_per_session
+            && self.process.used() + bytes <= self.limits.spool_per_process
     }
 
     /// Number of channels that are not closed on both sides, or whose bytes are not all read.
@@ -175,8 +245,13 @@ impl BudgetCharge {
     }
 
     pub(super) fn set(&mut self, memory: u64, disk: u64) {
-        shift(&self.budget.memory, self.memory, memory);
-        shift(&self.budget.used, self.memory + self.disk, memory + disk);
+        let process = &self.budget.process;
+        for total in [&self.budget.memory, &process.memory] {
+            shift(total, self.memory, memory);
+        }
+        for total in [&self.budget.used, &process.used] {
+            shift(total, self.memory + self.disk, memory + disk);
+        }
         (self.memory, self.disk) = (memory, disk);
     }
 }
@@ -194,3 +269,7 @@ fn shift(total: &AtomicU64, from: u64, to: u64) {
         total.fetch_sub(from - to, Relaxed);
     }
 }
+
+/// Spool jobs that run at once, of 512 blocking threads. Each has its bytes in memory and a thread; a page cache takes
+/// them no faster from more.
+const SPOOL_JOBS: usize = 8;

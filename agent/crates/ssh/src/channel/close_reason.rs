@@ -26,7 +26,7 @@ pub enum CloseReason {
     #[error("the SSH session ended")]
     SessionEnded,
     /// The peer sent more than may be buffered; the channel was reset.
-    #[error("more was sent than may be buffered for one channel or session; channel reset")]
+    #[error("more was sent than may be buffered for one channel or all channels; channel reset")]
     Overflow,
     /// The spool file failed or was too slow; the channel was reset.
     #[error("the spool file failed or was too slow; channel reset")]

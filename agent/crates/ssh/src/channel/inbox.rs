@@ -80,7 +80,7 @@ impl Inbox {
         let cost = data.len() + MESSAGE_COST;
         let held = self.memory() + cost;
         let limits = self.budget.limits();
-        if held > MIN_MEMORY && self.budget.used() + cost as u64 > limits.spool_per_session {
+        if held > MIN_MEMORY && !self.budget.has_room(cost as u64) {
             return Err(CloseReason::Overflow);
         }
         let in_order = !self.on_disk() && self.tail.queue.is_empty();
@@ -105,10 +105,11 @@ impl Inbox {
             return None;
         }
         let may_read = self.written > self.read && self.head.cost < self.memory_limit() / 2;
-        let may_write = self.tail.cost >= BATCH;
+        let batch = self.batch();
+        let may_write = self.tail.cost >= batch;
         if may_read && !(may_write && self.read_last) {
             let left = self.written - self.read;
-            let length = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
+            let length = usize::try_from(left).unwrap_or(batch).min(batch);
             self.read_last = true;
             self.running = Some(RunningSpoolJob::Read { bytes: length });
             return Some(SpoolJob::Read {
@@ -121,7 +122,7 @@ impl Inbox {
             return None;
         }
         let (mut bytes, mut length, mut cost) = (Vec::new(), 0, 0);
-        while length < BATCH
+        while length < batch
             && let Some((message, paid)) = self.tail.pop()
         {
             length += message.len();
@@ -258,21 +259,26 @@ impl Inbox {
 
     /// Bytes in memory above which the disk is used.
     fn memory_limit(&self) -> usize {
-        let limits = self.budget.limits();
-        if self.budget.memory() < limits.memory_per_session as u64 {
-            limits.memory
-        } else {
-            limits.memory.min(MIN_MEMORY)
+        let memory = self.budget.limits().memory;
+        match self.budget.is_memory_short() {
+            false => memory,
+            true => memory.min(MIN_MEMORY),
+        }
+    }
+
+    /// Bytes that wait for the disk until they are written together, and that are read from it at once.
+    fn batch(&self) -> usize {
+        match self.budget.is_memory_short() {
+            false => BATCH,
+            true => MIN_BATCH,
         }
     }
 
     /// Bytes that may wait for the disk.
     fn disk_queue_limit(&self) -> usize {
-        let limits = self.budget.limits();
-        if self.budget.memory() < 2 * limits.memory_per_session as u64 {
-            MAX_DISK_QUEUE
-        } else {
-            2 * BATCH
+        match self.budget.is_memory_short() {
+            false => MAX_DISK_QUEUE,
+            true => 2 * MIN_BATCH,
         }
     }
 
@@ -346,8 +352,9 @@ impl MessageQueue {
 const MESSAGE_COST: usize = 128;
 /// Bytes written to or read from the file at once.
 const BATCH: usize = 256 << 10;
-/// Bytes that may wait for a disk that is slower than the link for a moment. When all channels together use twice
-/// `memory_per_session`, the limit is two batches.
+/// The same while memory is short: one message, so that a channel at rest holds little more than [`MIN_MEMORY`].
+const MIN_BATCH: usize = 32 << 10;
+/// Bytes that may wait for a disk that is slower than the link for a moment; two small batches while memory is short.
 const MAX_DISK_QUEUE: usize = 8 << 20;
 /// Bytes that a channel may always use, whatever the others use: a request's head and a small body.
 const MIN_MEMORY: usize = 64 << 10;

@@ -8,7 +8,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `stream` | [`ChannelStream`], what the application reads and writes |
-//! | `budget` | [`SessionBudget`], the bounds and counters of all channels of one session |
+//! | `budget` | [`SessionBudget`], the bounds and counters of all channels of one session; [`ProcessBudget`], of all sessions |
 //! | `close_reason` | [`CloseReason`], why a channel ended, and what the application sees of it |
 //! | `inbox` | bytes received and not read yet: where they are and what they cost |
 //! | `spool` | the unlinked file, accessed on blocking threads |
@@ -29,7 +29,7 @@ mod stream;
 mod tests;
 mod window;
 
-pub use budget::{SessionBudget, SpoolResets};
+pub use budget::{ProcessBudget, SessionBudget, SpoolResets};
 pub use close_reason::CloseReason;
 pub use stream::ChannelStream;
 
@@ -50,11 +50,15 @@ pub struct ChannelLimits {
     /// Bytes held in memory by all channels of the session together before each is left 64 KiB and
     /// the spool file.
     pub memory_per_session: usize,
+    /// The same for all sessions of the process together.
+    pub memory_per_process: usize,
     /// Bytes of spool file per channel; past it that channel is reset. At least the largest upload allowed.
     pub spool_per_channel: u64,
     /// Memory and spool bytes of all channels of the session together. A channel that holds less
     /// than 64 KiB is not reset for what others hold.
     pub spool_per_session: u64,
+    /// The same for all sessions of the process together.
+    pub spool_per_process: u64,
     /// What spool files leave free on their disk.
     pub spool_floor: FreeSpaceFloor,
     /// Folder of the unlinked spool files. `/tmp` may be memory.
@@ -73,8 +77,10 @@ impl Default for ChannelLimits {
             window: None,
             memory: 1 << 20,
             memory_per_session: 64 << 20,
+            memory_per_process: 16 << 20,
             spool_per_channel: 1 << 30,
             spool_per_session: 8 << 30,
+            spool_per_process: 8 << 30,
             spool_floor: FreeSpaceFloor {
                 bytes: 256 << 20,
                 parts: 10,

@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 /// One access to the file. Positions count from the first byte ever written; the file is a ring of `spool_per_channel`
@@ -60,6 +60,11 @@ impl SpoolFile {
         let (file, ring) = (self.file.clone(), limits.spool_per_channel);
         let floor = limits.spool_floor;
         let folder = file.is_none().then(|| limits.spool_dir.clone());
+        let deadline = Instant::now() + limits.spool_timeout;
+        let Ok(Ok(_running)) = timeout_at(deadline, budget.process().spool_jobs().acquire()).await
+        else {
+            return (self, Err(io::ErrorKind::TimedOut.into()));
+        };
         let task = spawn_blocking(move || {
             let file = match (file, folder) {
                 (Some(file), _) => file,
@@ -68,7 +73,7 @@ impl SpoolFile {
             let done = run(&file, job, ring, floor)?;
             Ok((file, done))
         });
-        match in_time(task, limits.spool_timeout, stuck).await {
+        match in_time(task, deadline, stuck).await {
             Ok((file, done)) => {
                 self.file = Some(file);
                 (self, Ok(done))
@@ -93,13 +98,13 @@ impl Drop for SpoolFile {
 /// several.
 async fn in_time<T>(
     mut task: JoinHandle<io::Result<T>>,
-    limit: std::time::Duration,
+    deadline: Instant,
     stuck: &Arc<AtomicUsize>,
 ) -> io::Result<T>
 where
     T: Send + 'static,
 {
-    match timeout(limit, &mut task).await {
+    match timeout_at(deadline, &mut task).await {
         Ok(joined) => joined.map_err(io::Error::other)?,
         Err(_) => {
             stuck.fetch_add(1, Relaxed);
@@ -125,14 +130,18 @@ fn make(folder: &Path) -> io::Result<File> {
 fn run(file: &File, job: SpoolJob, ring: u64, floor: FreeSpaceFloor) -> io::Result<SpoolJobResult> {
     match job {
         SpoolJob::Write { position, bytes } => {
-            let bytes = bytes.concat();
+            let length: usize = bytes.iter().map(Bytes::len).sum();
             // Before each write: another process may have used the room meanwhile.
-            floor.allows(file, bytes.len() as u64)?;
-            let at = position % ring;
-            let until_end = usize::try_from(ring - at).unwrap_or(usize::MAX);
-            let (first, wrapped) = bytes.split_at(bytes.len().min(until_end));
-            file.write_all_at(first, at)?;
-            file.write_all_at(wrapped, 0)?;
+            floor.allows(file, length as u64)?;
+            if length < bytes.len() * COPIED {
+                write_ring(file, &bytes.concat(), position, ring)?;
+            } else {
+                let mut position = position;
+                for message in &bytes {
+                    write_ring(file, message, position, ring)?;
+                    position += message.len() as u64;
+                }
+            }
             Ok(SpoolJobResult::Written)
         }
         SpoolJob::Read {
@@ -154,5 +163,15 @@ fn run(file: &File, job: SpoolJob, ring: u64, floor: FreeSpaceFloor) -> io::Resu
     }
 }
 
+fn write_ring(file: &File, bytes: &[u8], position: u64, ring: u64) -> io::Result<()> {
+    let at = position % ring;
+    let until_end = usize::try_from(ring - at).unwrap_or(usize::MAX);
+    let (first, wrapped) = bytes.split_at(bytes.len().min(until_end));
+    file.write_all_at(first, at)?;
+    file.write_all_at(wrapped, 0)
+}
+
+/// Bytes of an average message below which messages are joined before they are written: a copy costs less than a call.
+const COPIED: usize = 4 << 10;
 /// Blocking threads that may hang in the disk per session, of 512 in the process.
 const MAX_STUCK: usize = 4;

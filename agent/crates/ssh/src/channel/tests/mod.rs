@@ -7,7 +7,7 @@ mod reading;
 mod writing;
 
 use super::{
-    ChannelLimits, ChannelStream, SessionBudget,
+    ChannelLimits, ChannelStream, ProcessBudget, SessionBudget,
     halves::{ChannelReceiver, ChannelSender},
 };
 use crate::transport::{self, SshTransport, TransportHandle};
@@ -29,13 +29,18 @@ struct Session {
 }
 
 impl Session {
+    /// The only session of its process.
     fn new(limits: ChannelLimits) -> Self {
+        Self::within(Arc::default(), limits)
+    }
+
+    fn within(process: Arc<ProcessBudget>, limits: ChannelLimits) -> Self {
         let (near, far) = duplex(1024);
         let (read_half, write_half) = split(near);
         let (transport, handle) =
             SshTransport::new(read_half, write_half, transport::TransportLimits::default());
         Self {
-            budget: SessionBudget::new(handle, limits),
+            budget: SessionBudget::within(process, handle, limits),
             transport,
             far,
         }

@@ -186,6 +186,50 @@ async fn small_requests_pass_when_others_have_used_up_the_session() {
     eventually("reset", || session.budget.resets() == 1).await;
 }
 
+/// Two sessions share one memory and one disk, whatever each may hold by itself.
+#[tokio::test]
+async fn all_sessions_share_the_bounds_of_the_process() {
+    let limits = ChannelLimits {
+        memory_per_process: 2 << 20,
+        spool_per_process: 40 << 20,
+        ..ChannelLimits::default()
+    };
+    let process = Arc::<ProcessBudget>::default();
+    let sessions = [(); 2].map(|()| Session::within(Arc::clone(&process), limits.clone()));
+    let mut open = Vec::new();
+    for session in sessions.iter().cycle().take(16) {
+        let (stream, peer) = session.open();
+        peer.send_all(&pattern(2 << 20)).await;
+        open.push((stream, peer));
+    }
+    let bound = (2 << 20) + 16 * ((64 << 10) + 2 * PACKET as u64);
+    eventually("the rest is on disk", || {
+        process.used() >= 32 << 20 && process.memory() < bound
+    })
+    .await;
+    let (_greedy, greedy) = sessions[0].open();
+    for piece in pattern(9 << 20).chunks(PACKET) {
+        let data = Bytes::copy_from_slice(piece);
+        let messages = greedy.messages.as_ref().unwrap();
+        if messages.send(ChannelMsg::Data { data }).await.is_err() {
+            break;
+        }
+    }
+    eventually("reset", || sessions[0].budget.resets() == 1).await;
+    assert!(process.used() <= 41 << 20);
+    for (mut stream, peer) in open {
+        peer.say(ChannelMsg::Eof).await;
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).await.unwrap();
+        assert!(read == pattern(2 << 20));
+    }
+    drop(_greedy);
+    eventually("given back", || {
+        process.used() == 0 && process.memory() == 0
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn past_the_sessions_memory_each_channel_keeps_little() {
     let limits = ChannelLimits {
@@ -199,7 +243,7 @@ async fn past_the_sessions_memory_each_channel_keeps_little() {
         peer.send_all(&pattern(2 << 20)).await;
         open.push((stream, peer));
     }
-    let bound = (2 << 20) + 16 * ((64 << 10) + 3 * (256 << 10));
+    let bound = (2 << 20) + 16 * ((64 << 10) + 2 * PACKET as u64);
     eventually("the rest is on disk", || {
         session.budget.used() >= 32 << 20 && session.budget.memory() < bound
     })
