@@ -32,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         let most = usize::try_from(left).unwrap_or(usize::MAX);
         let length = if self.buffer.is_empty() {
             let before = out.filled().len();
-            let mut limited = (&mut self.inner).take(left);
+            let mut limited = (&mut self.inner).take(left.min(PART));
             ready!(Pin::new(&mut limited).poll_read(cx, out))?;
             out.filled().len() - before
         } else {
@@ -54,7 +54,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
     ) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         let followed = if self.buffer.is_empty() {
-            match Pin::new(&mut self.inner).poll_read(cx, out) {
+            let mut limited = (&mut self.inner).take(PART);
+            match Pin::new(&mut limited).poll_read(cx, out) {
                 Poll::Ready(read) => read?,
                 Poll::Pending => {
                     self.state = FramingState::Chunked(chunks);
@@ -92,3 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedStream<S> {
         Poll::Ready(Ok(()))
     }
 }
+
+/// Bytes that are handed on at once: one message of the channel. Each part that waits for Jira, in a buffer or between two
+/// tasks, keeps the memory that it was read into.
+const PART: u64 = 32 << 10;
