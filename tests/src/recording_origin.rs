@@ -12,7 +12,11 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+    time::timeout,
+};
 
 /// A running origin; stops when dropped.
 ///
@@ -44,9 +48,22 @@ type RecordingBody = BoxBody<Bytes, Infallible>;
 impl RecordingOrigin {
     /// Listens on a free port of 127.0.0.1.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::on(TcpListener::bind("127.0.0.1:0").await?)
+    }
+
+    /// As [`start`](Self::start), with connections that hold little of what is not read.
+    pub fn with_small_buffers() -> anyhow::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(64 << 10)?;
+        socket.bind(([127, 0, 0, 1], 0).into())?;
+        Self::on(socket.listen(1024)?)
+    }
+
+    fn on(listener: TcpListener) -> anyhow::Result<Self> {
         let shared = Arc::new(RecordingState::default());
         let state = Arc::clone(&shared);
-        let server = TcpServer::http(move |request| Arc::clone(&state).answer(request)).await?;
+        let answer = move |request| Arc::clone(&state).answer(request);
+        let server = TcpServer::http_on(listener, answer)?;
         Ok(Self {
             addr: server.addr,
             shared,

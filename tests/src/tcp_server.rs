@@ -38,7 +38,17 @@ impl TcpServer {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let listener = TcpListener::bind(addr).await?;
+        Self::on(TcpListener::bind(addr).await?, serve)
+    }
+
+    /// As [`start`](Self::start), on this listener.
+    pub fn on<F>(
+        listener: TcpListener,
+        serve: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Result<Self>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
         let addr = listener.local_addr()?;
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -58,11 +68,23 @@ impl TcpServer {
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>> + 'static,
     {
-        Self::start(move |stream| {
+        Self::http_on(TcpListener::bind("127.0.0.1:0").await?, answer)
+    }
+
+    /// As [`http`](Self::http), on this listener.
+    pub fn http_on<F, B, E>(
+        listener: TcpListener,
+        answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    ) -> Result<Self>
+    where
+        F: Future<Output = Result<Response<B>, E>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+    {
+        Self::on(listener, move |stream| {
             let answer = service_fn(answer.clone());
             http1::Builder::new().serve_connection(TokioIo::new(stream), answer)
         })
-        .await
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod frames;
+mod stalled;
 
 use agent::status::StatusReport;
 use attacks::{Attack, TABLE};
