@@ -136,9 +136,9 @@ pub(crate) async fn soak(context: &ChaosContext, place: PlaceKind) -> Result<()>
 
 /// The request's name in the path of an audit record.
 fn audited_id(line: &serde_json::Value) -> Option<String> {
-    let path = line["path"].as_str()?;
+    let path = line["target"].as_str()?;
     let rest = path.strip_prefix("/rest/api/2/issue/")?;
-    Some(rest.split('/').next()?.to_owned())
+    Some(rest.split(['/', '?']).next()?.to_owned())
 }
 
 /// What the agent's process uses.
