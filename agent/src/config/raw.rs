@@ -179,9 +179,9 @@ sections! {
         client_key_file: Option<String>;
         /// Name to send (SNI) and to verify in TLS instead of the host of `upstream`.
         server_name: Option<String>;
-        /// Connections to this Jira open at the same time.
+        /// Connections to this Jira open at the same time; fewer requests at once while Jira is slow.
         max_connections: u32 = 64, 1..=1024;
-        /// How long a request may wait for one of them.
+        /// How long a request may wait for one of them. It is answered sooner if none will be free in this time.
         pool_wait: HumanDuration = secs(10), "0s"..="5m";
         /// An idle connection to Jira is closed after this time. Less than Jira's own limit, 20 s in Tomcat.
         idle_timeout: HumanDuration = secs(15), "0s"..="10m";

@@ -83,8 +83,11 @@ impl ConcurrencyLimit {
 
     /// Answers that take longer are slow.
     fn slow_from(&self) -> Duration {
-        let usual = self.usual.unwrap_or_default();
-        (usual * SLOW_TIMES).max(NEVER_SLOW)
+        match self.usual {
+            Some(usual) => (usual * SLOW_TIMES).max(NEVER_SLOW),
+            // Nothing is slow before something is known.
+            None => Duration::MAX,
+        }
     }
 }
 
@@ -217,6 +220,18 @@ mod tests {
         limit.observe(now, &[]);
         assert_eq!(limit.limit(), 64);
         assert_eq!(ConcurrencyLimit::new(1, now).limit(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_slow_before_the_first_answer() {
+        let mut now = Instant::now();
+        let mut limit = ConcurrencyLimit::new(256, now);
+        for second in 1..=30 {
+            now += WINDOW;
+            limit.in_use(200);
+            limit.observe(now, &[Duration::from_secs(second); 200]);
+        }
+        assert_eq!(limit.limit(), 256);
     }
 
     const LEFT: Duration = Duration::from_secs(10);
