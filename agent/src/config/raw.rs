@@ -90,9 +90,9 @@ sections! {
         /// without any data received, the session ends. Raise it where a link loses everything for seconds at a time.
         /// A shorter `stall_timeout` takes precedence.
         probe_timeout: HumanDuration = secs(4), "500ms"..="10m";
-        /// TCP congestion control of the connection to the gateway, as the kernel names it: `bbr`, `cubic`. For data from
-        /// the agent to the gateway. Without it, or where the kernel does not have it: the kernel's default.
-        congestion_control: Option<String>;
+        /// TCP congestion control for data to a gateway that is not near, as the kernel names it: `bbr`, `cubic`. Where
+        /// the kernel does not have it, or does not allow it to everyone, it uses its own choice. `system`: always that.
+        congestion_control: String = "bbr".to_owned();
         /// How long requests in flight may continue when the agent stops; then they are aborted. Before systemd 236,
         /// more than 45 s also needs a longer `TimeoutStopSec` in the unit.
         drain_limit: HumanDuration = secs(30), "0s"..="1h";
@@ -124,7 +124,7 @@ sections! {
     pub struct RawChannel {
         /// SSH window: bytes the gateway may have in flight on one channel. One upload moves at most half of it per
         /// round trip (4 MiB: 20 MiB/s at 100 ms), and the gateway may buffer all of it. Without it, by the round trip to
-        /// the gateway when the session is opened: 1 MiB below 2 ms, else enough for 1 Gbit/s, 4 MiB to 16 MiB.
+        /// the gateway when the session is opened: 1 MiB below 2 ms, else enough for 4 Gbit/s, 4 MiB to 16 MiB.
         window: Option<HumanSize> = None, "64KiB"..="64MiB";
         /// Bytes of a channel kept in memory before its spool file is used. Data on its way to the file adds at most
         /// 8 MiB.

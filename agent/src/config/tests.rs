@@ -145,7 +145,7 @@ keepalive_max = 14
 stall_timeout = "2m"
 probe_interval = "16s"
 probe_timeout = "18s"
-congestion_control = "bbr"
+congestion_control = "reno"
 max_channels = 17
 
 [tunnel.transport]
@@ -225,7 +225,7 @@ format = "json"
     assert_eq!(tunnel.stall_timeout, secs(120));
     assert_eq!(tunnel.probe_interval, secs(16));
     assert_eq!(tunnel.probe_timeout, secs(18));
-    assert_eq!(tunnel.congestion_control.as_deref(), Some("bbr"));
+    assert_eq!(tunnel.congestion_control.as_deref(), Some("reno"));
     assert_eq!(tunnel.max_channels, 17);
     assert_eq!(tunnel.forwards[0].name.as_ref(), "jira");
     assert_eq!(tunnel.forwards[0].bind, config.forwards[0].bind);

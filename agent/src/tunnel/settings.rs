@@ -34,7 +34,7 @@ pub struct Settings {
     pub probe_interval: Duration,
     /// How long the answer to a probe may take before the session counts as silent.
     pub probe_timeout: Duration,
-    /// TCP congestion control, as the kernel names it; `None`: its default.
+    /// TCP congestion control toward distant gateways, as the kernel names it; `None`: the kernel's choice.
     pub congestion_control: Option<String>,
     /// How long requests in flight may continue when the agent stops.
     pub drain_limit: Duration,

@@ -11,7 +11,7 @@ use e2e::{
     tcp_server::TcpServer,
     tunnel::{EchoForwards, PATIENCE, echo, echo_at, settings},
 };
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, process::Command, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream, UnixStream},
@@ -214,6 +214,34 @@ async fn distant_proxy(sshd: &Sshd, delay: Duration) -> TcpServer {
     server.await.unwrap()
 }
 
+fn through(proxy: &TcpServer) -> Arc<Egress> {
+    let proxy = ProxyServer::parse(&format!("http://{}", proxy.addr)).unwrap();
+    Arc::new(Egress::new(Some(proxy), &[], None))
+}
+
+/// What `ss` shows of the connections to this port.
+fn tcp_info(port: u16) -> String {
+    let shown = Command::new("ss")
+        .args(["-tinH", "dport", "=", &format!(":{port}")])
+        .output()
+        .unwrap();
+    String::from_utf8(shown.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_distant_gateway_gets_the_congestion_control_of_the_setting() {
+    let sshd = Sshd::start().unwrap();
+    let proxy = distant_proxy(&sshd, Duration::from_millis(5)).await;
+    let mut settings = settings(&sshd, &[]).unwrap();
+    settings.egress = through(&proxy);
+    // Every kernel has this one.
+    settings.congestion_control = Some("reno".to_owned());
+    let session = open(settings).await.unwrap();
+    let info = tcp_info(proxy.addr.port());
+    assert!(info.contains(" reno "), "{info}");
+    drop(session);
+}
+
 #[tokio::test]
 async fn the_window_follows_the_round_trip_to_the_gateway() {
     let sshd = Sshd::with(&["LogLevel DEBUG2"]).unwrap();
@@ -226,9 +254,8 @@ async fn the_window_follows_the_round_trip_to_the_gateway() {
     assert!(windows.contains(&(1 << 20)), "{windows:?}");
 
     let proxy = distant_proxy(&sshd, Duration::from_millis(40)).await;
-    let through = ProxyServer::parse(&format!("http://{}", proxy.addr)).unwrap();
     let mut far = near();
-    far.egress = Arc::new(Egress::new(Some(through), &[], None));
+    far.egress = through(&proxy);
     let window = granted_window(far, &sshd).await;
     assert!((10_000_000..=16 << 20).contains(&window), "{window}");
 

@@ -84,7 +84,7 @@ pub(super) fn tunnel(
         stall_timeout: raw.stall_timeout.0,
         probe_interval: raw.probe_interval.0,
         probe_timeout: raw.probe_timeout.0,
-        congestion_control: raw.congestion_control,
+        congestion_control: Some(raw.congestion_control).filter(|name| name != SYSTEM),
         drain_limit: raw.drain_limit.0,
         max_channels: raw.max_channels as usize,
         transport,
@@ -267,3 +267,6 @@ fn channel(
         spool_timeout: raw.spool_timeout.0,
     }
 }
+
+/// The value of `congestion_control` that leaves it to the kernel.
+const SYSTEM: &str = "system";

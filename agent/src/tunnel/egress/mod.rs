@@ -148,9 +148,6 @@ impl Egress {
                     round_trip,
                     lease,
                 } = dialed;
-                if round_trip < socket::NEAR {
-                    socket::shorten_receive_queue(&stream);
-                }
                 (stream, Bytes::new(), Some(peer), lease, round_trip)
             }
             Some(proxy) => {
@@ -160,6 +157,8 @@ impl Egress {
                 (stream, early, None, lease, round_trip)
             }
         };
+        let is_near = peer.is_some() && round_trip < socket::NEAR;
+        socket::adapt_to_distance(&stream, options, is_near);
         let tcp = TcpPair::of(&stream);
         let (reader, writer) = stream.into_split();
         let reader = socket::PromptReader::new(reader);

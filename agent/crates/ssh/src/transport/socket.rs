@@ -22,7 +22,8 @@ pub struct SocketOptions {
     /// `TCP_NOTSENT_LOWAT` in bytes: how much the kernel may buffer beyond what is in flight. Without it megabytes of bulk
     /// data wait in the socket buffer before each small response.
     pub unsent: u32,
-    /// `TCP_CONGESTION`, as the kernel names it; `None`: the kernel's own choice.
+    /// `TCP_CONGESTION` where the other end is not near, as the kernel names it; `None`: the kernel's choice. BBR
+    /// does not take a lost packet for a full link.
     pub congestion_control: Option<String>,
 }
 
@@ -32,7 +33,7 @@ impl Default for SocketOptions {
             user_timeout: Duration::from_secs(30),
             keepalive: Duration::from_secs(15),
             unsent: 128 << 10,
-            congestion_control: None,
+            congestion_control: Some("bbr".to_owned()),
         }
     }
 }
@@ -64,28 +65,30 @@ pub fn configure(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> 
             tracing::debug!(option, %error, "cannot set a socket option");
         }
     }
-    if let Some(name) = &options.congestion_control
-        && let Err(error) = socket.set_tcp_congestion(name.as_bytes())
-    {
-        tracing::warn!(
-            congestion_control = name,
-            %error,
-            remedy = "load its kernel module, or remove the setting",
-            "the kernel does not have this congestion control; its default is used"
-        );
-    }
     Ok(())
 }
 
-/// Keeps the queue of received bytes short where the other end is near. There the kernel grows it to megabytes while this
-/// process has no CPU, and each small request waits behind them.
-pub fn shorten_receive_queue(stream: &TcpStream) {
-    if let Err(error) = SockRef::from(stream).set_recv_buffer_size(NEAR_RECEIVE_BUFFER) {
-        tracing::debug!(option = "SO_RCVBUF", %error, "cannot set a socket option");
+/// Adapts a connection to the distance of its other end, near or not.
+///
+/// Near: keeps the queue of received bytes short. The kernel grows it to megabytes while this process has no CPU, and each
+/// small request waits behind them. Distant: sets the congestion control. An option that the kernel does not know is logged
+/// and skipped.
+pub fn adapt_to_distance(stream: &TcpStream, options: &SocketOptions, is_near: bool) {
+    let socket = SockRef::from(stream);
+    let (option, result) = match (is_near, &options.congestion_control) {
+        (true, _) => (
+            "SO_RCVBUF",
+            socket.set_recv_buffer_size(NEAR_RECEIVE_BUFFER),
+        ),
+        (false, Some(name)) => ("TCP_CONGESTION", socket.set_tcp_congestion(name.as_bytes())),
+        (false, None) => return,
+    };
+    if let Err(error) = result {
+        tracing::debug!(option, %error, "cannot set a socket option");
     }
 }
 
-/// The other end is near where a round trip takes less: [`shorten_receive_queue`] costs no speed.
+/// The other end is near where a round trip takes less: a short receive queue costs no speed there.
 pub const NEAR: Duration = Duration::from_millis(1);
 /// Bytes. 2 Gbit/s at a round trip of 1 ms.
 const NEAR_RECEIVE_BUFFER: usize = 256 << 10;
@@ -151,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_congestion_control_is_that_of_the_setting() {
+    async fn a_distant_end_gets_the_congestion_control_of_the_setting() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         // Every kernel has this one; what it does not have changes nothing.
@@ -162,7 +165,7 @@ mod tests {
                 congestion_control: Some(name.to_owned()),
                 ..SocketOptions::default()
             };
-            configure(&stream, &options).unwrap();
+            adapt_to_distance(&stream, &options, false);
             let after = SockRef::from(&stream).tcp_congestion().unwrap();
             let expected = if set { name.as_bytes() } else { &before };
             assert!(after.starts_with(expected), "{after:?}");
@@ -175,7 +178,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (near, (far, _)) = (near.unwrap(), far.unwrap());
-        shorten_receive_queue(&near);
+        adapt_to_distance(&near, &SocketOptions::default(), true);
         let chunk = [0; 64 << 10];
         let mut sent = 0;
         let quiet = Duration::from_millis(200);

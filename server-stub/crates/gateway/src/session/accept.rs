@@ -77,14 +77,14 @@ async fn connection(
 ) {
     let limits = &shared.settings.limits;
     let grace = Instant::now() + limits.login_grace;
-    if let Err(error) = socket::configure(&socket, &socket::SocketOptions::default()) {
+    let options = socket::SocketOptions::default();
+    if let Err(error) = socket::configure(&socket, &options) {
         tracing::debug!(%remote, %error, "cannot set socket options");
         return;
     }
     // The kernel knows the round trip, but only unsafe code can ask it.
-    if remote.ip().to_canonical().is_loopback() {
-        socket::shorten_receive_queue(&socket);
-    }
+    let is_near = remote.ip().to_canonical().is_loopback();
+    socket::adapt_to_distance(&socket, &options, is_near);
     let (reader, writer) = socket.into_split();
     let (transport, transport_handle) = SshTransport::new(
         socket::PromptReader::new(reader),
