@@ -47,7 +47,7 @@ impl AnswerHead {
                 break;
             }
             // Others follow an interim answer.
-            if read.get(STATUS) != Some(&b'1') {
+            if read[..end].get(STATUS) != Some(&b'1') {
                 *read = Vec::new();
                 self.0.is_awaited.store(false, Ordering::Release);
                 return;
