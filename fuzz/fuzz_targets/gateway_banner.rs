@@ -1,2 +1,3 @@
 #![no_main]
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| agent::fuzz_properties::gateway_banner(bytes));
