@@ -80,6 +80,10 @@ async fn two_logins_of_the_same_client_and_user_do_not_disturb_each_other() {
         assert_eq!(get(&site.vendor_url()).await, 200);
         assert_eq!(get(&second.url).await, 200);
     }
+    // Each has rotated its own refresh token, and none was sent twice.
+    let counts = site.jira().oauth2_counts();
+    assert!(counts.refreshes >= 4, "{}", counts.refreshes);
+    assert_eq!(counts.refused, 0);
     // A logout ends only the agent's own tokens.
     let done = second.agent.run(&["logout"]).unwrap();
     assert!(done.status.success(), "{}", output_text(&done));
