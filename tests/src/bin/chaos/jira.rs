@@ -159,18 +159,19 @@ async fn accept(listener: TcpListener, state: Arc<JiraState>) {
 }
 
 async fn serve(stream: TcpStream, state: Arc<JiraState>) {
-    // Half of the broken connections end with a reset, half with a FIN.
-    if rand::random() {
-        let _ = stream.set_zero_linger();
-    }
     let end = CancellationToken::new();
     let epoch = state.epoch.lock().clone();
     let answer = service_fn(|request| answer(request, Arc::clone(&state), end.clone()));
-    let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
-    tokio::select! {
-        _ = serving => {}
-        () = end.cancelled() => {}
-        () = epoch.cancelled() => {}
+    let mut serving = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+    let is_broken = tokio::select! {
+        _ = &mut serving => false,
+        () = end.cancelled() => true,
+        () = epoch.cancelled() => true,
+    };
+    // Half of the broken connections end with a reset, half with a FIN.
+    if is_broken && rand::random() {
+        let stream = serving.into_parts().io.into_inner();
+        let _ = stream.set_zero_linger();
     }
 }
 
