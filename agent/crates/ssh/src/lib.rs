@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`transport`] | below russh: writes never wait, a stalled link is noticed |
 //! | [`channel`] | above russh: a slow reader never blocks its session |
+//! | [`liveness`] | whether a session is alive |
 //! | [`algorithms`] | which algorithms are offered |
 //! | [`address`], [`bind_template`] | addresses of gateways, and of what they listen on |
 //! | [`host_key`], `known_hosts` | which gateways are trusted |
@@ -20,6 +21,7 @@ pub mod channel;
 pub mod fuzz_properties;
 pub mod host_key;
 mod known_hosts;
+pub mod liveness;
 pub mod transport;
 
 pub use known_hosts::SkippedLine;
