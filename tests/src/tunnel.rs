@@ -85,8 +85,6 @@ pub fn settings_for(
         connections: 1,
         connect_timeout: PATIENCE,
         login_timeout: PATIENCE,
-        keepalive_interval: Duration::from_secs(5),
-        keepalive_max: 3,
         stall_timeout: Duration::from_secs(30),
         probe_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_secs(4),

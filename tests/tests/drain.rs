@@ -91,7 +91,7 @@ async fn start() -> RecordedTunnel {
         setup
             // Far longer than the test waits.
             .tunnel("drain_limit", "10m")
-            .tunnel("keepalive_interval", "5m")
+            .tunnel("probe_timeout", "5m")
             .tunnel("stall_timeout", "10m")
             .forward("other", &other, &jira.url())
     });

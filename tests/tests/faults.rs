@@ -71,11 +71,7 @@ async fn a_restarted_gateway_is_served_again_without_duplicates() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_gateway_under_load_is_noticed_and_left() {
     let env = start_at(Sshd::start().unwrap(), |setup| {
-        setup
-            .tunnel("keepalive_interval", "1s")
-            .tunnel("keepalive_max", 2)
-            .tunnel("stall_timeout", "4s")
-            .tunnel("login_timeout", "2s")
+        setup.tunnel("login_timeout", "2s")
     })
     .await;
     let load = BackgroundLoad::start(env.addr, 8);

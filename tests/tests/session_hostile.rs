@@ -124,7 +124,6 @@ impl HostileGateway {
         let fingerprint = self.fingerprint.clone();
         let settings = settings_for(&self.address, "acme", key, fingerprint, &[]).unwrap();
         Settings {
-            keepalive_interval: PATIENCE,
             stall_timeout: PATIENCE,
             probe_interval: PATIENCE,
             probe_timeout: PATIENCE,

@@ -114,9 +114,8 @@ async fn a_dead_twin_on_the_gateway_holds_the_port_only_until_it_is_gone() {
     let sshd = Sshd::start().unwrap();
     let port = free_port().unwrap();
     let mut settings = settings(&sshd, &[&local(port)]).unwrap();
-    settings.keepalive_interval = Duration::from_millis(200);
-    settings.keepalive_max = 2;
-    settings.stall_timeout = Duration::from_secs(1);
+    settings.probe_interval = Duration::from_millis(200);
+    settings.probe_timeout = Duration::from_millis(500);
     let handle = supervise(settings);
     until_connections(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
     let twin = listener(port).expect("a listener");

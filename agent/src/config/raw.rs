@@ -76,20 +76,20 @@ sections! {
         connect_timeout: HumanDuration = secs(15), "100ms"..="5m";
         /// Time for SSH banner, key exchange and authentication together.
         login_timeout: HumanDuration = secs(30), "1s"..="5m";
-        /// Time between SSH keep-alives, which the gateway must answer.
+        /// Accepted without effect: probes replace SSH keep-alives (`probe_interval`).
         keepalive_interval: HumanDuration = secs(15), "1s"..="10m";
-        /// Unanswered keep-alives after which the session counts as lost.
+        /// Accepted without effect, like `keepalive_interval`.
         keepalive_max: u32 = 3, 2..=100;
-        /// A session is aborted if for this long it receives nothing, or the kernel accepts nothing that it sends.
-        /// Longer than `keepalive_interval`.
-        stall_timeout: HumanDuration = secs(60), "1s"..="1h";
-        /// How long a session may be silent before the agent sends a probe that the gateway answers; half a second
-        /// while data is in flight.
-        probe_interval: HumanDuration = secs(5), "100ms"..="10m";
-        /// Time for the answer to a probe. After it, status shows the gateway as silent. After five times as long
-        /// without any data received, the session ends. Raise it where a link loses everything for seconds at a time.
-        /// A shorter `stall_timeout` takes precedence.
-        probe_timeout: HumanDuration = secs(4), "500ms"..="10m";
+        /// The last net below `probe_timeout`: a session is aborted if for this long the kernel accepts nothing that
+        /// it sends, or the gateway's kernel acknowledges nothing.
+        stall_timeout: HumanDuration = secs(120), "1s"..="1h";
+        /// How long a session at rest may be silent before the agent sends a probe that the gateway answers. If
+        /// something that was sent stays unanswered, a probe follows after 1 s or four round trips, the longer of both.
+        probe_interval: HumanDuration = HumanDuration(Duration::from_millis(2500)), "100ms"..="10m";
+        /// Shortest time for the answer to a probe; at rest at least the shorter of `probe_interval` and 2.5 s. It
+        /// grows by itself to eight measured round trips. After one missing answer the session is *suspect*, after the
+        /// second it ends. Raise it where a link loses everything for seconds at a time.
+        probe_timeout: HumanDuration = HumanDuration(Duration::from_millis(1600)), "500ms"..="10m";
         /// TCP congestion control for data to a gateway that is not near, as the kernel names it: `bbr`, `cubic`. Where
         /// the kernel does not have it, or does not allow it to everyone, it uses its own choice. `system`: always that.
         congestion_control: String = "bbr".to_owned();

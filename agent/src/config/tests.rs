@@ -220,8 +220,6 @@ format = "json"
     assert_eq!((tunnel.user.as_str(), tunnel.connections), ("acme", 5));
     assert_eq!(tunnel.connect_timeout, secs(11));
     assert_eq!(tunnel.login_timeout, secs(12));
-    assert_eq!(tunnel.keepalive_interval, secs(13));
-    assert_eq!(tunnel.keepalive_max, 14);
     assert_eq!(tunnel.stall_timeout, secs(120));
     assert_eq!(tunnel.probe_interval, secs(16));
     assert_eq!(tunnel.probe_timeout, secs(18));

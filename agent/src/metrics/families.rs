@@ -69,6 +69,7 @@ families! {
     PHASE = Gauge "connection_phase" ["connection" "phase"] "1 for what an SSH connection is doing, 0 for the rest.";
     SESSIONS = Counter "connection_sessions_total" ["connection"] "SSH sessions so far; each after the first is a reconnect.";
     ROUND_TRIP = Gauge "connection_round_trip_seconds" ["connection"] "Round-trip time of the last probe.";
+    SUSPECT = Gauge "connection_suspect" ["connection"] "1 while an answer of the gateway to a probe is missing.";
     CHANNELS = Gauge "connection_channels" ["connection"] "Forwarded channels open now.";
     RECEIVED = Counter "connection_received_bytes_total" ["connection"] "Bytes received on the wire; resets with each session.";
     SENT = Counter "connection_sent_bytes_total" ["connection"] "Bytes sent on the wire; resets with each session.";

@@ -118,6 +118,11 @@ impl MetricsPage {
             .iter()
             .filter_map(|c| Some(([c.index.to_string()], c.rtt_ms? / 1000.0)));
         self.add(&families::ROUND_TRIP, rtts)?;
+        let suspects = connections.iter().map(|c| {
+            let suspect = flag(c.suspect_seconds.is_some());
+            ([c.index.to_string()], suspect)
+        });
+        self.add(&families::SUSPECT, suspects)?;
         type Count = fn(&ConnectionView) -> u64;
         let counts: [(&MetricFamily, Count); 6] = [
             (&families::SESSIONS, |c| c.generation),

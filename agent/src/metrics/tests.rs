@@ -111,6 +111,7 @@ fn what_was_counted_and_what_the_status_says_is_on_the_page() {
         r#"connection_phase{connection="0",phase="serving"} 1"#,
         r#"connection_sessions_total{connection="0"} 3"#,
         r#"connection_round_trip_seconds{connection="0"} 0.0125"#,
+        r#"connection_suspect{connection="0"} 0"#,
         r#"connection_channel_resets_total{connection="0"} 2"#,
         r#"login_circuit_open{forward="jira"} 1"#,
         r#"credential_expiry_timestamp_seconds{credential="personal_access_token",forward="jira"} 1801353600"#,

@@ -273,6 +273,7 @@ mod tests {
             network: layer(LayerState::Proven, ""),
             tunnel: layer(tunnel, &format!("connection {index}")),
             failed_hop: None,
+            suspect_seconds: None,
             rtt_ms: None,
             generation: 1,
             host_key: None,

@@ -34,6 +34,10 @@ pub struct ConnectionView {
     /// The hop at which the last attempt failed; absent once one has led to a session.
     #[serde(default)]
     pub failed_hop: Option<Hop>,
+    /// Seconds since an answer of the gateway is missing; absent while it answers. Such a session gets no new requests
+    /// where another one can serve.
+    #[serde(default)]
+    pub suspect_seconds: Option<f64>,
     /// Round-trip time of the last probe, milliseconds.
     pub rtt_ms: Option<f64>,
     /// Number of sessions so far, including the current one.

@@ -459,6 +459,7 @@ mod tests {
             network: layer(network),
             tunnel: layer(tunnel),
             failed_hop: None,
+            suspect_seconds: None,
             rtt_ms: Some(12.3),
             generation: 1,
             host_key: None,

@@ -7,7 +7,6 @@
 //! | `ids` | which gateway and forward the machine means by a number |
 //! | `run` | the shell: tasks, clock, jitter, log |
 //! | `session_monitor` | one task per dial and per session |
-//! | `liveness` | whether a session is alive, as a function of time and of what its link shows |
 //! | `session_liveness` | the liveness of one session, for its monitor and for status |
 //! | `published_state` | what status shows |
 //! | `host_changes` | addresses, routes and suspends of this host, after which dials may succeed |
@@ -15,9 +14,6 @@
 
 mod host_changes;
 mod ids;
-mod liveness;
-#[cfg(test)]
-mod liveness_tests;
 mod machine;
 mod published_state;
 mod run;

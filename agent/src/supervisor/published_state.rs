@@ -2,7 +2,6 @@
 
 use super::{
     ids::IdRegistry,
-    liveness::LivenessVerdict,
     machine::{ConnectionSummary, SessionId},
     session_cuts::{self, CutHistory},
     session_liveness::SessionLiveness,
@@ -18,6 +17,7 @@ use crate::{
         session::{ForwardError, Session, SessionEnd, SessionOpenError},
     },
 };
+use agent_ssh::liveness::LivenessVerdict;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -436,6 +436,7 @@ impl PublishedState {
         };
         let clock = now.saturating_duration_since(self.start);
         let mut tunnel = report(&entry.tunnel);
+        let suspect_since = liveness.and_then(|liveness| liveness.suspect_since());
         let cuts = inner.cuts.get(&summary.gateway);
         if let Some(pattern) = cuts.and_then(|cuts| cuts.pattern(now))
             && tunnel.state == LayerState::Proven
@@ -471,6 +472,8 @@ impl PublishedState {
             network: report(&entry.network),
             tunnel,
             failed_hop: entry.failed_hop,
+            suspect_seconds: suspect_since
+                .map(|at| now.saturating_duration_since(at).as_secs_f64()),
             rtt_ms: entry.rtt.map(milliseconds),
             generation: summary.sessions,
             host_key: negotiated.map(|f| f.host_key.clone()),
@@ -557,48 +560,41 @@ fn live_layer(
     liveness: &SessionLiveness,
 ) -> LayerReport {
     let verdict = liveness.verdict(now);
-    let limits = liveness.limits();
     if snapshot.state == ProofState::Proven {
         let heard_at = liveness.heard_at();
         snapshot.proven_at = snapshot.proven_at.max(Some(heard_at));
-        if let LivenessVerdict::Silent { silence, .. } | LivenessVerdict::Dead { silence } = verdict
-        {
-            let seconds = silence.as_secs();
-            let moving = matches!(verdict, LivenessVerdict::Silent { moving: true, .. });
+        let problem = match verdict {
+            LivenessVerdict::Alive => None,
+            LivenessVerdict::Delayed(silence) => {
+                let seconds = silence.as_secs();
+                let cause = format!(
+                    "nothing has come from the gateway for {seconds} s; a probe still waits behind other data"
+                );
+                Some((cause, DELAYED_REMEDY))
+            }
+            LivenessVerdict::Suspect(silence) | LivenessVerdict::Dead(silence) => {
+                let seconds = silence.as_secs();
+                let cause = format!("the gateway has not answered for {seconds} s");
+                Some((cause, SUSPECT_REMEDY))
+            }
+        };
+        if let Some((cause, remedy)) = problem {
             snapshot.state = ProofState::Degraded;
-            snapshot.changed_at = Some(heard_at);
-            (snapshot.cause, snapshot.remedy) = match moving {
-                true => (
-                    Some(format!(
-                        "nothing has come from the gateway for {seconds} s; a probe still waits behind other data"
-                    )),
-                    Some(
-                        "the link is slow or full: what is sent still arrives; if it stays, ask the network team for its bandwidth"
-                            .to_owned(),
-                    ),
-                ),
-                false => (
-                    Some(format!("the gateway has not answered for {seconds} s")),
-                    Some(format!(
-                        "the session is ended {} s after its first unanswered probe and opened again; if it stays, ask the vendor \
-                         whether the gateway hangs, and the network team whether packets to it are dropped",
-                        limits.cut_after.as_secs()
-                    )),
-                ),
-            };
+            snapshot.changed_at = Some(liveness.suspect_since().unwrap_or(heard_at));
+            snapshot.cause = Some(cause);
+            snapshot.remedy = Some(remedy.to_owned());
         }
     }
-    LayerReport::new(
-        &snapshot,
-        now,
-        limits.interval.saturating_add(limits.timeout),
-    )
+    LayerReport::new(&snapshot, now, liveness.stale_after())
 }
 
 fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
+const DELAYED_REMEDY: &str = "the link is slow or full: what is sent still arrives; if it stays, ask the network team for its bandwidth";
+const SUSPECT_REMEDY: &str = "the session is suspect: it is ended when the next answer is missing too, and opened again; if it \
+     stays, ask the vendor whether the gateway hangs, and the network team whether packets to it are dropped";
 /// The gateway refused, as it does while the port is in use. Whether it would grant a free port is not proven.
 const STANDBY: &str =
     "another connection of this agent holds it; this one asks again when that one ends";

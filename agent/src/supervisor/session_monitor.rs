@@ -1,14 +1,12 @@
 //! The tasks that the shell starts: one per dial and one per open session.
 
-use super::{
-    liveness::LivenessVerdict, machine::SessionId, published_state::PublishedState,
-    run::SupervisorMessage,
-};
+use super::{machine::SessionId, published_state::PublishedState, run::SupervisorMessage};
 use crate::tunnel::{
     GatewayAddress,
     channel::SessionBudget,
     session::{Session, SessionOpenError, SessionOpenStep},
 };
+use agent_ssh::liveness::LivenessVerdict;
 use futures_util::future::{Fuse, FusedFuture, FutureExt};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::{
@@ -57,7 +55,7 @@ pub(super) async fn monitor(
     };
     let mut ended = pin!(session.ended());
     let mut answer = pin!(Fuse::terminated());
-    let mut silent = false;
+    let mut reported = LivenessVerdict::Alive;
     let mut replacement_asked = false;
     let mut proven = false;
     liveness.on_probe_sent(Instant::now().into_std());
@@ -66,30 +64,34 @@ pub(super) async fn monitor(
         // Before the counters are read, so that no byte is missed.
         transport.arm_activity();
         let now = Instant::now();
-        let in_flight = is_in_flight(session.budget());
+        liveness.on_tick(&session, now.into_std());
         let verdict = liveness.verdict(now.into_std());
-        report_silence(&state, &mut silent, verdict);
-        session.set_suspect(is_suspect(verdict));
-        if let LivenessVerdict::Dead { silence } = verdict {
+        if report_change(&mut reported, verdict) {
+            state.changed();
+        }
+        session.set_suspect(verdict.is_suspect());
+        if let LivenessVerdict::Dead(silence) = verdict {
             let seconds = silence.as_secs();
             let reason = format!("the gateway has not answered for {seconds} s");
-            session.abort_silent(&reason, in_flight);
+            session.abort_silent(&reason, liveness.is_busy());
         }
         if !replacement_asked && needs_replacement(session.budget()) {
             replacement_asked = true;
             let _ = messages.send(SupervisorMessage::NeedsReplacement(id)).await;
         }
-        if liveness.probe_if_due(now.into_std(), in_flight) && answer.is_terminated() {
+        if answer.is_terminated() && liveness.probe_if_due(now.into_std()) {
             answer.set(session.probe_without_deadline().fuse());
         }
         let asked = liveness.probe_sent_at().map(Instant::from_std);
+        let next = Instant::from_std(liveness.next_event(now.into_std()));
         let next = match asked {
             // Only the kernel knows whether the probe still waits in a queue; usually the answer arrives before.
-            Some(asked) => (now + SAMPLE).max(asked + FIRST_SAMPLE),
-            None => Instant::from_std(liveness.next_probe(in_flight)),
+            Some(asked) => next.clamp(now + FINEST, (now + SAMPLE).max(asked + FIRST_SAMPLE)),
+            None => next,
         };
         tokio::select! {
             answered = &mut answer => if let Ok(round_trip) = answered {
+                liveness.on_probe_answered(Instant::now().into_std());
                 state.probe_answered(id, round_trip);
                 if !std::mem::replace(&mut proven, true) {
                     let _ = messages.send(SupervisorMessage::Proven(id)).await;
@@ -103,51 +105,35 @@ pub(super) async fn monitor(
                 liveness.on_probe_sent(Instant::now().into_std());
                 answer.set(session.probe_without_deadline().fuse());
             }
-            () = transport.activity(), if !in_flight && asked.is_none() => {}
+            () = transport.activity(), if asked.is_none() && !liveness.is_busy() => {}
             () = sleep_until(next) => if asked.is_some() {
-                liveness.on_acknowledged(transport.acknowledged().await);
+                liveness.on_acknowledged(transport.send_sample().await);
             },
         }
     }
 }
 
-/// Whether bytes or requests are in flight that a dead gateway would lose.
-fn is_in_flight(budget: &SessionBudget) -> bool {
-    budget.transport().is_unanswered() || budget.unanswered() > 0
-}
-
-/// Whether the gateway should prefer other sessions. A slow link still serves.
-fn is_suspect(verdict: LivenessVerdict) -> bool {
-    match verdict {
-        LivenessVerdict::Alive | LivenessVerdict::Silent { moving: true, .. } => false,
-        LivenessVerdict::Silent { .. } | LivenessVerdict::Dead { .. } => true,
+/// Logs a change of the verdict, once each. Returns whether it has changed.
+fn report_change(reported: &mut LivenessVerdict, verdict: LivenessVerdict) -> bool {
+    let kind = std::mem::discriminant::<LivenessVerdict>;
+    let before = std::mem::replace(reported, verdict);
+    if kind(&before) == kind(&verdict) {
+        return false;
     }
-}
-
-/// Publishes and logs a silence and its end, once each.
-fn report_silence(state: &PublishedState, silent: &mut bool, verdict: LivenessVerdict) {
-    let is_silent = verdict != LivenessVerdict::Alive;
-    if *silent == is_silent {
-        return;
-    }
-    *silent = is_silent;
     match verdict {
-        LivenessVerdict::Silent {
-            silence,
-            moving: true,
-        } => tracing::info!(
+        LivenessVerdict::Delayed(silence) => tracing::info!(
             silence_seconds = silence.as_secs(),
             "the link to the gateway is slow: a probe still waits behind other data"
         ),
-        LivenessVerdict::Silent { silence, .. } | LivenessVerdict::Dead { silence } => {
-            tracing::warn!(
-                silence_seconds = silence.as_secs(),
-                "the gateway does not answer; a new session is opened if this lasts"
-            )
-        }
+        LivenessVerdict::Suspect(silence) => tracing::warn!(
+            silence_seconds = silence.as_secs(),
+            "the gateway does not answer; the session is ended if the next answer is missing too"
+        ),
+        // The session's end has its own line.
+        LivenessVerdict::Dead(_) => {}
         LivenessVerdict::Alive => tracing::info!("the gateway answers again"),
     }
-    state.changed();
+    true
 }
 
 /// Whether a session has reached a limit and should be replaced.
@@ -182,6 +168,8 @@ pub(super) async fn watch_idle(
 const SAMPLE: Duration = Duration::from_millis(250);
 /// Time before the first sample: most answers arrive sooner.
 const FIRST_SAMPLE: Duration = Duration::from_millis(400);
+/// A deadline that has just passed is not waited for in a busy loop.
+const FINEST: Duration = Duration::from_millis(10);
 /// About 14 MiB of memory that russh gives back only with the session (docs/dev/ssh.md, D4).
 const MAX_CLOSED_FIRST: u64 = 4096;
 /// A quarter of the amount after which russh exchanges keys, so that requests in flight can finish (docs/dev/ssh.md, D3).

@@ -24,15 +24,11 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Time limit of SSH banner, key exchange and login together.
     pub login_timeout: Duration,
-    /// Keep-alive interval of SSH itself; the far side must answer.
-    pub keepalive_interval: Duration,
-    /// Unanswered keep-alives before the session counts as lost; at least 2.
-    pub keepalive_max: usize,
-    /// A session is aborted when nothing was received, or the kernel took nothing, for this long.
+    /// A session is aborted when the kernel took nothing that waits to be sent for this long.
     pub stall_timeout: Duration,
-    /// Time between two probes of a session.
+    /// Time without a byte from the gateway after which a session at rest is probed.
     pub probe_interval: Duration,
-    /// How long the answer to a probe may take before the session counts as silent.
+    /// Shortest time for the answer to a probe; after it the session is suspect, after twice as long dead.
     pub probe_timeout: Duration,
     /// TCP congestion control toward distant gateways, as the kernel names it; `None`: the kernel's choice.
     pub congestion_control: Option<String>,
@@ -48,14 +44,6 @@ pub struct Settings {
     pub forwards: Vec<ForwardTemplate>,
     /// The slot numbers of this host, for binds that name the slot.
     pub slots: SlotRange,
-}
-
-impl Settings {
-    /// A session without any sign of life for this long is ended.
-    pub fn cut_after(&self) -> Duration {
-        let deadlines = self.probe_timeout.saturating_mul(DEADLINES);
-        deadlines.min(self.stall_timeout)
-    }
 }
 
 /// One remote forward as it is configured: each slot may have an address of its own.
@@ -85,6 +73,3 @@ pub struct RemoteForward {
     /// Where the gateway should listen.
     pub bind: BindAddress,
 }
-
-/// A session without a sign of life is ended after this many probe timeouts.
-const DEADLINES: u32 = 5;

@@ -72,8 +72,6 @@ fn run(
         connections,
         connect_timeout: Duration::from_secs(10),
         login_timeout: Duration::from_secs(20),
-        keepalive_interval: Duration::from_secs(15),
-        keepalive_max: 3,
         stall_timeout: Duration::from_secs(60),
         probe_interval: Duration::from_secs(30),
         probe_timeout: Duration::from_secs(30),

@@ -28,24 +28,6 @@ async fn a_killed_gateway_ends_the_session_and_what_is_asked_of_it() {
     assert!(matches!(error, ForwardError::Lost(_)), "{error}");
 }
 
-#[tokio::test]
-async fn a_silent_gateway_is_noticed_by_keep_alive_or_stall_timer() {
-    let sshd = Sshd::start().unwrap();
-    let mut settings = settings(&sshd, &[]).unwrap();
-    settings.keepalive_interval = Duration::from_millis(200);
-    settings.keepalive_max = 2;
-    settings.stall_timeout = Duration::from_secs(1);
-    let session = open(settings).await.unwrap();
-    sshd.signal("STOP").unwrap();
-    let ended = timeout(PATIENCE, session.ended()).await;
-    sshd.signal("CONT").unwrap();
-    let text = ended.unwrap().to_string();
-    assert!(
-        text.contains("keep-alives") || text.contains("stalled"),
-        "{text}"
-    );
-}
-
 /// A server that sends `greeting` to everybody and then says nothing.
 async fn impostor(greeting: &'static [u8]) -> TcpServer {
     let server = TcpServer::start(move |mut stream| async move {
@@ -105,7 +87,6 @@ async fn a_session_given_up_while_it_opens_leaves_nothing_behind() {
     let mut settings = settings(&sshd, &[]).unwrap();
     settings.gateways = vec![mute.addr.to_string().parse().unwrap()];
     // No other timer may end it first.
-    settings.keepalive_interval = Duration::from_secs(3600);
     settings.login_timeout = Duration::from_secs(3600);
     settings.stall_timeout = Duration::from_secs(3600);
     let runtime = tokio::runtime::Handle::current().metrics();

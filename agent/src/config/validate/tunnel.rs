@@ -35,13 +35,6 @@ pub(super) fn tunnel(
         let text = "not a user name; use the one from your vendor";
         section.error("user", text, problems);
     }
-    if raw.stall_timeout <= raw.keepalive_interval {
-        let text = format!(
-            "{} is not longer than keepalive_interval ({}), so idle sessions would be aborted; make it at least twice as long",
-            raw.stall_timeout, raw.keepalive_interval
-        );
-        section.error_at("stall_timeout", "keepalive_interval", text, problems);
-    }
     let egress = egress(&raw, &gateways, section, files, problems);
     let identity = identity(&raw, section, files, problems);
     let host_keys = host_keys(
@@ -79,8 +72,6 @@ pub(super) fn tunnel(
         connections,
         connect_timeout: raw.connect_timeout.0,
         login_timeout: raw.login_timeout.0,
-        keepalive_interval: raw.keepalive_interval.0,
-        keepalive_max: raw.keepalive_max as usize,
         stall_timeout: raw.stall_timeout.0,
         probe_interval: raw.probe_interval.0,
         probe_timeout: raw.probe_timeout.0,

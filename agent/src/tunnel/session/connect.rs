@@ -160,8 +160,8 @@ impl SessionAttempt {
     /// One connection: its address, and the session or the error.
     async fn run(&self) -> (Option<SocketAddr>, Result<Session, SessionOpenError>) {
         let options = socket::SocketOptions {
-            // The fallback, for the case that the probing task hangs too.
-            user_timeout: (self.settings.cut_after() * 3 / 2).min(self.settings.stall_timeout),
+            // The fallback, for the case that the probing task hangs.
+            user_timeout: self.settings.stall_timeout,
             congestion_control: self.settings.congestion_control.clone(),
             ..socket::SocketOptions::default()
         };
@@ -384,9 +384,6 @@ async fn handshake<R: AsyncRead + Send + Unpin + 'static>(
 
 fn config(shared: &SessionShared, preferred: Preferred) -> client::Config {
     let settings = &shared.settings;
-    let keepalive_max = settings.keepalive_max.max(2);
-    let beyond_keepalive = u32::try_from(keepalive_max.saturating_add(2)).unwrap_or(u32::MAX);
-    let keepalive = (!shared.rejects_keep_alive()).then_some(settings.keepalive_interval);
     let window = settings.channel.window_at(Some(shared.round_trip));
     let round_trip_ms = shared.round_trip.as_secs_f64() * 1e3;
     tracing::debug!(
@@ -405,20 +402,17 @@ fn config(shared: &SessionShared, preferred: Preferred) -> client::Config {
         maximum_packet_size: PACKET,
         channel_buffer_size: CHANNEL_QUEUE,
         preferred,
-        keepalive_interval: keepalive,
-        keepalive_max,
-        // A fallback: keep-alives should notice first.
-        inactivity_timeout: keepalive.map(|interval| interval.saturating_mul(beyond_keepalive)),
+        // The supervisor probes, and knows a slow link from a dead one.
+        keepalive_interval: None,
+        inactivity_timeout: None,
         ..client::Config::default()
     }
 }
 
 /// The stall timer outside russh. It ends with the transport.
 async fn watch(handle: Arc<TransportHandle>, shared: Arc<SessionShared>) {
-    let settings = &shared.settings;
-    // Silence is a sign only if keep-alives must have been answered meanwhile.
-    let peer_must_speak = settings.stall_timeout > settings.keepalive_interval.saturating_mul(2);
-    handle.watch(settings.stall_timeout, peer_must_speak).await;
+    // Silence is judged by the supervisor, which probes.
+    handle.watch(shared.settings.stall_timeout, false).await;
 }
 
 #[expect(

@@ -241,7 +241,11 @@ impl Handler for SessionHandler {
         reply: ChannelOpenHandle,
         _session: &mut Russh,
     ) -> Result<(), HandlerError> {
-        self.refuse("session", reply).await
+        // A gateway that cannot send keep-alives probes us so, as we do (`probe.rs`); nothing to warn of.
+        reply
+            .reject(ChannelOpenFailure::AdministrativelyProhibited)
+            .await;
+        Ok(())
     }
 
     async fn server_channel_open_direct_tcpip(

@@ -70,6 +70,11 @@ impl SessionProbes {
         }
     }
 
+    /// Whether a request for a forward is not answered yet.
+    pub(super) fn is_forward_pending(&self) -> bool {
+        *self.pending_forwards.borrow() > 0
+    }
+
     pub(super) fn ignores_global_requests(&self) -> bool {
         self.unanswered.load(Relaxed)
     }

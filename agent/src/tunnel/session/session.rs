@@ -239,6 +239,11 @@ impl Session {
         self.abort(reason);
     }
 
+    /// Whether a request for a forward is not answered yet. No probe is sent meanwhile.
+    pub fn is_awaiting_forward(&self) -> bool {
+        self.0.probes.is_forward_pending()
+    }
+
     /// Signals to the channels that a new session serves ([`InboundChannel::replaced`](crate::tunnel::InboundChannel::replaced)).
     pub fn mark_replaced(&self) {
         self.0.shared.replaced.cancel();

@@ -4,6 +4,7 @@ use super::{
     TcpPair, TransportLimits,
     queue::{GateAnswer, PushError, Ticket, WriteQueue},
 };
+use crate::liveness::SendSample;
 use futures_util::task::AtomicWaker;
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -34,7 +35,10 @@ pub struct TransportHandle {
     /// Microseconds since `start`.
     last_received: AtomicU64,
     last_taken: AtomicU64,
-    last_written: AtomicU64,
+    /// When more than a small reply was written after the last received byte; 0 if there was none.
+    unanswered_since: AtomicU64,
+    /// Bytes written after the last received byte.
+    unanswered: AtomicU64,
     /// A task waits for the next byte in either direction.
     activity_armed: AtomicBool,
     activity: Notify,
@@ -63,7 +67,8 @@ impl TransportHandle {
             start,
             last_received: AtomicU64::new(0),
             last_taken: AtomicU64::new(0),
-            last_written: AtomicU64::new(0),
+            unanswered_since: AtomicU64::new(0),
+            unanswered: AtomicU64::new(0),
             activity_armed: AtomicBool::new(false),
             activity: Notify::new(),
             tcp: OnceLock::new(),
@@ -97,12 +102,18 @@ impl TransportHandle {
         self.sent().saturating_add(self.backlog() as u64)
     }
 
-    /// Whether bytes were written after the last byte was received, or still wait for the kernel.
-    pub fn is_unanswered(&self) -> bool {
-        self.backlog() > 0 || self.last_written.load(Relaxed) > self.last_received.load(Relaxed)
+    /// Since when something sent has been without any byte from the peer, or has waited for the kernel. Replies to probes
+    /// and other small packets do not count.
+    pub fn unanswered_since(&self) -> Option<std::time::Instant> {
+        let at = match self.unanswered_since.load(Relaxed) {
+            0 if self.backlog() > 0 => self.last_received.load(Relaxed),
+            0 => return None,
+            at => at,
+        };
+        Some(self.start.into_std() + Duration::from_micros(at))
     }
 
-    /// Sets the TCP connection below, for [`acknowledged`](Self::acknowledged).
+    /// Sets the TCP connection below, for [`send_sample`](Self::send_sample).
     pub fn set_tcp_pair(&self, tcp: TcpPair) {
         // Set once, before the first byte.
         let _ = self.tcp.set(tcp);
@@ -110,13 +121,16 @@ impl TransportHandle {
 
     /// Bytes that the far kernel has acknowledged, at least; where ours does not report that, the bytes ours took. Inside
     /// TLS the number is a little too small until everything is acknowledged.
-    pub async fn acknowledged(&self) -> u64 {
+    pub async fn send_sample(&self) -> SendSample {
         let taken = self.sent();
-        let queued = match self.tcp.get() {
-            Some(tcp) => tcp.unacknowledged().await,
+        let queue = match self.tcp.get() {
+            Some(tcp) => tcp.send_queue().await,
             None => None,
         };
-        taken.saturating_sub(queued.unwrap_or(0))
+        SendSample {
+            acknowledged: taken.saturating_sub(queue.map_or(0, |queue| queue.unacknowledged)),
+            retransmissions: queue.and_then(|queue| queue.retransmissions),
+        }
     }
 
     /// Arms [`activity`](Self::activity) for the next byte in either direction.
@@ -190,6 +204,8 @@ impl TransportHandle {
 
     pub(super) fn note_received(&self, n: usize) {
         self.last_received.store(self.now(), Relaxed);
+        self.unanswered.store(0, Relaxed);
+        self.unanswered_since.store(0, Relaxed);
         self.received.fetch_add(n as u64, Relaxed);
         self.signal_activity();
     }
@@ -202,7 +218,11 @@ impl TransportHandle {
         let pushed = {
             let mut queue = self.queue();
             let now = self.now();
-            self.last_written.store(now, Relaxed);
+            let unanswered =
+                self.unanswered.fetch_add(bytes.len() as u64, Relaxed) + bytes.len() as u64;
+            if unanswered > SMALL_REPLY && self.unanswered_since.load(Relaxed) == 0 {
+                self.unanswered_since.store(now.max(1), Relaxed);
+            }
             if queue.backlog() == 0 {
                 self.last_taken.store(now, Relaxed);
             }
@@ -302,6 +322,9 @@ impl TransportHandle {
         Duration::from_micros(self.now().saturating_sub(stamp.load(Relaxed)))
     }
 }
+
+/// An encrypted packet with a reply, a probe, or more window is at most this long, and needs no answer.
+const SMALL_REPLY: u64 = 64;
 
 /// Outside the lock: a waker may run anything.
 fn wake(wakers: Vec<Waker>) {

@@ -1,13 +1,17 @@
 //! Bytes in the kernel that the far side has not acknowledged.
 //!
-//! `SIOCOUTQ` and `TCP_INFO` need unsafe code; `/proc` has the same number as text.
+//! `SIOCOUTQ` and `TCP_INFO` need unsafe code; `/proc` has the same numbers as text. The list is read at most every
+//! [`MAX_AGE`] for all connections together: a gateway may lose a thousand of them in one moment.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{BufRead, BufReader, Read},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
 };
-use tokio::{net::TcpStream, task::spawn_blocking};
+use tokio::{net::TcpStream, sync::Mutex, task::spawn_blocking, time::Instant};
 
 /// The two ends of one TCP connection in this process's network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +20,16 @@ pub struct TcpPair {
     pub local: SocketAddr,
     /// The far end: the gateway, or the proxy that leads there.
     pub peer: SocketAddr,
+}
+
+/// What the kernel lists of a connection's send queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SendQueue {
+    /// Bytes, sent or not, that the far kernel has not acknowledged.
+    pub(super) unacknowledged: u64,
+    /// How often the first of them was sent again since the last acknowledgment; `None` while the timer for that does not
+    /// run, because everything is acknowledged or the far window is closed.
+    pub(super) retransmissions: Option<u32>,
 }
 
 impl TcpPair {
@@ -27,33 +41,71 @@ impl TcpPair {
         })
     }
 
-    /// Bytes in the send queue, sent or not, that the far kernel has not acknowledged. `None` if the kernel does not list
-    /// the connection. Reads `/proc/self/net/tcp`: for a silent link, not for every packet.
-    pub async fn unacknowledged(self) -> Option<u64> {
-        spawn_blocking(move || {
-            let table = match self.local {
-                SocketAddr::V4(_) => "/proc/self/net/tcp",
-                SocketAddr::V6(_) => "/proc/self/net/tcp6",
-            };
-            let table = File::open(table).ok()?.take(MAX_TABLE);
-            self.find(BufReader::new(table))
-        })
-        .await
-        .ok()
-        .flatten()
+    /// The send queue, as it was at most [`MAX_AGE`] ago. `None` if the kernel does not list the connection. Reads
+    /// `/proc/self/net/tcp`: for a silent link, not for every packet.
+    pub(super) async fn send_queue(self) -> Option<SendQueue> {
+        let table = match self.local {
+            SocketAddr::V4(_) => &TABLES[0],
+            SocketAddr::V6(_) => &TABLES[1],
+        };
+        let queues = table.queues().await?;
+        queues
+            .get(&(listed(self.local), listed(self.peer)))
+            .copied()
+    }
+}
+
+/// Local and far address, as the kernel lists them.
+type ListedPair = (String, String);
+type SendQueues = HashMap<ListedPair, SendQueue>;
+
+/// The last copy of one list of the kernel's.
+struct TcpTable {
+    path: &'static str,
+    copy: Mutex<Option<(Instant, Arc<SendQueues>)>>,
+}
+
+impl TcpTable {
+    const fn new(path: &'static str) -> Self {
+        Self {
+            path,
+            copy: Mutex::const_new(None),
+        }
     }
 
-    fn find(self, table: impl BufRead) -> Option<u64> {
-        let (local, peer) = (listed(self.local), listed(self.peer));
-        let lines = table.lines().map_while(Result::ok);
-        let mut queues = lines.filter_map(|line| {
-            let mut words = line.split_ascii_whitespace().skip(1);
-            let ours = words.next() == Some(&local) && words.next() == Some(&peer);
-            let queue = words.nth(1).filter(|_| ours)?.split(':').next()?;
-            u64::from_str_radix(queue, 16).ok()
+    async fn queues(&self) -> Option<Arc<SendQueues>> {
+        let mut copy = self.copy.lock().await;
+        if let Some((at, queues)) = &*copy
+            && at.elapsed() < MAX_AGE
+        {
+            return Some(Arc::clone(queues));
+        }
+        let path = self.path;
+        let read = spawn_blocking(move || {
+            let table = File::open(path).ok()?.take(MAX_TABLE);
+            Some(send_queues(BufReader::new(table)))
         });
-        queues.next()
+        let queues = Arc::new(read.await.ok().flatten()?);
+        *copy = Some((Instant::now(), Arc::clone(&queues)));
+        Some(queues)
     }
+}
+
+fn send_queues(table: impl BufRead) -> SendQueues {
+    let lines = table.lines().map_while(Result::ok);
+    let entries = lines.filter_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let pair = (words.next()?.to_owned(), words.next()?.to_owned());
+        let queue = words.nth(1)?.split(':').next()?;
+        let timer = words.next()?.split(':').next()?;
+        let retransmissions = u32::from_str_radix(words.next()?, 16).ok()?;
+        let queue = SendQueue {
+            unacknowledged: u64::from_str_radix(queue, 16).ok()?,
+            retransmissions: (timer == RETRANSMISSION_TIMER).then_some(retransmissions),
+        };
+        Some((pair, queue))
+    });
+    entries.collect()
 }
 
 /// An address as the kernel lists it: words of 32 bits in native byte order, in hexadecimal.
@@ -69,6 +121,15 @@ fn listed(address: SocketAddr) -> String {
 
 /// Bytes of the list that are read: more than 100,000 connections.
 const MAX_TABLE: u64 = 16 << 20;
+/// A copy of the list serves for this long.
+const MAX_AGE: Duration = Duration::from_millis(200);
+/// The number of the timer for retransmissions in the list.
+const RETRANSMISSION_TIMER: &str = "01";
+
+static TABLES: [TcpTable; 2] = [
+    TcpTable::new("/proc/self/net/tcp"),
+    TcpTable::new("/proc/self/net/tcp6"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -76,7 +137,11 @@ mod tests {
     use super::*;
     use socket2::SockRef;
     use std::time::Duration;
-    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::TcpListener,
+        time::{sleep, timeout},
+    };
 
     #[cfg(target_endian = "little")]
     #[test]
@@ -98,14 +163,38 @@ mod tests {
                 .unwrap();
             let (far, _) = listener.accept().await.unwrap();
             let pair = TcpPair::of(&near).unwrap();
-            assert_eq!(pair.unacknowledged().await, Some(0));
+            sleep(MAX_AGE).await;
+            assert_eq!(pair.send_queue().await.unwrap().unacknowledged, 0);
             SockRef::from(&far).set_recv_buffer_size(4096).unwrap();
             let chunk = [0; 64 << 10];
             let stuck = Duration::from_millis(300);
             while timeout(stuck, near.write_all(&chunk)).await.is_ok() {}
-            assert!(pair.unacknowledged().await.unwrap() > 0);
+            sleep(MAX_AGE).await;
+            let queue = pair.send_queue().await.unwrap();
+            assert!(queue.unacknowledged > 0);
             drop(far);
         }
+    }
+
+    #[test]
+    fn a_line_of_the_kernel_is_read() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+             0: 0100007F:0016 0200007F:C350 01 0000002A:00000001 01:00000030 00000003     0        0 1 2 0 20 4 30 10 -1\n\
+             1: 0100007F:0016 0300007F:C350 01 00000000:00000000 02:00000030 00000000     0        0 1\n\
+             2: broken";
+        let queues = send_queues(table.as_bytes());
+        let queue = |far: &str| queues.get(&("0100007F:0016".to_owned(), far.to_owned()));
+        let lost = SendQueue {
+            unacknowledged: 42,
+            retransmissions: Some(3),
+        };
+        assert_eq!(queue("0200007F:C350"), Some(&lost));
+        let rest = SendQueue {
+            unacknowledged: 0,
+            retransmissions: None,
+        };
+        assert_eq!(queue("0300007F:C350"), Some(&rest));
+        assert_eq!(queues.len(), 2);
     }
 
     #[tokio::test]
@@ -114,6 +203,6 @@ mod tests {
             local: "192.0.2.1:1".parse().unwrap(),
             peer: "192.0.2.2:2".parse().unwrap(),
         };
-        assert_eq!(pair.unacknowledged().await, None);
+        assert_eq!(pair.send_queue().await, None);
     }
 }
