@@ -74,9 +74,14 @@ impl AgentRegistry {
         self.ids.fetch_add(1, Relaxed)
     }
 
-    /// Changes whenever a session or forward is added or removed.
+    /// Changes whenever a session or forward is added or removed, or a session becomes suspect.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// Signals [`changes`](Self::changes) for a change inside a session.
+    pub(super) fn notify(&self) {
+        self.changed.send_replace(());
     }
 
     /// Adds a session after its login. Older sessions of the agent must then prove that they are alive.

@@ -59,12 +59,12 @@ pub struct GatewayLimits {
     pub reconnect_wait: Duration,
     /// Requests and raw connections that wait so at once; further ones are answered at once.
     pub max_reconnect_waits: usize,
-    /// Keep-alive interval of SSH.
-    pub keepalive_interval: Duration,
-    /// Unanswered keep-alives before the session counts as lost.
-    pub keepalive_max: usize,
-    /// The session is aborted after this long without data received or taken by the kernel. Above the
-    /// keep-alive interval, since an idle agent sends only replies.
+    /// A session at rest is probed after this long without a byte from the agent; one that owes an
+    /// answer, sooner.
+    pub probe_interval: Duration,
+    /// Shortest time for the answer to a probe. After it the session is suspect, after twice as long dead.
+    pub probe_timeout: Duration,
+    /// The session is aborted when the kernel takes nothing that waits to be sent for this long.
     pub stall_timeout: Duration,
     /// Bytes each way before a new key exchange. High, since a key exchange that the server starts is the
     /// risky one (docs/dev/ssh.md, D3).
@@ -109,9 +109,10 @@ impl Default for GatewayLimits {
             reconnect_wait: Duration::from_secs(2),
             // A few KiB each.
             max_reconnect_waits: 1024,
-            keepalive_interval: Duration::from_secs(15),
-            keepalive_max: 3,
-            stall_timeout: Duration::from_secs(60),
+            // Longer than the agent's, whose probes are signs of life too.
+            probe_interval: Duration::from_secs(3),
+            probe_timeout: Duration::from_millis(1600),
+            stall_timeout: Duration::from_secs(120),
             rekey_bytes: 1 << 30,
             rekey_interval: Duration::from_secs(3600),
             max_packet: 32768,

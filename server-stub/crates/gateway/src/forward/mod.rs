@@ -129,7 +129,7 @@ pub(super) struct TrafficCounters {
     pub requests: AtomicU64,
 }
 
-/// Puts responsive sessions before those that owe an answer, then the least busy first. Equals are
+/// Puts responsive sessions before those that are suspect or owe an answer, then the least busy first. Equals are
 /// ordered at random, since taking turns falls into step with callers that take turns.
 pub(super) fn order_candidates(candidates: &mut [OpenCandidate]) {
     if candidates.len() < 2 {
@@ -138,6 +138,6 @@ pub(super) fn order_candidates(candidates: &mut [OpenCandidate]) {
     candidates.rotate_left(rand::random_range(0..candidates.len()));
     candidates.sort_by_key(|candidate| {
         let session = &candidate.serving.session;
-        (session.owes_answer(), session.busy())
+        (session.is_suspect(), session.owes_answer(), session.busy())
     });
 }

@@ -140,7 +140,7 @@ async fn connect(
                 .map_err(|_| GatewayProblem::AgentOffline)?
         }
     };
-    let work = connection.session.count_busy();
+    let work = connection.session.count_request();
     drop(expected);
     let used = candidates
         .into_iter()

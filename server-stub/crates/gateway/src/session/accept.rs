@@ -8,7 +8,7 @@ use super::{
 use crate::GatewayState;
 use agent_ssh::{
     channel::SessionBudget,
-    transport::{SshTransport, socket},
+    transport::{SshTransport, TcpPair, socket},
 };
 use russh::{Disconnect, server};
 use std::{
@@ -85,12 +85,16 @@ async fn connection(
     // The kernel knows the round trip, but only unsafe code can ask it.
     let is_near = remote.ip().to_canonical().is_loopback();
     socket::adapt_to_distance(&socket, &options, is_near);
+    let tcp = TcpPair::of(&socket);
     let (reader, writer) = socket.into_split();
     let (transport, transport_handle) = SshTransport::new(
         socket::PromptReader::new(reader),
         writer,
         limits.transport.clone(),
     );
+    if let Some(tcp) = tcp {
+        transport_handle.set_tcp_pair(tcp);
+    }
     let budget = SessionBudget::new(Arc::clone(&transport_handle), limits.channel.clone());
     let logged_in = Arc::new(OnceLock::new());
     let evicted = login_slot.evicted();
@@ -142,7 +146,7 @@ async fn connection(
                 }
             }
         }
-        transport_handle.watch(limits.stall_timeout, true).await;
+        transport_handle.watch(limits.stall_timeout, false).await;
     };
     let ended = tokio::select! { biased;
         ended = &mut running => Some(ended),

@@ -25,15 +25,9 @@ pub(crate) fn config(key: PrivateKey, limits: &GatewayLimits) -> server::Config 
         channel_buffer_size: CHANNEL_BUFFER,
         preferred: agent_ssh::algorithms::preferred(),
         max_auth_attempts: MAX_ATTEMPTS,
-        // A fallback above the keep-alive.
-        inactivity_timeout: Some(
-            limits
-                .keepalive_interval
-                .saturating_mul(u32::try_from(limits.keepalive_max + 2).unwrap_or(u32::MAX))
-                .max(limits.login_grace),
-        ),
-        keepalive_interval: Some(limits.keepalive_interval),
-        keepalive_max: limits.keepalive_max,
+        // The monitor probes, and knows a slow link from a dead one.
+        inactivity_timeout: None,
+        keepalive_interval: None,
         nodelay: true,
         ..server::Config::default()
     }

@@ -2,7 +2,9 @@
 //! enrollment command. russh refuses everything else by default. Nothing here may wait on a channel, because these calls
 //! run inside the session.
 
-use super::{AgentSession, direct_channel::serve_direct_channel, login_queue::LoginSlot};
+use super::{
+    AgentSession, direct_channel::serve_direct_channel, login_queue::LoginSlot, monitor::monitor,
+};
 use crate::{
     AgentName, GatewayState,
     enrollment::{InvitationStore, RegistrationSession},
@@ -252,7 +254,9 @@ impl Handler for ServerHandler {
         ));
         tracing::info!(%agent, session = session.id, remote = %self.remote, client = session.client, "agent connected");
         if self.logged_in.set(Arc::clone(&session)).is_ok() {
-            self.shared.registry.add_session(session);
+            self.shared.registry.add_session(Arc::clone(&session));
+            let watched = monitor(Arc::clone(&self.shared), session);
+            self.shared.tasks.spawn(watched);
         }
         // Only now, because an evicted connection must not be logged in.
         self.login_slot = None;

@@ -5,6 +5,7 @@ mod config;
 mod direct_channel;
 mod handler;
 mod login_queue;
+mod monitor;
 
 pub(super) use accept::{connections, listener};
 pub(super) use config::config;
@@ -16,6 +17,7 @@ use super::{
 };
 use agent_ssh::{
     channel::{ChannelStream, SessionBudget},
+    liveness::LivenessClock,
     transport::TransportHandle,
 };
 use parking_lot::Mutex;
@@ -52,9 +54,12 @@ pub(super) struct AgentSession {
     open_patience: Duration,
     pending: AtomicUsize,
     busy: AtomicUsize,
+    /// HTTP requests among them.
+    requests: AtomicUsize,
     /// Round-trip time of the last opened channel, in microseconds.
     round_trip: AtomicU64,
     liveness: Mutex<SessionLiveness>,
+    clock: Mutex<LivenessClock>,
 }
 
 /// Reasons to doubt that the client is alive. Data that it sends later settles the doubt.
@@ -90,6 +95,11 @@ impl AgentSession {
             login,
             connected_at: SystemTime::now(),
             traffic: TrafficCounters::default(),
+            clock: Mutex::new(monitor::clock(
+                &transport,
+                limits.probe_interval,
+                limits.probe_timeout,
+            )),
             handle,
             budget,
             transport,
@@ -97,6 +107,7 @@ impl AgentSession {
             open_patience: limits.open_patience,
             pending: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
             round_trip: AtomicU64::new(0),
             liveness: Mutex::default(),
         }
@@ -183,7 +194,10 @@ impl AgentSession {
     /// Whether the session must answer a channel open before one of its idle channels gets a request.
     pub(super) fn needs_proof(&self) -> bool {
         let superseded = self.liveness.lock().newer_session_since;
-        superseded.is_some_and(|since| !self.heard_since(since)) || self.owes_answer()
+        superseded.is_some_and(|since| !self.heard_since(since))
+            || self.owes_answer()
+            || self.is_probe_overdue()
+            || self.is_suspect()
     }
 
     /// Number of open requests and raw connections.
@@ -191,10 +205,27 @@ impl AgentSession {
         self.busy.load(Relaxed)
     }
 
-    /// Counts one request or connection as open until the guard is dropped.
+    /// Counts one connection as open until the guard is dropped.
     pub(super) fn count_busy(self: &Arc<Self>) -> BusyGuard {
         self.busy.fetch_add(1, Relaxed);
-        BusyGuard(Arc::clone(self))
+        BusyGuard {
+            session: Arc::clone(self),
+            requests: 0,
+        }
+    }
+
+    /// Counts one HTTP request as in flight until the guard is dropped.
+    pub(super) fn count_request(self: &Arc<Self>) -> BusyGuard {
+        self.busy.fetch_add(1, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
+        BusyGuard {
+            session: Arc::clone(self),
+            requests: 1,
+        }
+    }
+
+    fn requests_in_flight(&self) -> usize {
+        self.requests.load(Relaxed)
     }
 
     /// Time since the client sent anything.
@@ -213,11 +244,16 @@ impl AgentSession {
 }
 
 /// Counts one open request or connection.
-pub(super) struct BusyGuard(Arc<AgentSession>);
+pub(super) struct BusyGuard {
+    session: Arc<AgentSession>,
+    /// 1 for an HTTP request, 0 for a raw connection.
+    requests: usize,
+}
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Relaxed);
+        self.session.busy.fetch_sub(1, Relaxed);
+        self.session.requests.fetch_sub(self.requests, Relaxed);
     }
 }
 

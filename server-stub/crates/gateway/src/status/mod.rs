@@ -67,6 +67,9 @@ pub struct SessionStatus {
     pub silent_seconds: u64,
     /// Whether a channel open is overdue and the agent has sent nothing since.
     pub owes_answer: bool,
+    /// Whether an answer of the agent to a probe is missing. Such a session gets no new requests where
+    /// another one can serve.
+    pub suspect: bool,
     /// Number of channels open now.
     pub channels: usize,
     /// Number of channels opened since the login.
@@ -176,6 +179,7 @@ fn agent_status(shared: &GatewayState, name: &str, agent: &RegisteredAgent) -> A
             connected_at: seconds(session.connected_at),
             silent_seconds: session.silent_for().as_secs(),
             owes_answer: session.owes_answer(),
+            suspect: session.is_suspect(),
             channels: session.traffic.channels.load(Relaxed),
             opened: session.traffic.opened.load(Relaxed),
             requests: session.traffic.requests.load(Relaxed),

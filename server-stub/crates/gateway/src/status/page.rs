@@ -87,6 +87,7 @@ fn sessions(sessions: &[SessionStatus]) -> Markup {
                 td { (since(session.connected_at)) }
                 td {
                     (session.silent_seconds) " s ago"
+                    @if session.suspect { " " span.offline { "suspect" } }
                     @if session.owes_answer { " " span.offline { "owes an answer" } }
                 }
                 td { (session.channels) }
@@ -147,6 +148,7 @@ mod tests {
             connected_at: 0,
             silent_seconds: 0,
             owes_answer: false,
+            suspect: false,
             channels: 0,
             opened: 0,
             requests: 0,

@@ -44,8 +44,8 @@ async fn an_agent_that_comes_back_is_not_blocked_by_its_dead_twin() {
 #[tokio::test]
 async fn a_dead_twin_is_cut_in_the_end() {
     let gateway = TestGateway::with(|limits| {
-        limits.keepalive_interval = Duration::from_millis(200);
-        limits.keepalive_max = 2;
+        limits.probe_interval = Duration::from_millis(200);
+        limits.probe_timeout = Duration::from_millis(300);
     })
     .await;
     let origin = Origin::start("acme").await;
