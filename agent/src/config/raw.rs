@@ -81,7 +81,7 @@ sections! {
         /// Accepted without effect, like `keepalive_interval`.
         keepalive_max: u32 = 3, 2..=100;
         /// The last net below `probe_timeout`: a session is aborted if for this long the kernel accepts nothing that
-        /// it sends, or the gateway's kernel acknowledges nothing.
+        /// it sends. If the gateway's kernel acknowledges nothing for 20 `probe_timeout`, the connection ends too.
         stall_timeout: HumanDuration = secs(120), "1s"..="1h";
         /// How long a session at rest may be silent before the agent sends a probe that the gateway answers. If
         /// something that was sent stays unanswered, a probe follows after 1 s or four round trips, the longer of both.

@@ -160,8 +160,10 @@ impl SessionAttempt {
     /// One connection: its address, and the session or the error.
     async fn run(&self) -> (Option<SocketAddr>, Result<Session, SessionOpenError>) {
         let options = socket::SocketOptions {
-            // The fallback, for the case that the probing task hangs.
-            user_timeout: self.settings.stall_timeout,
+            // For the case that the probing task hangs, and for a session that was aborted while its packets are lost: until
+            // the kernel gives up, the gateway does not learn of the end and keeps the port.
+            user_timeout: (self.settings.probe_timeout * PROBE_TIMEOUTS)
+                .min(self.settings.stall_timeout),
             congestion_control: self.settings.congestion_control.clone(),
             ..socket::SocketOptions::default()
         };
@@ -512,6 +514,8 @@ impl Drop for AbortOnDrop {
 
 /// RFC 4253 §4.2 allows no minus sign in the software version.
 const CLIENT_ID: &str = concat!("SSH-2.0-JiraTunnelAgent_", env!("CARGO_PKG_VERSION"));
+/// `TCP_USER_TIMEOUT`, 32 s by default: longer than a living link of 64 kbit/s goes without an acknowledgment.
+const PROBE_TIMEOUTS: u32 = 20;
 /// RFC 4253 §6.1.
 const PACKET: u32 = 32 << 10;
 /// Messages between russh and a channel's pump, which no budget counts: a megabyte of whole packets.
