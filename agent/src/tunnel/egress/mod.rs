@@ -75,6 +75,8 @@ pub struct GatewayConnection {
     pub writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The TCP connection below: to the gateway, or to the proxy.
     pub tcp: Option<TcpPair>,
+    /// That connection, to reset it.
+    pub resettable: Option<socket::ResettableSocket>,
     /// Round trip to the gateway: the TCP handshake, or behind a proxy its answer, for which it connects to the gateway.
     pub round_trip: Duration,
     /// The gateway's address; `None` behind a proxy, which resolves the name.
@@ -160,10 +162,12 @@ impl Egress {
         let is_near = peer.is_some() && round_trip < socket::NEAR;
         socket::adapt_to_distance(&stream, options, is_near);
         let tcp = TcpPair::of(&stream);
+        let resettable = socket::ResettableSocket::of(&stream);
         let (reader, writer) = stream.into_split();
         let reader = socket::PromptReader::new(reader);
         let way = GatewayConnection {
             tcp,
+            resettable,
             reader: match early.is_empty() {
                 true => Box::new(reader),
                 false => Box::new(Cursor::new(early).chain(reader)),
@@ -229,7 +233,8 @@ impl Egress {
             let problem = "its name can stand in no certificate".to_owned();
             error(GatewayTlsFault::Other, problem)
         })?;
-        let (tcp, round_trip) = (way.tcp, way.round_trip);
+        let (tcp, resettable) = (way.tcp, way.resettable);
+        let round_trip = way.round_trip;
         let (peer, lease) = (way.peer, way.lease);
         let below = tokio::io::join(way.reader, way.writer);
         match timeout(limit, connector.connect(name, below)).await {
@@ -240,6 +245,7 @@ impl Egress {
                     reader: Box::new(reader),
                     writer: Box::new(writer),
                     tcp,
+                    resettable,
                     round_trip,
                     peer,
                     lease,

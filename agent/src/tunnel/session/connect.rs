@@ -160,8 +160,7 @@ impl SessionAttempt {
     /// One connection: its address, and the session or the error.
     async fn run(&self) -> (Option<SocketAddr>, Result<Session, SessionOpenError>) {
         let options = socket::SocketOptions {
-            // For the case that the probing task hangs, and for a session that was aborted while its packets are lost: until
-            // the kernel gives up, the gateway does not learn of the end and keeps the port.
+            // For the case that the probing task hangs.
             user_timeout: (self.settings.probe_timeout * PROBE_TIMEOUTS)
                 .min(self.settings.stall_timeout),
             congestion_control: self.settings.congestion_control.clone(),
@@ -219,6 +218,9 @@ impl SessionAttempt {
         );
         if let Some(tcp) = link.tcp {
             handle.set_tcp_pair(tcp);
+        }
+        if let Some(socket) = link.resettable {
+            handle.set_resettable(socket);
         }
         let budget = SessionBudget::new(Arc::clone(&handle), settings.channel.clone());
         let limit = settings.login_timeout;

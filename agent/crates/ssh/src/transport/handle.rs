@@ -3,6 +3,7 @@
 use super::{
     TcpPair, TransportLimits,
     queue::{GateAnswer, PushError, Ticket, WriteQueue},
+    socket::ResettableSocket,
 };
 use crate::liveness::SendSample;
 use futures_util::task::AtomicWaker;
@@ -43,6 +44,7 @@ pub struct TransportHandle {
     activity_armed: AtomicBool,
     activity: Notify,
     tcp: OnceLock<TcpPair>,
+    resettable: Mutex<Option<ResettableSocket>>,
     death: OnceLock<TransportDeath>,
     dead: CancellationToken,
 }
@@ -72,6 +74,7 @@ impl TransportHandle {
             activity_armed: AtomicBool::new(false),
             activity: Notify::new(),
             tcp: OnceLock::new(),
+            resettable: Mutex::new(None),
             death: OnceLock::new(),
             dead: CancellationToken::new(),
         })
@@ -161,9 +164,20 @@ impl TransportHandle {
         self.since(&self.last_taken)
     }
 
-    /// Ends the session at once: reads and writes of russh fail, waiting writers are released, queued bytes are dropped.
-    /// Only the first reason is kept.
+    /// Sets the connection that [`abort`](Self::abort) resets.
+    pub fn set_resettable(&self, socket: ResettableSocket) {
+        *self.resettable.lock() = Some(socket);
+    }
+
+    /// Ends the session at once: reads and writes of russh fail, waiting writers are released, queued bytes are dropped,
+    /// and the connection is reset. Only the first reason is kept.
     pub fn abort(&self, reason: impl Into<String>) {
+        let socket = self.resettable.lock().take();
+        if let Some(socket) = socket
+            && !self.is_dead()
+        {
+            socket.reset_on_close();
+        }
         self.kill(io::ErrorKind::ConnectionAborted, reason);
     }
 
@@ -184,6 +198,8 @@ impl TransportHandle {
 
     pub(super) fn kill(&self, kind: io::ErrorKind, reason: impl Into<String>) {
         let reason = reason.into();
+        // The connection must not stay open for it.
+        *self.resettable.lock() = None;
         if self.death.set(TransportDeath { kind, reason }).is_ok() {
             self.dead.cancel();
             self.reader.wake();

@@ -39,6 +39,27 @@ impl Default for SocketOptions {
     }
 }
 
+/// A second descriptor of a TCP connection, with which the end of a session can be told at once.
+///
+/// An ordinary close puts its FIN behind the data that waits. If that data is lost, the gateway does not learn of the end
+/// and keeps the port of a forward. A reset is sent without waiting.
+#[derive(Debug)]
+pub struct ResettableSocket(socket2::Socket);
+
+impl ResettableSocket {
+    /// A second descriptor of `stream`; `None` if there is none left.
+    pub fn of(stream: &TcpStream) -> Option<Self> {
+        SockRef::from(stream).try_clone().ok().map(Self)
+    }
+
+    /// From now on the last close of the connection sends a reset.
+    pub(super) fn reset_on_close(self) {
+        if let Err(error) = self.0.set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "cannot reset a connection");
+        }
+    }
+}
+
 /// Sets `TCP_NODELAY` and [`SocketOptions`].
 ///
 /// # Errors

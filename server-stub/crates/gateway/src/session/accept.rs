@@ -86,6 +86,7 @@ async fn connection(
     let is_near = remote.ip().to_canonical().is_loopback();
     socket::adapt_to_distance(&socket, &options, is_near);
     let tcp = TcpPair::of(&socket);
+    let resettable = socket::ResettableSocket::of(&socket);
     let (reader, writer) = socket.into_split();
     let (transport, transport_handle) = SshTransport::new(
         socket::PromptReader::new(reader),
@@ -94,6 +95,9 @@ async fn connection(
     );
     if let Some(tcp) = tcp {
         transport_handle.set_tcp_pair(tcp);
+    }
+    if let Some(socket) = resettable {
+        transport_handle.set_resettable(socket);
     }
     let budget = SessionBudget::new(Arc::clone(&transport_handle), limits.channel.clone());
     let logged_in = Arc::new(OnceLock::new());
