@@ -157,5 +157,5 @@ fn digest_of(path: PathBuf) -> sha2::digest::Output<Sha256> {
 const SIZE: u64 = 1 << 30;
 const BLOCK: usize = 256 << 10;
 /// Memory of one channel, data on its way to the spool file, the transport's backlog and russh's buffers; far below the
-/// file's size. On a loaded machine the allocator returns freed pages later (51 to 82 MiB above nothing, 30 when idle).
+/// file's size. On a loaded machine the allocator returns freed pages later (51 to 82 MiB in all, 30 of them when idle).
 const MEMORY: u64 = 64 << 20;

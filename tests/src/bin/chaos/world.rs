@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use std::{
     collections::HashSet,
     fs,
+    io::{Read, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -368,6 +369,34 @@ impl ChaosGateway {
             .into_iter()
             .filter_map(here)
             .collect()
+    }
+
+    /// Whether the gateway sends requests to none of these sessions any more. HAProxy decides by its own checks, long before
+    /// sshd ends the session.
+    pub(crate) fn has_given_up(&self, sessions: &HashSet<u16>) -> bool {
+        let monitoring = match &*self.program.lock() {
+            Some(GatewayProgram::Installed(installed)) => Some(installed.monitoring()),
+            Some(GatewayProgram::Sshd(_) | GatewayProgram::Stub { .. }) | None => None,
+        };
+        let Some(monitoring) = monitoring else {
+            return sessions.is_disjoint(&self.sessions());
+        };
+        let page = self.host.inside(move || {
+            let mut stream = std::net::TcpStream::connect(monitoring)?;
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+            let mut page = String::new();
+            stream.read_to_string(&mut page)?;
+            Ok(page)
+        });
+        let of_customer =
+            format!("haproxy_backend_active_servers{{proxy=\"customer-{CUSTOMER}\"}}");
+        let page = page.unwrap_or_default();
+        let mut lines = page.lines();
+        lines.any(|line| {
+            line.strip_prefix(&*of_customer)
+                .is_some_and(|rest| rest.trim() == "0")
+        })
     }
 
     /// Waits until the vendor gets an answer.

@@ -229,8 +229,8 @@ impl<'a> SessionWatch<'a> {
         })
     }
 
-    /// When the status no longer says proven, of every connection or of one; and when the gateway has given up every
-    /// session.
+    /// When the status no longer says proven, of every connection or of one; and when the gateway sends
+    /// nothing to any of the sessions any more.
     async fn run(&self, every: bool, limit: Duration) -> (Option<Duration>, Option<Duration>) {
         let began = Instant::now();
         let (mut by_agent, mut by_gateway) = (None, None);
@@ -247,7 +247,7 @@ impl<'a> SessionWatch<'a> {
                 };
                 by_agent = noticed.then(|| began.elapsed());
             }
-            if by_gateway.is_none() && self.sessions.is_disjoint(&self.world.gateway().sessions()) {
+            if by_gateway.is_none() && self.world.gateway().has_given_up(&self.sessions) {
                 by_gateway = Some(began.elapsed());
             }
             sleep(Duration::from_millis(50)).await;
