@@ -1,7 +1,7 @@
 //! Bytes in the kernel that the far side has not acknowledged.
 //!
-//! `SIOCOUTQ` and `TCP_INFO` need unsafe code; `/proc` has the same numbers as text. The list is read at most every
-//! [`MAX_AGE`] for all connections together: a gateway may lose a thousand of them in one moment.
+//! `SIOCOUTQ` and `TCP_INFO` need unsafe code; `/proc` has the same numbers as text. One read of the list serves all callers
+//! that wait for it, at most every [`PAUSE`]: a gateway may lose a thousand connections in one moment.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,12 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::Mutex, task::spawn_blocking, time::Instant};
+use tokio::{
+    net::TcpStream,
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{Instant, sleep_until},
+};
 
 /// The two ends of one TCP connection in this process's network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +46,7 @@ impl TcpPair {
         })
     }
 
-    /// The send queue, as it was at most [`MAX_AGE`] ago. `None` if the kernel does not list the connection. Reads
+    /// The send queue, as it is after the call. `None` if the kernel does not list the connection. Reads
     /// `/proc/self/net/tcp`: for a silent link, not for every packet.
     pub(super) async fn send_queue(self) -> Option<SendQueue> {
         let table = match self.local {
@@ -74,19 +79,23 @@ impl TcpTable {
     }
 
     async fn queues(&self) -> Option<Arc<SendQueues>> {
+        let asked_at = Instant::now();
         let mut copy = self.copy.lock().await;
-        if let Some((at, queues)) = &*copy
-            && at.elapsed() < MAX_AGE
-        {
-            return Some(Arc::clone(queues));
+        if let Some((read_at, queues)) = &*copy {
+            // An older one lacks bytes that the caller has counted since, which would pass for acknowledged.
+            if *read_at >= asked_at {
+                return Some(Arc::clone(queues));
+            }
+            sleep_until(*read_at + PAUSE).await;
         }
+        let read_at = Instant::now();
         let path = self.path;
         let read = spawn_blocking(move || {
             let table = File::open(path).ok()?.take(MAX_TABLE);
             Some(send_queues(BufReader::new(table)))
         });
         let queues = Arc::new(read.await.ok().flatten()?);
-        *copy = Some((Instant::now(), Arc::clone(&queues)));
+        *copy = Some((read_at, Arc::clone(&queues)));
         Some(queues)
     }
 }
@@ -121,8 +130,8 @@ fn listed(address: SocketAddr) -> String {
 
 /// Bytes of the list that are read: more than 100,000 connections.
 const MAX_TABLE: u64 = 16 << 20;
-/// A copy of the list serves for this long.
-const MAX_AGE: Duration = Duration::from_millis(200);
+/// Time between two reads of the list.
+const PAUSE: Duration = Duration::from_millis(10);
 /// The number of the timer for retransmissions in the list.
 const RETRANSMISSION_TIMER: &str = "01";
 
@@ -137,11 +146,7 @@ mod tests {
     use super::*;
     use socket2::SockRef;
     use std::time::Duration;
-    use tokio::{
-        io::AsyncWriteExt,
-        net::TcpListener,
-        time::{sleep, timeout},
-    };
+    use tokio::{io::AsyncWriteExt, net::TcpListener, time::timeout};
 
     #[cfg(target_endian = "little")]
     #[test]
@@ -163,15 +168,17 @@ mod tests {
                 .unwrap();
             let (far, _) = listener.accept().await.unwrap();
             let pair = TcpPair::of(&near).unwrap();
-            sleep(MAX_AGE).await;
             assert_eq!(pair.send_queue().await.unwrap().unacknowledged, 0);
             SockRef::from(&far).set_recv_buffer_size(4096).unwrap();
             let chunk = [0; 64 << 10];
             let stuck = Duration::from_millis(300);
             while timeout(stuck, near.write_all(&chunk)).await.is_ok() {}
-            sleep(MAX_AGE).await;
             let queue = pair.send_queue().await.unwrap();
             assert!(queue.unacknowledged > 0);
+            // The list is read again, however soon the next call is.
+            let more = near.try_write(&[0; 1000]).unwrap_or(0) as u64;
+            let later = pair.send_queue().await.unwrap();
+            assert!(later.unacknowledged >= queue.unacknowledged + more);
             drop(far);
         }
     }
