@@ -98,7 +98,9 @@ pub(super) struct QueueForecast {
     pub(super) limit: usize,
     /// Requests that are with Jira now.
     pub(super) in_use: usize,
-    /// For how long the one has been there that came first.
+    /// Requests among them whose answer Jira has not begun.
+    pub(super) unanswered: usize,
+    /// For how long the one has been there that came first, of those without an answer.
     pub(super) oldest: Duration,
     /// Since when none of them has ended.
     pub(super) since_end: Duration,
@@ -111,8 +113,10 @@ impl QueueForecast {
     /// been in the queue.
     pub(super) fn can_serve(&self, ahead: usize, waited: Duration, left: Duration) -> bool {
         let usual = self.usual.unwrap_or(UNKNOWN_USUAL);
-        // Of several that Jira works on, one would have ended long since.
-        let stalled = self.in_use >= SEVERAL
+        // Of several that Jira works on, one would have ended long since. Those that wait for the vendor, who takes no answer
+        // or sends no body, end by their own limits and say nothing about Jira.
+        let stalled = self.unanswered >= SEVERAL
+            && self.unanswered * 2 >= self.in_use
             && self.since_end >= (usual * STALLED_TIMES).max(DECIDED_AFTER)
             && (waited >= DECIDED_AFTER || self.since_end >= DECIDED_AFTER * 2);
         if stalled {
@@ -240,6 +244,7 @@ mod tests {
         QueueForecast {
             limit: 64,
             in_use: 64,
+            unanswered: 64,
             oldest,
             since_end,
             usual: Some(usual),
@@ -281,11 +286,25 @@ mod tests {
         let small = |oldest| QueueForecast {
             limit: 1,
             in_use: 1,
+            unanswered: 1,
             ..forecast(oldest, oldest, quick)
         };
         let three = Duration::from_secs(3);
         assert!(small(three).can_serve(0, three, LEFT - three));
         let six = Duration::from_secs(6);
         assert!(!small(six).can_serve(0, six, LEFT - six));
+    }
+
+    #[test]
+    fn answers_that_the_vendor_does_not_take_stall_no_queue() {
+        let quick = Duration::from_millis(5);
+        let minute = Duration::from_secs(60);
+        let unread = QueueForecast {
+            unanswered: 4,
+            oldest: quick,
+            ..forecast(minute, minute, quick)
+        };
+        assert!(unread.can_serve(0, Duration::from_secs(5), LEFT));
+        assert!(!forecast(minute, minute, quick).can_serve(0, Duration::from_secs(5), LEFT));
     }
 }

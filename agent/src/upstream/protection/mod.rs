@@ -355,12 +355,13 @@ impl ProtectionState {
     }
 
     fn can_serve(&self, now: Instant, ahead: usize, waited: Duration, left: Duration) -> bool {
-        let oldest = self.turn_holders.values().map(|holder| holder.since).min();
+        let waits = self.waits();
         let first_queued = self.queue.front().map_or(now, |queued| queued.since);
         let forecast = QueueForecast {
             limit: self.concurrency.limit(),
             in_use: self.turn_holders.len(),
-            oldest: oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+            unanswered: waits.len(),
+            oldest: waits.into_iter().max().unwrap_or_default(),
             // A pool that was full for a moment only is not stalled.
             since_end: now.saturating_duration_since(self.last_end.max(first_queued.min(now))),
             usual: self.turns.quantile(0.5),
