@@ -9,6 +9,7 @@ use e2e::{
     wait::{until, until_true},
 };
 use std::{
+    fs,
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -105,6 +106,36 @@ impl Load {
             .filter(|(status, _)| *status != 200)
             .collect()
     }
+}
+
+/// HAProxy's old worker checks nothing after a reload: a request that it holds goes to the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_request_survives_a_reload() {
+    let one = OneCustomer::start(1).await;
+    let socket = one.gateway.path("/srv/jira-gateway/acme/s/jira-0.sock");
+    let aside = socket.with_file_name("aside");
+    fs::rename(&socket, &aside).unwrap();
+    one.until_up(0, false).await;
+    let stops = || one.gateway.log().matches("Proxy customers stopped").count();
+    let before = stops();
+
+    let at = one.at();
+    let target = "/rest/api/2/issue/DEMO-7";
+    let held = tokio::spawn(async move { ask(at, &host("acme"), target).await });
+    let is_held = async || {
+        let metrics = ask(one.gateway.monitoring(), "any", "/metrics").await;
+        let line = "haproxy_frontend_current_sessions{proxy=\"customers\"} 1\n";
+        String::from_utf8_lossy(&metrics.body)
+            .contains(line)
+            .then_some(())
+    };
+    until("a held request", is_held).await.unwrap();
+    one.gateway.add("bolt").unwrap();
+    until_true("the old worker to stop", || stops() > before)
+        .await
+        .unwrap();
+    fs::rename(&aside, &socket).unwrap();
+    assert_eq!(held.await.unwrap().status, 200);
 }
 
 /// No request is refused, nor lost, while one of two sessions ends, and the new one serves too.
