@@ -24,6 +24,7 @@ pub mod setup;
 pub mod ssh_pair;
 pub mod sshd;
 pub mod strace;
+pub mod stub;
 pub mod tcp_server;
 pub mod test_env;
 pub mod tunnel;

@@ -7,13 +7,12 @@ use e2e::{
     agent::AgentProcess,
     background_load::BackgroundLoad,
     recording_origin::RecordingOrigin,
-    setup::{AgentSetup, RecordedTunnel},
-    sshd::{free_port, keygen},
-    test_env::vendor,
+    setup::RecordedTunnel,
+    sshd::free_port,
+    stub::StubGateway,
     wait::{PATIENCE, until},
 };
 use serde_json::Value;
-use server_stub::gateway::{Gateway, Settings};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -21,8 +20,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, task::JoinSet, time::sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::{net::TcpStream, time::sleep};
 
 /// Replaces the file as a package manager does, by a rename.
 fn replace(program: &Path, content: &[u8]) {
@@ -86,24 +84,11 @@ async fn on_one_port_no_request_is_lost_and_the_gap_is_short() {
 /// Behind the stub both processes listen at once: nothing is lost and nothing refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_the_stub_no_request_is_lost_or_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut settings = Settings::new(folder.path());
-    settings.ssh = ([127, 0, 0, 1], 0).into();
-    settings.http = ([127, 0, 0, 1], 0).into();
-    let gateway = Gateway::start(settings).await.unwrap();
-    let key = folder.path().join("acme");
-    keygen(&key, &["-t", "ed25519"], "").unwrap();
-    let authorized = folder.path().join("agents").join("acme");
-    fs::create_dir_all(&authorized).unwrap();
-    fs::copy(
-        key.with_extension("pub"),
-        authorized.join("authorized_keys"),
-    )
-    .unwrap();
+    let gateway = StubGateway::start(1).await.unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
     let bind = format!("127.0.0.1:{}", free_port().unwrap());
-    let mut agent = AgentSetup::new(&gateway.ssh_addr.to_string(), "acme", &key)
-        .tunnel("host_keys", vec![gateway.host_key_fingerprint.clone()])
+    let setup = gateway.agent(0).unwrap();
+    let mut agent = setup
         .tunnel("connections", 2)
         .forward("jira", &bind, &jira.url())
         .start()
@@ -112,40 +97,15 @@ async fn behind_the_stub_no_request_is_lost_or_refused() {
     agent.restart().unwrap();
     agent.until_proven().await.unwrap();
 
-    let stop = CancellationToken::new();
-    let mut callers = JoinSet::new();
-    for caller in 0..4 {
-        let stop = stop.clone();
-        let url = format!(
-            "http://{}/rest/api/2/issue/DEMO-{caller}",
-            gateway.http_addr
-        );
-        callers.spawn(async move {
-            let client = vendor();
-            let (mut answers, mut wrong) = (0_u64, Vec::new());
-            while !stop.is_cancelled() {
-                let request = client.get(&url).header("host", "acme.gateway.localhost");
-                match request.send().await {
-                    Ok(answer) if answer.status() == 200 => answers += 1,
-                    Ok(answer) => wrong.push(answer.text().await.unwrap_or_default()),
-                    Err(error) => wrong.push(format!("{error:?}")),
-                }
-                sleep(Duration::from_millis(5)).await;
-            }
-            (answers, wrong)
-        });
-    }
+    let callers = gateway.callers(4);
     let mut pid = agent.status().await.unwrap().agent.pid;
     for _ in 0..5 {
         agent.succeed(&["upgrade"]).unwrap();
         pid = until_pid(&agent, pid).await.agent.pid;
     }
-    stop.cancel();
-    while let Some(outcome) = callers.join_next().await {
-        let (answers, wrong) = outcome.unwrap();
-        assert_eq!(wrong, Vec::<String>::new(), "{}", agent.log());
-        assert!(answers > 50, "{answers}");
-    }
+    let (answers, failures) = callers.stop().await.unwrap();
+    assert_eq!(failures, Vec::<String>::new(), "{}", agent.log());
+    assert!(answers.iter().all(|count| *count > 50), "{answers:?}");
 }
 
 /// Each session has a place of its own, and the new process takes none that the old one holds.

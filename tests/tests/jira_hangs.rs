@@ -7,15 +7,14 @@ use e2e::{
     background_load::BackgroundLoad,
     process::ChildProcess,
     recording_origin::RecordingOrigin,
-    setup::{AgentSetup, RunningAgent},
-    sshd::{free_addr, free_port, keygen, signal},
+    setup::RunningAgent,
+    sshd::{free_addr, free_port, signal},
+    stub::StubGateway,
     test_env::vendor,
     wait::{PATIENCE, soon, until_listening},
 };
 use serde_json::Value;
-use server_stub::gateway::{Gateway, RunningGateway, Settings};
 use std::{
-    fs,
     net::SocketAddr,
     process::Command,
     time::{Duration, Instant},
@@ -25,27 +24,17 @@ use tokio::task::JoinSet;
 
 /// The stub's gateway and one agent of it, whose forward has the port `raw`.
 struct StubTunnel {
-    gateway: RunningGateway,
+    gateway: StubGateway,
     agent: RunningAgent,
     raw: SocketAddr,
-    _folder: TempDir,
 }
 
 impl StubTunnel {
     async fn start(jira: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut settings = Settings::new(folder.path());
-        settings.ssh = ([127, 0, 0, 1], 0).into();
-        settings.http = ([127, 0, 0, 1], 0).into();
-        let gateway = Gateway::start(settings).await.unwrap();
-        let key = folder.path().join("acme");
-        keygen(&key, &["-t", "ed25519"], "").unwrap();
-        let agents = folder.path().join("agents/acme");
-        fs::create_dir_all(&agents).unwrap();
-        fs::copy(key.with_extension("pub"), agents.join("authorized_keys")).unwrap();
+        let gateway = StubGateway::start(1).await.unwrap();
         let raw = free_addr().unwrap();
-        let agent = AgentSetup::new(&gateway.ssh_addr.to_string(), "acme", &key)
-            .tunnel("host_keys", vec![gateway.host_key_fingerprint.clone()])
+        let setup = gateway.agent(0).unwrap();
+        let agent = setup
             .tunnel("connections", 1)
             .forward("jira", &raw.to_string(), jira)
             .start()
@@ -55,7 +44,6 @@ impl StubTunnel {
             gateway,
             agent,
             raw,
-            _folder: folder,
         }
     }
 

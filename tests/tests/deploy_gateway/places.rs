@@ -158,7 +158,7 @@ async fn a_session_that_ends_refuses_nothing() {
     until("two places that serve", slots).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let failures = load.failures().await;
-    // A request that was on its way in the killed session is told as such; nothing is refused.
+    // A request that the killed session had is answered as such; nothing is refused.
     assert!(
         failures.iter().all(|(status, _)| *status == 502),
         "{failures:?}"

@@ -6,12 +6,11 @@ use e2e::{
     background_load::BackgroundLoad,
     caller::HttpCaller,
     recording_origin::{RecordingOrigin, issue},
-    setup::{AgentSetup, RecordedTunnel},
-    sshd::{Sshd, free_addr, keygen},
+    setup::RecordedTunnel,
+    sshd::{Sshd, free_addr},
+    stub::StubGateway,
     wait::soon,
 };
-use server_stub::gateway::{Gateway, Settings};
-use std::fs;
 
 /// A changed probe interval replaces the sessions, like most other keys.
 fn turned(text: String, turn: usize) -> String {
@@ -22,20 +21,11 @@ fn turned(text: String, turn: usize) -> String {
 /// At a gateway that lets two sessions listen, replaced sessions lose no request and refuse no connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replaced_sessions_lose_nothing_where_two_may_listen() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut settings = Settings::new(folder.path());
-    settings.ssh = ([127, 0, 0, 1], 0).into();
-    settings.http = ([127, 0, 0, 1], 0).into();
-    let gateway = Gateway::start(settings).await.unwrap();
-    let key = folder.path().join("acme");
-    keygen(&key, &["-t", "ed25519"], "").unwrap();
-    let enrolled = folder.path().join("agents/acme");
-    fs::create_dir_all(&enrolled).unwrap();
-    fs::copy(key.with_extension("pub"), enrolled.join("authorized_keys")).unwrap();
+    let gateway = StubGateway::start(1).await.unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
     let addr = free_addr().unwrap();
-    let agent = AgentSetup::new(&gateway.ssh_addr.to_string(), "acme", &key)
-        .tunnel("host_keys", vec![gateway.host_key_fingerprint.clone()])
+    let setup = gateway.agent(0).unwrap();
+    let agent = setup
         .forward("jira", &addr.to_string(), &jira.url())
         .start()
         .unwrap();

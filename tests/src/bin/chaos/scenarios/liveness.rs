@@ -258,7 +258,7 @@ impl<'a> SessionWatch<'a> {
 
 /// A request this often while a part is broken.
 const EVERY: Duration = Duration::from_millis(100);
-/// Point 1: noticed while requests are under way.
+/// Point 1: noticed while requests are sent.
 const BUSY: Duration = Duration::from_secs(5);
 /// Point 1: noticed while nothing is sent.
 const AT_REST: Duration = Duration::from_secs(10);

@@ -128,7 +128,7 @@ async fn limited(context: &ChaosContext, place: PlaceKind) -> Result<()> {
         .all(|r| r.retry_after.is_some_and(|s| (1..=8).contains(&s)));
     context.report.holds(
         at,
-        "each is told when to return",
+        "each answer names when to return",
         told,
         format!("{}; {}", tally(&first), tally(&records)),
     );

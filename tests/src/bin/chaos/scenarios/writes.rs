@@ -1,4 +1,4 @@
-//! Writes while everything breaks: none takes effect twice, and a caller who is told `not_sent` can rely on it.
+//! Writes while everything breaks: none takes effect twice, and a caller can rely on `not_sent`.
 
 use super::ChaosContext;
 use crate::{
