@@ -2,6 +2,7 @@
 
 use crate::support::{Origin, TestGateway, client, free_port, in_time, spec};
 use std::{collections::BTreeSet, time::Duration};
+use stub_gateway::GatewaySnapshot;
 
 #[tokio::test]
 async fn an_agent_that_comes_back_is_not_blocked_by_its_dead_twin() {
@@ -51,11 +52,63 @@ async fn a_dead_twin_is_cut_in_the_end() {
     let origin = Origin::start("acme").await;
     let key = gateway.authorize("acme");
     let dead = gateway.forward("acme", &key, "0", &origin).await;
+    // Behind the first probe, which measures the round trip.
+    let answer = gateway.get("acme.gateway.localhost", "/").await;
+    assert_eq!(answer.status(), 200);
     dead.freeze().await;
     let cut = gateway.wait_until(|g| !g.agent("acme").unwrap().online);
     tokio::time::timeout(Duration::from_secs(10), cut)
         .await
-        .expect("the keep-alive does not notice");
+        .expect("the probe does not notice");
+}
+
+/// A request that comes then was not sent, and the answer says so.
+#[tokio::test]
+async fn a_suspect_session_gets_no_request_into_an_idle_channel() {
+    let gateway = TestGateway::with(|limits| {
+        limits.probe_interval = Duration::from_millis(200);
+        // Long enough that the session is not dead before the request.
+        limits.probe_timeout = Duration::from_secs(2);
+        limits.reconnect_wait = Duration::from_millis(100);
+    })
+    .await;
+    let origin = Origin::start("acme").await;
+    let key = gateway.authorize("acme");
+    let ssh = gateway.forward("acme", &key, "0", &origin).await;
+    let host = "acme.gateway.localhost";
+    // Leaves an idle channel.
+    assert_eq!(gateway.get(host, "/").await.status(), 200);
+    ssh.freeze().await;
+    let suspect = |g: &GatewaySnapshot| {
+        let sessions = &g.agent("acme").unwrap().sessions;
+        sessions.iter().any(|session| session.suspect)
+    };
+    in_time(gateway.wait_until(suspect)).await;
+    let answer = in_time(gateway.get(host, "/")).await;
+    assert!(answer.status().is_server_error());
+    let problem: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(problem["delivery"], "not_sent", "{problem}");
+}
+
+/// It is answered when the session is dead, and not after the request's own deadline.
+#[tokio::test]
+async fn a_request_in_flight_on_a_dead_session_is_answered_at_once() {
+    let gateway = TestGateway::with(|limits| {
+        limits.probe_interval = Duration::from_millis(200);
+        limits.probe_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let origin = Origin::start("acme").await;
+    let key = gateway.authorize("acme");
+    let ssh = gateway.forward("acme", &key, "0", &origin).await;
+    let host = "acme.gateway.localhost";
+    assert_eq!(gateway.get(host, "/").await.status(), 200);
+    ssh.freeze().await;
+    // At once, on the idle channel: the session is not suspect yet.
+    let answer = in_time(gateway.get(host, "/")).await;
+    let problem: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(problem["delivery"], "maybe_sent", "{problem}");
+    in_time(gateway.wait_until(|g| !g.agent("acme").unwrap().online)).await;
 }
 
 #[tokio::test]
