@@ -60,7 +60,7 @@ struct RotationState {
     valid: TokenNumber,
     processes: Vec<RefreshStep>,
     lock: Option<usize>,
-    /// Whether any process died with the only copy of an answer, or an answer was lost on its way.
+    /// Whether any process died with the only copy of an answer, or an answer was lost in transit.
     answer_lost: bool,
     crashes: u8,
 }

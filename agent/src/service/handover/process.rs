@@ -71,7 +71,7 @@ impl ReplaceableProgram {
     }
 }
 
-/// Starts this program once more and returns; the new process is nobody's child but of the system's first process, as
+/// Starts this program once more and returns; the new process is a child of the system's first process alone, as
 /// systemd needs it to be for its main process. Standard input is inherited.
 pub fn detach() -> io::Result<()> {
     let child = std::process::Command::new(std::env::current_exe()?)

@@ -45,7 +45,7 @@ impl PredecessorLink {
     pub fn fail(mut self, cause: &str) {
         let cause = cause.to_owned();
         let _ = self.0.set_write_timeout(Some(Duration::from_secs(1)));
-        // The old process may have ended; then nobody waits for the reason.
+        // The old process may have ended; then no process waits for the reason.
         let _ = self.0.write_all(&line(&ToPredecessor::Failed { cause }));
     }
 }

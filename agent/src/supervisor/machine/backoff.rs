@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The wait before a gateway is dialed again, after `failures` others in a row: full jitter between the floor and a ceiling
 /// that doubles from 0.4 to 5 s. Where the last `bad_sessions` ended before they were of use, it doubles to 30 s: there, more
-/// logins help nobody. `jitter` is in 0..1.
+/// logins are of no use. `jitter` is in 0..1.
 pub(super) fn reconnect(failures: u32, bad_sessions: u32, jitter: f64) -> Duration {
     let growth = match bad_sessions >= SHAKY_SESSIONS {
         true => &SHAKY_RECONNECT,

@@ -64,7 +64,7 @@ impl StateMachine {
             None => true,
             Some(_) if slot.draining.len() >= MAX_DRAINING => false,
             Some(active) => {
-                // A gateway that is not configured any more was left for good.
+                // A gateway that is not configured any more is not dialed again.
                 let anywhere = !self.gateways.contains(&active.gateway);
                 let replace = active.needs_replacement && !self.is_another_replaced(index);
                 let returns = active.gateway != self.home(index) && gateway == self.home(index);

@@ -293,7 +293,7 @@ impl World {
             assert_eq!(slot.retired, index >= self.wanted.connections);
             assert!(
                 !slot.retired && self.drained.is_none() || next.is_none(),
-                "a connection that leaves dials nobody"
+                "a retired connection dials no gateway"
             );
             let refused = |gateway: &usize| machine.refusing.contains(gateway);
             let busy = slot.current.is_some() || !slot.dials.is_empty() || next.is_some();
@@ -758,7 +758,7 @@ fn a_gateway_that_does_not_answer_is_raced_by_the_next_within_a_second() {
     let second = world.dial_to(1);
     world.open(second);
     assert_eq!(world.gateway_of(0), 1);
-    assert!(!world.dials[&first].1, "the dial home goes on");
+    assert!(!world.dials[&first].1, "the dial home continues");
     world.open(first);
     world.run_well(seconds(10), World::everything_serves);
     assert_eq!(world.gateway_of(0), 0);

@@ -145,7 +145,7 @@ const REDUCTION: f32 = 0.7;
 const SLOW_TIMES: u32 = 3;
 /// Where answers take less than this, none is slow: three times 2 ms is noise.
 const NEVER_SLOW: Duration = Duration::from_millis(250);
-/// A request is told within about this time that its turn will not come.
+/// A request is refused within about this time if its turn will not come.
 const DECIDED_AFTER: Duration = Duration::from_secs(1);
 /// Of the usual, without an end of any of several.
 const STALLED_TIMES: u32 = 5;

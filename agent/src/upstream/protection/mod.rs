@@ -402,7 +402,7 @@ impl ProtectionState {
 }
 
 impl UpstreamPermit {
-    /// The request is on its way; from now on Jira is expected to take it and to answer.
+    /// The request is being sent; from now on Jira is expected to take it and to answer.
     pub(super) fn sent(&self, progress: &Arc<SendProgress>) {
         let mut state = self.protection.state.lock();
         if let Some(holder) = state.turn_holders.get_mut(&self.id) {

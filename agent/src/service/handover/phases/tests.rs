@@ -3,7 +3,7 @@
 use super::*;
 use std::collections::HashSet;
 
-/// Both processes and what is on its way between them.
+/// Both processes, and the messages between them that are not received yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     now: Duration,
