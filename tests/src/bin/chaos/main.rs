@@ -4,6 +4,7 @@
 //! Needs root, because every host is a network namespace, and `tools/setup`.
 #![forbid(unsafe_code)]
 
+mod balancer;
 mod before;
 mod jira;
 mod report;

@@ -83,6 +83,15 @@ impl ChaosReport {
         self.push(at, name, text, format!("≤ {}", seconds(goal)), verdict);
     }
 
+    /// A time without a goal.
+    pub(crate) fn time_of(&self, at: (&str, &str), name: &str, measured: Option<Duration>) {
+        self.info(
+            at,
+            name,
+            measured.map_or_else(|| "not yet".to_owned(), seconds),
+        );
+    }
+
     /// A number that must be at most `goal`.
     pub(crate) fn count(&self, at: (&str, &str), name: &str, measured: u64, goal: u64) {
         self.counted(at, name, measured, goal, String::new());

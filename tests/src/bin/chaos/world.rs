@@ -1,6 +1,7 @@
 //! One site with agents and a Jira, and one gateway or more, each on a host of its own, joined by links.
 
 use super::{
+    balancer::PlaceBalancer,
     jira::ChaosJira,
     vendor::{VendorAddress, VendorTarget},
 };
@@ -17,7 +18,6 @@ use parking_lot::Mutex;
 use std::{
     collections::HashSet,
     fs,
-    io::{Read, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -34,6 +34,8 @@ pub(crate) enum PlaceKind {
     SshdPort,
     /// OpenSSH with one unix socket.
     SshdSocket,
+    /// OpenSSH with a TCP port for each connection, and the vendor guide's HAProxy in front.
+    SshdSlots,
     /// `deploy/gateway-openssh`: OpenSSH, and HAProxy in front.
     GatewayOpenssh,
     /// server-stub's gateway.
@@ -41,9 +43,10 @@ pub(crate) enum PlaceKind {
 }
 
 impl PlaceKind {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::SshdPort,
         Self::SshdSocket,
+        Self::SshdSlots,
         Self::GatewayOpenssh,
         Self::Stub,
     ];
@@ -53,14 +56,23 @@ impl PlaceKind {
         match self {
             Self::SshdPort => "sshd port",
             Self::SshdSocket => "sshd socket",
+            Self::SshdSlots => "sshd slots",
             Self::GatewayOpenssh => "gateway-openssh",
             Self::Stub => "stub",
         }
     }
 
+    /// OpenSSH as the vendor guide has it, with nothing that holds requests for an agent that is not there.
+    pub(crate) fn is_bare_sshd(self) -> bool {
+        match self {
+            Self::SshdPort | Self::SshdSocket | Self::SshdSlots => true,
+            Self::GatewayOpenssh | Self::Stub => false,
+        }
+    }
+
     fn user(self) -> &'static str {
         match self {
-            Self::SshdPort | Self::SshdSocket | Self::Stub => "root",
+            Self::SshdPort | Self::SshdSocket | Self::SshdSlots | Self::Stub => "root",
             Self::GatewayOpenssh => CUSTOMER,
         }
     }
@@ -72,6 +84,7 @@ pub(crate) struct ChaosGateway {
     pub(crate) host: LabHost,
     pub(crate) link: LabLink,
     program: Mutex<Option<GatewayProgram>>,
+    balancer: Option<PlaceBalancer>,
     folder: PathBuf,
     bind: String,
     ssh: String,
@@ -109,6 +122,29 @@ pub(crate) struct WorldOptions {
     pub(crate) gateways: Option<Vec<String>>,
     /// Start no agent.
     pub(crate) without_agent: bool,
+    /// How a bare sshd and its kernel notice that the far end is gone.
+    pub(crate) timers: SshdTimers,
+}
+
+/// When sshd and its kernel end a session whose far end is gone; by default as the vendor guide recommends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SshdTimers {
+    /// Seconds of `ClientAliveInterval`.
+    pub(crate) interval: u32,
+    /// `ClientAliveCountMax`.
+    pub(crate) count: u32,
+    /// `net.ipv4.tcp_retries2` on the gateway, also of gateway-openssh.
+    pub(crate) retries2: u32,
+}
+
+impl Default for SshdTimers {
+    fn default() -> Self {
+        Self {
+            interval: 5,
+            count: 2,
+            retries2: 5,
+        }
+    }
 }
 
 impl ChaosWorld {
@@ -143,7 +179,11 @@ impl ChaosWorld {
             let link = LabLink::join(&site, &host, link, options.quality)?;
             let place = folder.path().join(format!("gw{}", at + 1));
             fs::create_dir(&place)?;
-            gateways.push(ChaosGateway::start(*kind, host, link, place, &key).await?);
+            if *kind != PlaceKind::Stub {
+                host.set("ipv4/tcp_retries2", &options.timers.retries2.to_string())?;
+            }
+            let timers = options.timers;
+            gateways.push(ChaosGateway::start(*kind, host, link, place, &key, timers).await?);
         }
         let world = Self {
             agents: Mutex::default(),
@@ -260,11 +300,13 @@ impl ChaosGateway {
         link: LabLink,
         folder: PathBuf,
         key: &Path,
+        timers: SshdTimers,
     ) -> Result<Self> {
         let mut gateway = Self {
             kind,
             link,
             program: Mutex::default(),
+            balancer: None,
             bind: String::new(),
             ssh: String::new(),
             host_key: String::new(),
@@ -278,12 +320,12 @@ impl ChaosGateway {
         let address = gateway.link.second();
         let public = key.with_extension("pub");
         match kind {
-            PlaceKind::SshdPort | PlaceKind::SshdSocket => {
+            PlaceKind::SshdPort | PlaceKind::SshdSocket | PlaceKind::SshdSlots => {
                 let started = gateway.host.blocking(move || {
                     let listen = format!("ListenAddress 0.0.0.0:{SSH_PORT}");
-                    // As the vendor guide has it.
-                    let lines = [&*listen, "ClientAliveInterval 5", "ClientAliveCountMax 2"];
-                    let sshd = Sshd::with(&lines)?;
+                    let interval = format!("ClientAliveInterval {}", timers.interval);
+                    let count = format!("ClientAliveCountMax {}", timers.count);
+                    let sshd = Sshd::with(&[&*listen, &*interval, &*count])?;
                     sshd.authorize(&public, "")?;
                     anyhow::Ok(sshd)
                 });
@@ -297,6 +339,12 @@ impl ChaosGateway {
                     gateway.target.address = VendorAddress::Unix(socket);
                 }
                 *gateway.program.get_mut() = Some(GatewayProgram::Sshd(sshd));
+                if kind == PlaceKind::SshdSlots {
+                    "127.0.0.1:{8080+slot}".clone_into(&mut gateway.bind);
+                    let balancer = PlaceBalancer::start(&gateway.host, &gateway.folder).await?;
+                    gateway.target.address = VendorAddress::Tcp(balancer.services());
+                    gateway.balancer = Some(balancer);
+                }
             }
             PlaceKind::GatewayOpenssh => {
                 let started = gateway.host.blocking(move || {
@@ -314,6 +362,9 @@ impl ChaosGateway {
                 installed.host_key().clone_into(&mut gateway.host_key);
                 gateway.target.address = VendorAddress::Tcp(installed.services());
                 gateway.target.host = format!("{CUSTOMER}.{DOMAIN}");
+                let backend = format!("customer-{CUSTOMER}");
+                let balancer = PlaceBalancer::running(installed.monitoring(), &backend);
+                gateway.balancer = Some(balancer);
                 *gateway.program.get_mut() = Some(GatewayProgram::Installed(installed));
             }
             PlaceKind::Stub => {
@@ -371,32 +422,10 @@ impl ChaosGateway {
             .collect()
     }
 
-    /// Whether the gateway sends requests to none of these sessions any more. HAProxy decides by its own checks, long before
-    /// sshd ends the session.
-    pub(crate) fn has_given_up(&self, sessions: &HashSet<u16>) -> bool {
-        let monitoring = match &*self.program.lock() {
-            Some(GatewayProgram::Installed(installed)) => Some(installed.monitoring()),
-            Some(GatewayProgram::Sshd(_) | GatewayProgram::Stub { .. }) | None => None,
-        };
-        let Some(monitoring) = monitoring else {
-            return sessions.is_disjoint(&self.sessions());
-        };
-        let page = self.host.inside(move || {
-            let mut stream = std::net::TcpStream::connect(monitoring)?;
-            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-            stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-            let mut page = String::new();
-            stream.read_to_string(&mut page)?;
-            Ok(page)
-        });
-        let of_customer =
-            format!("haproxy_backend_active_servers{{proxy=\"customer-{CUSTOMER}\"}}");
-        let page = page.unwrap_or_default();
-        let mut lines = page.lines();
-        lines.any(|line| {
-            line.strip_prefix(&*of_customer)
-                .is_some_and(|rest| rest.trim() == "0")
-        })
+    /// Places that the gateway's HAProxy sends requests to; `None` where there is none.
+    pub(crate) fn places_up(&self) -> Option<HashSet<String>> {
+        let balancer = self.balancer.as_ref()?;
+        Some(balancer.places_up(&self.host))
     }
 
     /// Waits until the vendor gets an answer.
@@ -510,7 +539,10 @@ impl ChaosGateway {
 
     fn program_name(&self) -> &'static str {
         match self.kind {
-            PlaceKind::SshdPort | PlaceKind::SshdSocket | PlaceKind::GatewayOpenssh => "sshd",
+            PlaceKind::SshdPort
+            | PlaceKind::SshdSocket
+            | PlaceKind::SshdSlots
+            | PlaceKind::GatewayOpenssh => "sshd",
             PlaceKind::Stub => "server-stub",
         }
     }

@@ -131,7 +131,7 @@ pub(crate) async fn latency(context: &ChaosContext, place: PlaceKind) -> Result<
             PlaceKind::GatewayOpenssh | PlaceKind::Stub => {
                 report.at_most(at, name, trips, 1.15, "")
             }
-            PlaceKind::SshdPort | PlaceKind::SshdSocket => {
+            PlaceKind::SshdPort | PlaceKind::SshdSocket | PlaceKind::SshdSlots => {
                 report.info(at, name, format!("{trips:.2}"))
             }
         }

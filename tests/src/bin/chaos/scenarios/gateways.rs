@@ -40,7 +40,7 @@ pub(crate) async fn killed(context: &ChaosContext, place: PlaceKind) -> Result<(
         back,
         Duration::from_secs(1),
     );
-    if matches!(place, PlaceKind::SshdPort | PlaceKind::SshdSocket) {
+    if place.is_bare_sshd() {
         world.agent().until_proven(WATCH).await?;
         sleep(Duration::from_secs(2)).await;
         let killed = Instant::now();

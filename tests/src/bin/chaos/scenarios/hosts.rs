@@ -64,7 +64,7 @@ async fn stopped(context: &ChaosContext, place: PlaceKind) -> Result<()> {
         PlaceKind::GatewayOpenssh | PlaceKind::Stub => {
             context.report.counted(at, name, refused, 0, more);
         }
-        PlaceKind::SshdPort | PlaceKind::SshdSocket => {
+        PlaceKind::SshdPort | PlaceKind::SshdSocket | PlaceKind::SshdSlots => {
             context.report.info(at, name, format!("{refused}{more}"));
         }
     }

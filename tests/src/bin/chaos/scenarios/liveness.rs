@@ -3,7 +3,7 @@
 use super::ChaosContext;
 use crate::{
     vendor::{SteadyLoad, VendorRequest, call, next_id, tally},
-    world::{AgentHandle, ChaosWorld, PlaceKind, is_proven},
+    world::{AgentHandle, ChaosWorld, PlaceKind, SshdTimers, WorldOptions, is_proven},
 };
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -43,9 +43,8 @@ async fn cut(
     sleep(Duration::from_secs(2)).await;
     let watch = SessionWatch::begin(&world, &agent).await?;
     gateway.link.cut(direction);
-    let (by_agent, by_gateway) = watch
-        .run(!busy, context.by_length(SHORT_WATCH, WATCH, WATCH))
-        .await;
+    let watched = context.by_length(SHORT_WATCH, WATCH, WATCH);
+    let times = watch.run(!busy, watched, !context.is_short()).await;
     let name = format!("blackhole {direction:?}").to_lowercase();
     let at = (&*name, place.name());
     let (state, goal) = match busy {
@@ -53,24 +52,36 @@ async fn cut(
         false => ("at rest", AT_REST),
     };
     let report = &context.report;
-    report.time(
-        at,
-        &format!("{state}, noticed by the agent"),
-        by_agent,
-        goal,
-    );
-    report.time(
-        at,
-        &format!("{state}, noticed by the gateway"),
-        by_gateway,
-        goal,
-    );
+    let name = format!("{state}, noticed by the agent");
+    report.time(at, &name, times.by_agent, goal);
+    let name = format!("{state}, noticed by the gateway");
+    match place {
+        // A bare sshd cannot reach the goals (docs/vendor-guide.md).
+        PlaceKind::SshdPort | PlaceKind::SshdSocket => {
+            report.time_of(at, &name, times.session_ended);
+        }
+        PlaceKind::Stub => report.time(at, &name, times.session_ended, goal),
+        PlaceKind::GatewayOpenssh | PlaceKind::SshdSlots => {
+            report.time(at, &name, times.places_down, goal);
+            let name = format!("{state}, session ended by sshd");
+            report.time_of(at, &name, times.session_ended);
+        }
+    }
     let healed = Instant::now();
     gateway.link.heal();
     let load = load.unwrap_or_else(|| SteadyLoad::every(&gateway.host, &gateway.target(), EVERY));
     let back = load.first_answer(healed, WATCH).await;
     report.time(at, "answered again after the link heals", back, BACK);
-    drop(load);
+    if busy {
+        let records = load.stop().await;
+        let in_flight = records
+            .iter()
+            .filter(|r| !r.is_answered())
+            .map(|r| r.took());
+        let longest = in_flight.max().unwrap_or_default();
+        let text = format!("{}; longest wait {longest:.1?}", tally(&records));
+        report.info(at, "busy, requests meanwhile", text);
+    }
     Ok(())
 }
 
@@ -90,17 +101,33 @@ pub(crate) async fn nat(context: &ChaosContext, place: PlaceKind) -> Result<()> 
          chain out {{\n type filter hook output priority 0;\n tcp dport {{ {ports} }} drop;\n }}\n}}\n"
     ))?;
     let watched = context.by_length(SHORT_WATCH, WATCH, LONG_WATCH);
-    let (by_agent, _) = watch.run(false, watched).await;
+    let times = watch.run(false, watched, false).await;
     let at = ("nat", place.name());
-    context
-        .report
-        .time(at, "busy, noticed by the agent", by_agent, BUSY);
+    let report = &context.report;
+    report.time(at, "busy, noticed by the agent", times.by_agent, BUSY);
     let back = load
         .first_answer(lost + Duration::from_millis(200), watched)
         .await;
     let name = "answered again after the NAT mapping is lost";
-    context.report.time(at, name, back, OUTAGE);
+    outage(context, at, place, name, back);
     Ok(())
+}
+
+/// One bare port belongs to the lost session until sshd ends it: a figure without a goal.
+fn outage(
+    context: &ChaosContext,
+    at: (&str, &str),
+    place: PlaceKind,
+    name: &str,
+    back: Option<Duration>,
+) {
+    match place {
+        PlaceKind::SshdPort => context.report.time_of(at, name, back),
+        PlaceKind::SshdSocket
+        | PlaceKind::SshdSlots
+        | PlaceKind::GatewayOpenssh
+        | PlaceKind::Stub => context.report.time(at, name, back, OUTAGE),
+    }
 }
 
 /// The agent's host gets another address, as after a DHCP lease.
@@ -120,7 +147,7 @@ pub(crate) async fn address(context: &ChaosContext, place: PlaceKind) -> Result<
         .await;
     let at = ("address", place.name());
     let name = "answered again after the agent's address changes";
-    context.report.time(at, name, back, OUTAGE);
+    outage(context, at, place, name, back);
     Ok(())
 }
 
@@ -131,10 +158,10 @@ pub(crate) async fn stopped(context: &ChaosContext, place: PlaceKind) -> Result<
     sleep(Duration::from_secs(5)).await;
     let watch = SessionWatch::begin(&world, &agent).await?;
     gateway.signal("STOP");
-    let (by_agent, _) = watch.run(true, WATCH).await;
+    let times = watch.run(true, WATCH, false).await;
     let at = ("stopped", place.name());
     let name = "gateway stopped, noticed by the agent";
-    context.report.time(at, name, by_agent, AT_REST);
+    context.report.time(at, name, times.by_agent, AT_REST);
     let continued = Instant::now();
     gateway.signal("CONT");
     let load = SteadyLoad::every(&gateway.host, &gateway.target(), EVERY);
@@ -147,22 +174,37 @@ pub(crate) async fn stopped(context: &ChaosContext, place: PlaceKind) -> Result<
 
 /// Full load in both directions over a link that any satellite beats.
 pub(crate) async fn badlink(context: &ChaosContext, place: PlaceKind) -> Result<()> {
-    let quality = LinkQuality {
-        delay: Duration::from_millis(300),
-        loss: 0.05,
-        rate: Some(64_000),
-        queue: 64 << 10,
-        offload: false,
-    };
-    let world = ChaosWorld::on_link(place, quality).await?;
-    let (gateway, agent) = (world.gateway(), world.agent());
-    let before = agent.status().await.context("no status")?;
-    let sessions = gateway.sessions();
     let length = context.by_length(
         Duration::from_secs(45),
         Duration::from_secs(180),
         Duration::from_secs(600),
     );
+    let (cut, requests) = cuts_of_bad_link(place, SshdTimers::default(), length).await?;
+    let at = ("badlink", place.name());
+    let name = format!(
+        "sessions cut in {} s of a living bad link",
+        length.as_secs()
+    );
+    let more = format!(" ({requests})");
+    context.report.counted(at, &name, cut, 0, more);
+    Ok(())
+}
+
+/// Sessions cut in this time, and what became of the requests.
+pub(super) async fn cuts_of_bad_link(
+    place: PlaceKind,
+    timers: SshdTimers,
+    length: Duration,
+) -> Result<(u64, String)> {
+    let options = WorldOptions {
+        quality: BAD_LINK,
+        timers,
+        ..WorldOptions::default()
+    };
+    let world = ChaosWorld::with(&[place], options).await?;
+    let (gateway, agent) = (world.gateway(), world.agent());
+    let before = agent.status().await.context("no status")?;
+    let sessions = gateway.sessions();
     let end = Instant::now() + length;
     let mut workers = Vec::new();
     for upload in [true, true, false, false] {
@@ -198,16 +240,7 @@ pub(crate) async fn badlink(context: &ChaosContext, place: PlaceKind) -> Result<
         .map(|(after, before)| after.generation - before.generation)
         .sum();
     let lost = sessions.difference(&gateway.sessions()).count() as u64;
-    let at = ("badlink", place.name());
-    let name = format!(
-        "sessions cut in {} s of a living bad link",
-        length.as_secs()
-    );
-    let more = format!(" ({})", tally(&records));
-    context
-        .report
-        .counted(at, &name, replaced.max(lost), 0, more);
-    Ok(())
+    Ok((replaced.max(lost), tally(&records)))
 }
 
 /// Watches the sessions of a moment until both ends have given them up.
@@ -216,6 +249,18 @@ struct SessionWatch<'a> {
     agent: AgentHandle,
     generations: Vec<u64>,
     sessions: HashSet<u16>,
+    places: Option<HashSet<String>>,
+}
+
+/// When something was noticed, from the beginning of the watch.
+#[derive(Default)]
+struct NoticedTimes {
+    /// The status no longer says proven, of every connection or of one.
+    by_agent: Option<Duration>,
+    /// HAProxy sends nothing to the places of the sessions any more; without HAProxy as `session_ended`.
+    places_down: Option<Duration>,
+    /// No connection of the sessions is established at the gateway any more.
+    session_ended: Option<Duration>,
 }
 
 impl<'a> SessionWatch<'a> {
@@ -226,16 +271,16 @@ impl<'a> SessionWatch<'a> {
             agent: agent.clone(),
             generations: status.connections.iter().map(|c| c.generation).collect(),
             sessions: world.gateway().sessions(),
+            places: world.gateway().places_up(),
         })
     }
 
-    /// When the status no longer says proven, of every connection or of one; and when the gateway sends
-    /// nothing to any of the sessions any more.
-    async fn run(&self, every: bool, limit: Duration) -> (Option<Duration>, Option<Duration>) {
+    /// Watches until both ends have noticed; with `of_sshd` also until sshd has ended the sessions behind HAProxy.
+    async fn run(&self, every: bool, limit: Duration, of_sshd: bool) -> NoticedTimes {
         let began = Instant::now();
-        let (mut by_agent, mut by_gateway) = (None, None);
-        while began.elapsed() < limit && (by_agent.is_none() || by_gateway.is_none()) {
-            if by_agent.is_none()
+        let mut times = NoticedTimes::default();
+        loop {
+            if times.by_agent.is_none()
                 && let Some(status) = self.agent.status().await
             {
                 let pairs = status.connections.iter().zip(&self.generations);
@@ -245,17 +290,40 @@ impl<'a> SessionWatch<'a> {
                     true => gone.all(|gone| gone),
                     false => gone.any(|gone| gone),
                 };
-                by_agent = noticed.then(|| began.elapsed());
+                times.by_agent = noticed.then(|| began.elapsed());
             }
-            if by_gateway.is_none() && self.world.gateway().has_given_up(&self.sessions) {
-                by_gateway = Some(began.elapsed());
+            let gateway = self.world.gateway();
+            if times.session_ended.is_none() && self.sessions.is_disjoint(&gateway.sessions()) {
+                times.session_ended = Some(began.elapsed());
+            }
+            if times.places_down.is_none() {
+                let down = match &self.places {
+                    Some(places) => gateway
+                        .places_up()
+                        .is_some_and(|up| places.is_disjoint(&up)),
+                    None => times.session_ended.is_some(),
+                };
+                times.places_down = down.then(|| began.elapsed());
+            }
+            let is_done = times.by_agent.is_some()
+                && times.places_down.is_some()
+                && (times.session_ended.is_some() || !of_sshd);
+            if is_done || began.elapsed() > limit {
+                return times;
             }
             sleep(Duration::from_millis(50)).await;
         }
-        (by_agent, by_gateway)
     }
 }
 
+/// A link that any satellite beats.
+const BAD_LINK: LinkQuality = LinkQuality {
+    delay: Duration::from_millis(300),
+    loss: 0.05,
+    rate: Some(64_000),
+    queue: 64 << 10,
+    offload: false,
+};
 /// A request this often while a part is broken.
 const EVERY: Duration = Duration::from_millis(100);
 /// Point 1: noticed while requests are sent.

@@ -7,6 +7,7 @@ mod liveness;
 pub(crate) mod memory;
 mod places;
 mod restart;
+mod sshd_timers;
 mod upstream;
 pub(crate) mod writes;
 
@@ -47,6 +48,8 @@ pub(crate) enum Scenario {
     Stopped,
     /// A living link of 64 kbit/s, 600 ms and 5 % loss under full load is never cut
     Badlink,
+    /// When a bare sshd ends a lost session, for several ClientAlive and tcp_retries2, and what these cut on a bad link
+    SshdTimers,
     /// A gateway is killed, restarted, and its sessions are killed
     Killed,
     /// Resets again and again
@@ -94,7 +97,7 @@ impl Scenario {
             ],
             RunLength::Usual => {
                 let all = <Self as clap::ValueEnum>::value_variants();
-                let alone = [S::Badlink, S::Soak];
+                let alone = [S::Badlink, S::SshdTimers, S::Soak];
                 all.iter().copied().filter(|s| !alone.contains(s)).collect()
             }
             RunLength::Long => {
@@ -104,8 +107,18 @@ impl Scenario {
         }
     }
 
+    /// Whether a place for each connection makes a difference: it needs no run of the others.
+    fn is_about_places(self) -> bool {
+        use Scenario as S;
+        matches!(
+            self,
+            S::Blackhole | S::Nat | S::Address | S::Stopped | S::Killed
+        )
+    }
+
     pub(crate) fn name(self) -> String {
-        format!("{self:?}").to_lowercase()
+        let value = <Self as clap::ValueEnum>::to_possible_value(&self);
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
@@ -118,6 +131,9 @@ pub(crate) async fn run(context: &ChaosContext, scenarios: &[Scenario]) {
             // The short run is for the gateways that are promised to lose and refuse nothing.
             let is_main = matches!(place, PlaceKind::Stub | PlaceKind::GatewayOpenssh);
             if context.is_short() && !is_main {
+                continue;
+            }
+            if *place == PlaceKind::SshdSlots && !scenario.is_about_places() {
                 continue;
             }
             if let Err(error) = run_one(context, *scenario, *place).await {
@@ -135,6 +151,7 @@ async fn run_one(context: &ChaosContext, scenario: Scenario, place: PlaceKind) -
         Scenario::Address => liveness::address(context, place).await,
         Scenario::Stopped => liveness::stopped(context, place).await,
         Scenario::Badlink => liveness::badlink(context, place).await,
+        Scenario::SshdTimers => sshd_timers::sshd_timers(context, place).await,
         Scenario::Killed => gateways::killed(context, place).await,
         Scenario::Flapping => gateways::flapping(context, place).await,
         Scenario::Heal => gateways::heal(context, place).await,

@@ -116,7 +116,7 @@ fn account(
         PlaceKind::GatewayOpenssh | PlaceKind::Stub => {
             report.counted(at, &name, refused, 0, each(refused));
         }
-        PlaceKind::SshdPort | PlaceKind::SshdSocket => {
+        PlaceKind::SshdPort | PlaceKind::SshdSocket | PlaceKind::SshdSlots => {
             report.info(at, &name, format!("{refused}{}", each(refused)));
         }
     }
@@ -134,7 +134,9 @@ fn account(
 /// A bare port or socket is to be free for a tenth of a second at most; elsewhere a request waits up to 2 s.
 fn gap_goal(place: PlaceKind) -> Duration {
     match place {
-        PlaceKind::SshdPort | PlaceKind::SshdSocket => ANSWER + Duration::from_millis(100),
+        PlaceKind::SshdPort | PlaceKind::SshdSocket | PlaceKind::SshdSlots => {
+            ANSWER + Duration::from_millis(100)
+        }
         PlaceKind::GatewayOpenssh | PlaceKind::Stub => Duration::from_secs(2),
     }
 }
