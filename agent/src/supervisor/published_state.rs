@@ -40,6 +40,8 @@ struct PublishedStateInner {
     connections: Vec<ConnectionEntry>,
     sessions: HashMap<SessionId, Session>,
     liveness: HashMap<SessionId, Arc<SessionLiveness>>,
+    /// Round trip of the last probe of each open session that has answered one.
+    round_trips: HashMap<SessionId, Duration>,
     /// By the gateway's number: its last failure, if the last attempt there has failed.
     failures: HashMap<usize, LastFailure>,
     /// By the gateway's number: the sessions that it has cut.
@@ -63,6 +65,18 @@ pub struct LastFailure {
     pub at: Instant,
 }
 
+impl LastFailure {
+    /// The session has ended before it answered a probe.
+    fn unproven(ended: &SessionEnd) -> Self {
+        Self {
+            hop: Hop::Login,
+            cause: format!("a session ended as soon as it was open: {ended}"),
+            remedy: ended.remedy(),
+            at: Instant::now(),
+        }
+    }
+}
+
 struct ConnectionEntry {
     summary: ConnectionSummary,
     since: Instant,
@@ -70,7 +84,6 @@ struct ConnectionEntry {
     tunnel: Arc<StatusLayer>,
     /// The hop at which the last attempt failed; `None` after one has opened a session.
     failed_hop: Option<Hop>,
-    rtt: Option<Duration>,
     /// By the forward's number.
     answers: HashMap<usize, ForwardAnswer>,
 }
@@ -83,9 +96,15 @@ impl ConnectionEntry {
             network: Arc::default(),
             tunnel: Arc::default(),
             failed_hop: None,
-            rtt: None,
             answers: HashMap::new(),
         }
+    }
+
+    /// The session that serves has answered a probe.
+    fn prove(&self, round_trip: Duration) {
+        let detail = format!("round trip {:.1} ms", milliseconds(round_trip));
+        self.tunnel.proven(Some(&detail));
+        self.network.proven(None);
     }
 }
 
@@ -107,6 +126,7 @@ impl PublishedState {
             ids,
             sessions: HashMap::new(),
             liveness: HashMap::new(),
+            round_trips: HashMap::new(),
             failures: HashMap::new(),
             cuts: HashMap::new(),
             spool_resets: SpoolResets::default(),
@@ -127,7 +147,8 @@ impl PublishedState {
         summaries: Vec<ConnectionSummary>,
         active_forwards: Vec<Arc<str>>,
     ) -> Vec<ConnectionSummary> {
-        let mut inner = self.inner.lock();
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
         inner.active_forwards = active_forwards;
         let now = Instant::now();
         if !Arc::ptr_eq(&inner.ids.settings, &ids.settings) {
@@ -148,12 +169,23 @@ impl PublishedState {
                     if entry.summary.phase != summary.phase {
                         entry.since = now;
                     }
-                    before.push(std::mem::replace(&mut entry.summary, summary));
+                    let before_that = std::mem::replace(&mut entry.summary, summary);
+                    // It was proven before it took the place of another.
+                    if entry.summary.current != before_that.current
+                        && let Some(generation) = entry.summary.current
+                        && let Some(rtt) = inner.round_trips.get(&SessionId {
+                            slot: index,
+                            generation,
+                        })
+                    {
+                        entry.prove(*rtt);
+                    }
+                    before.push(before_that);
                 }
                 None => inner.connections.push(ConnectionEntry::new(summary, now)),
             }
         }
-        drop(inner);
+        drop(guard);
         self.revision.send_modify(|r| *r += 1);
         before
     }
@@ -163,7 +195,6 @@ impl PublishedState {
         inner.sessions.insert(id, session.clone());
         inner.liveness.insert(id, SessionLiveness::new(session));
         if let Some(entry) = inner.connections.get_mut(id.slot) {
-            entry.rtt = None;
             entry.failed_hop = None;
         }
         let gateways = inner.ids.numbers_of(session.gateway());
@@ -222,11 +253,18 @@ impl PublishedState {
     pub(super) fn ended(&self, id: SessionId, ended: &SessionEnd) {
         let mut inner = self.inner.lock();
         let session = inner.sessions.remove(&id);
+        let entry = inner.connections.get(id.slot);
+        let succeeds = entry.is_some_and(|e| e.summary.successor == Some(id.generation));
         if let Some(session) = &session {
             let resets = session.budget().spool_resets();
             inner.spool_resets.add(&resets);
+            let failed = inner.ids.numbers_of(session.gateway());
+            for gateway in failed.into_iter().filter(|_| succeeds) {
+                inner.failures.insert(gateway, LastFailure::unproven(ended));
+            }
         }
         inner.liveness.remove(&id);
+        inner.round_trips.remove(&id);
         let number = inner.connections.get(id.slot);
         let number = number.filter(|entry| entry.summary.current == Some(id.generation));
         let number = number.map(|entry| entry.summary.gateway);
@@ -239,7 +277,6 @@ impl PublishedState {
         if let Some(entry) = inner.connections.get_mut(id.slot)
             && entry.summary.current == Some(id.generation)
         {
-            entry.rtt = None;
             let remedy = ended.remedy();
             entry
                 .tunnel
@@ -250,11 +287,11 @@ impl PublishedState {
     /// The session has answered a probe.
     pub(super) fn probe_answered(&self, id: SessionId, rtt: Duration) {
         let mut inner = self.inner.lock();
+        if inner.sessions.contains_key(&id) {
+            inner.round_trips.insert(id, rtt);
+        }
         if let Some(entry) = inner.current(id) {
-            entry.rtt = Some(rtt);
-            let detail = format!("round trip {:.1} ms", milliseconds(rtt));
-            entry.tunnel.proven(Some(&detail));
-            entry.network.proven(None);
+            entry.prove(rtt);
         }
         drop(inner);
         self.revision.send_modify(|r| *r += 1);
@@ -474,7 +511,9 @@ impl PublishedState {
             failed_hop: entry.failed_hop,
             suspect_seconds: suspect_since
                 .map(|at| now.saturating_duration_since(at).as_secs_f64()),
-            rtt_ms: entry.rtt.map(milliseconds),
+            rtt_ms: id
+                .and_then(|id| inner.round_trips.get(&id))
+                .map(|rtt| milliseconds(*rtt)),
             generation: summary.sessions,
             host_key: negotiated.map(|f| f.host_key.clone()),
             key_exchange: negotiated.map(|f| f.key_exchange.clone()),

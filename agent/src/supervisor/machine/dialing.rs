@@ -18,7 +18,8 @@ impl StateMachine {
     /// What the slot dials next, and when; `None` if it needs no session, or another event must come first.
     pub(super) fn next_dial(&self, index: usize) -> Option<(Duration, usize)> {
         let slot = self.slots.get(index)?;
-        if self.draining || slot.retired || slot.dials.len() >= MAX_DIALS {
+        let waits = slot.successor.is_some() || slot.dials.len() >= MAX_DIALS;
+        if self.draining || slot.retired || waits {
             return None;
         }
         let running = slot.live_dials().map(|dial| self.rival_due(dial)).max();

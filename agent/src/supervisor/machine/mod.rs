@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `slot` | the state of one connection |
 //! | `dialing` | when and where to dial |
+//! | `succession` | when a new session takes the place of the one that serves |
 //! | `forwards` | which session requests a forward, and which one releases it |
 //! | `places` | which session has which slot number |
 //! | `reload` | the reaction to a changed configuration |
@@ -17,6 +18,7 @@ mod forwards;
 mod places;
 mod reload;
 mod slot;
+mod succession;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -179,12 +181,8 @@ impl StateMachine {
                 self.on_refused(now, id, forward, jitter, &mut actions)
             }
             SupervisorEvent::Cancelled(id, forward) => self.on_cancelled(now, id, forward),
-            SupervisorEvent::Proven(id) => {
-                if let Some(active) = self.active_session(id) {
-                    active.proven = true;
-                }
-            }
-            SupervisorEvent::Ended(id, hint) => self.ended(now, id, hint, jitter),
+            SupervisorEvent::Proven(id) => self.on_proven(id),
+            SupervisorEvent::Ended(id, hint) => self.ended(now, id, hint, jitter, &mut actions),
             SupervisorEvent::Woken => self.wake(now, &mut actions),
             SupervisorEvent::NeedsReplacement(id) => {
                 if let Some(active) = self.active_session(id) {
@@ -223,7 +221,9 @@ impl StateMachine {
             });
             let draining = slot.draining.iter().filter(|l| !l.disconnecting);
             let ends = draining.map(|l| l.deadline);
-            dial.into_iter().chain(retries).chain(ends).min()
+            let succession = slot.succession_due();
+            let due = dial.into_iter().chain(succession);
+            due.chain(retries).chain(ends).min()
         };
         self.slots.iter().enumerate().filter_map(of_slot).min()
     }
@@ -264,86 +264,6 @@ impl StateMachine {
         self.draining
     }
 
-    fn opened(&mut self, now: Duration, id: SessionId, actions: &mut Vec<SupervisorAction>) {
-        let Some(dial) = self.take_dial(id) else {
-            return;
-        };
-        let (generation, gateway) = (dial.generation, dial.gateway);
-        if self.refusing.remove(&gateway) {
-            self.retry_waiting(now, gateway);
-        }
-        let home = self.home(id.slot);
-        let Some(slot) = self.slots.get_mut(id.slot) else {
-            return;
-        };
-        if self.draining || dial.stale || slot.retired {
-            // Too late: the session cannot serve.
-            slot.draining.push(DrainingSession {
-                generation,
-                gateway,
-                forwards: BTreeMap::new(),
-                deadline: now,
-                marked_replaced: true,
-                watched: true,
-                disconnecting: false,
-            });
-            return;
-        }
-        self.paces.insert(
-            gateway,
-            dial.slowest_hop.max(now.saturating_sub(dial.progress_at)),
-        );
-        slot.sessions += 1;
-        // A dial to the home gateway continues: its session will take over from this one.
-        slot.abandon_dials(
-            id.slot,
-            |rival| gateway == home || rival.gateway != home,
-            actions,
-        );
-        let due = |forward: &usize| (*forward, ForwardPhase::Due { refusals: 0 });
-        let mut forwards: BTreeMap<_, _> = self.forwards.iter().map(due).collect();
-        if let Some(old) = slot.current.take() {
-            if old.gateway == gateway {
-                // A new session is no reason to request sooner what another connection holds.
-                let refused = |phase: &ForwardPhase| matches!(phase, ForwardPhase::Refused { .. });
-                let refused = old.forwards.iter().filter(|(forward, phase)| {
-                    refused(phase) && !self.places.is_slotted(**forward)
-                });
-                forwards.extend(refused.map(|(forward, phase)| (*forward, *phase)));
-            }
-            let old_id = SessionId {
-                slot: id.slot,
-                generation: old.generation,
-            };
-            let deadline = now + REPLACED_DRAIN;
-            slot.draining
-                .push(old.drain(old_id, deadline, true, actions));
-        }
-        // A forward that an older session of this connection releases is not free yet.
-        for draining in slot.draining.iter().filter(|l| l.gateway == gateway) {
-            for (forward, phase) in &mut forwards {
-                if self.places.is_slotted(*forward) {
-                    continue;
-                }
-                if let Some(ReleasePhase::Requested | ReleasePhase::Cancelling) =
-                    draining.forwards.get(forward)
-                {
-                    *phase = ForwardPhase::AwaitingRelease {
-                        from: draining.generation,
-                    };
-                }
-            }
-        }
-        slot.current = Some(ActiveSession {
-            generation,
-            gateway,
-            since: now,
-            forwards,
-            proven: false,
-            needs_replacement: false,
-        });
-    }
-
     fn open_failed(&mut self, now: Duration, id: SessionId, retry: RetryPace, jitter: f64) {
         let Some(dial) = self.take_dial(id) else {
             return;
@@ -360,7 +280,7 @@ impl StateMachine {
                 self.bar(dial.gateway, now + backoff::slow(jitter));
                 self.refusing.insert(dial.gateway);
             }
-            RetryPace::After(hint) => self.bar(dial.gateway, now + backoff::hinted(hint, jitter)),
+            RetryPace::After(hint) => self.bar_hinted(now, dial.gateway, hint, jitter),
         }
         if let Some(slot) = self.slots.get_mut(id.slot) {
             slot.attempt = slot.attempt.saturating_add(1);
@@ -369,7 +289,14 @@ impl StateMachine {
         }
     }
 
-    fn ended(&mut self, now: Duration, id: SessionId, hint: Option<Duration>, jitter: f64) {
+    fn ended(
+        &mut self,
+        now: Duration,
+        id: SessionId,
+        hint: Option<Duration>,
+        jitter: f64,
+        actions: &mut Vec<SupervisorAction>,
+    ) {
         self.places.ended(now, id);
         let Some(slot) = self.slots.get_mut(id.slot) else {
             return;
@@ -391,21 +318,17 @@ impl StateMachine {
             .current
             .take_if(|active| active.generation == id.generation)
         else {
-            return;
+            return self.successor_ended(now, id, hint, jitter);
         };
-        let history = slot.histories.entry(active.gateway).or_default();
-        if active.proven && now.saturating_sub(active.since) >= SERVED {
-            slot.attempt = 0;
-            history.failures = 0;
-            history.bad_sessions = 0;
-        } else {
-            history.bad_sessions = history.bad_sessions.saturating_add(1);
-        }
-        history.fail(now, jitter);
-        slot.attempt = slot.attempt.saturating_add(1);
+        let served = active.proven && now.saturating_sub(active.since) >= SERVED;
+        slot.note_end(now, active.gateway, served, jitter);
         slot.not_before = now + backoff::reconnect(0, 0, jitter);
+        let successor = slot.successor.take();
         if let Some(hint) = hint {
-            self.bar(active.gateway, now + backoff::hinted(hint, jitter));
+            self.bar_hinted(now, active.gateway, hint, jitter);
+        }
+        if let Some(successor) = successor {
+            self.promote(now, id.slot, successor, actions);
         }
         for (forward, phase) in &active.forwards {
             if *phase == ForwardPhase::Granted {
@@ -420,11 +343,17 @@ impl StateMachine {
         *barred = (*barred).max(until);
     }
 
+    /// No connection dials the gateway before the wait that it has asked for.
+    fn bar_hinted(&mut self, now: Duration, gateway: usize, hint: Duration, jitter: f64) {
+        self.bar(gateway, now + backoff::hinted(hint, jitter));
+    }
+
     fn drain(&mut self, now: Duration, limit: Duration, actions: &mut Vec<SupervisorAction>) {
         self.draining = true;
         let deadline = now + limit;
         for (index, slot) in self.slots.iter_mut().enumerate() {
             slot.abandon_dials(index, |_| true, actions);
+            slot.discard_successor(now);
             for draining in &mut slot.draining {
                 draining.deadline = draining.deadline.min(deadline);
                 draining.cancel_forwards(index, |_| true, actions);
@@ -442,6 +371,10 @@ impl StateMachine {
 
     /// Adds all actions that are due.
     fn advance(&mut self, now: Duration, jitter: f64, actions: &mut Vec<SupervisorAction>) {
+        // Before all dials: a replacement that has ended lets another connection begin its own.
+        for index in 0..self.slots.len() {
+            self.succeed(now, index, actions);
+        }
         self.free_places();
         if !self.draining {
             self.retire(now, actions);

@@ -62,6 +62,10 @@ impl StateMachine {
             }
             let outdated = wanted.replace_sessions || slot.retired;
             let gateways = &self.gateways;
+            let successor = slot.successor.as_ref();
+            if successor.is_some_and(|one| outdated || !gateways.contains(&one.gateway)) {
+                slot.discard_successor(now);
+            }
             slot.abandon_dials(
                 index,
                 |dial| outdated || !gateways.contains(&dial.gateway),

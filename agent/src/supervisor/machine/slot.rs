@@ -19,6 +19,8 @@ pub(super) struct ConnectionSlot {
     /// Dials that have not ended, at most one per gateway besides abandoned ones.
     pub dials: Vec<PendingDial>,
     pub current: Option<ActiveSession>,
+    /// A new session beside the one that serves, until it is proven.
+    pub successor: Option<SuccessorSession>,
     pub draining: Vec<DrainingSession>,
     /// The configuration has fewer connections now: the slot is removed once it is drained.
     pub retired: bool,
@@ -64,6 +66,16 @@ pub(super) struct ActiveSession {
     pub proven: bool,
     /// It must be replaced.
     pub needs_replacement: bool,
+}
+
+/// A new session that is not proven yet. It has no forward.
+#[derive(Debug)]
+pub(super) struct SuccessorSession {
+    pub generation: u64,
+    pub gateway: usize,
+    pub since: Duration,
+    /// It has answered a probe.
+    pub proven: bool,
 }
 
 /// One forward of an active session.
@@ -123,6 +135,7 @@ impl ConnectionSlot {
             histories: BTreeMap::new(),
             dials: Vec::new(),
             current: None,
+            successor: None,
             draining: Vec::new(),
             retired: false,
         }
@@ -130,7 +143,8 @@ impl ConnectionSlot {
 
     /// Whether the slot has no dial and no session.
     pub(super) fn is_empty(&self) -> bool {
-        self.dials.is_empty() && self.current.is_none() && self.draining.is_empty()
+        let sessions = self.current.is_some() || self.successor.is_some();
+        self.dials.is_empty() && !sessions && self.draining.is_empty()
     }
 
     /// The dials that were not abandoned.
@@ -149,9 +163,23 @@ impl ConnectionSlot {
         self.current.as_ref().is_some_and(|active| {
             let moving =
                 |phase: &ForwardPhase| matches!(phase, ForwardPhase::AwaitingRelease { .. });
-            active.needs_replacement && self.live_dials().next().is_some()
-                || active.forwards.values().any(moving)
+            let opened = self.successor.is_some() || self.live_dials().next().is_some();
+            active.needs_replacement && opened || active.forwards.values().any(moving)
         })
+    }
+
+    /// Notes that a session of this gateway has ended, and whether it was of use.
+    pub(super) fn note_end(&mut self, now: Duration, gateway: usize, good: bool, jitter: f64) {
+        let history = self.histories.entry(gateway).or_default();
+        if good {
+            self.attempt = 0;
+            history.failures = 0;
+            history.bad_sessions = 0;
+        } else {
+            history.bad_sessions = history.bad_sessions.saturating_add(1);
+        }
+        history.fail(now, jitter);
+        self.attempt = self.attempt.saturating_add(1);
     }
 
     /// Abandons the dials that `which` selects.

@@ -22,6 +22,8 @@ pub(in crate::supervisor) struct ConnectionSummary {
     pub sessions: u64,
     /// Generation of the session that serves.
     pub current: Option<u64>,
+    /// Generation of a session that serves as soon as it is proven.
+    pub successor: Option<u64>,
     /// State of each wanted forward.
     pub forwards: Vec<ForwardState>,
 }
@@ -42,6 +44,10 @@ impl StateMachine {
                 },
                 sessions: slot.sessions,
                 current: slot.current.as_ref().map(|active| active.generation),
+                successor: slot
+                    .successor
+                    .as_ref()
+                    .map(|successor| successor.generation),
                 forwards,
             }
         };

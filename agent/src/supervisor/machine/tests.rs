@@ -43,6 +43,7 @@ struct Peer {
     disconnecting: bool,
     /// It may be disconnected: replaced, retired, or the drain has begun.
     may_go: bool,
+    proven: bool,
     /// The gateway has refused this to its successor while this one held it.
     in_the_way: BTreeSet<usize>,
     left: bool,
@@ -115,11 +116,56 @@ impl World {
                 self.slow.clear();
             }
         }
+        if let SupervisorEvent::Proven(id) = event {
+            let peer = self.sessions.get_mut(&id);
+            peer.expect("a session answers").proven = true;
+        }
+        let mut served: Vec<SessionId> = self.serving().collect();
+        if let SupervisorEvent::Ended(ended, _) = &event {
+            served.retain(|id| id != ended);
+        }
         let actions = self.machine.step(self.now, event, jitter);
+        self.note_replaced(&served);
         for action in actions {
             self.obey(action);
         }
         self.check();
+    }
+
+    /// The session of each connection.
+    fn serving(&self) -> impl Iterator<Item = SessionId> {
+        let slots = self.machine.slots.iter().enumerate();
+        slots.filter_map(|(slot, state)| {
+            let generation = state.current.as_ref()?.generation;
+            Some(SessionId { slot, generation })
+        })
+    }
+
+    /// Sessions that served before the last step and do not serve after it may release what they hold.
+    fn note_replaced(&mut self, served: &[SessionId]) {
+        let serving: Vec<SessionId> = self.serving().collect();
+        for old in served.iter().filter(|old| !serving.contains(old)) {
+            let Some(peer) = self.sessions.get_mut(old) else {
+                continue;
+            };
+            if !peer.may_go {
+                peer.may_go = true;
+                peer.kept = peer.held.clone();
+                let new = serving.iter().find(|new| new.slot == old.slot);
+                let new = new.expect("a session serves until another one does");
+                assert!(
+                    self.sessions[new].proven,
+                    "a session that serves is replaced by a proven one"
+                );
+            }
+        }
+        for (id, peer) in &mut self.sessions {
+            let slot = self.machine.slots.get(id.slot);
+            let waits = slot.and_then(|slot| slot.successor.as_ref());
+            let waits = waits.is_some_and(|one| one.generation == id.generation);
+            // It was opened too late, or another has overtaken it.
+            peer.may_go |= !waits && !serving.contains(id);
+        }
     }
 
     fn obey(&mut self, action: SupervisorAction) {
@@ -302,7 +348,8 @@ impl World {
                     || self.wanted.gateways.iter().any(refused),
                 "connection {index} is idle without a timer"
             );
-            let rest = slot.dials.is_empty() && slot.draining.len() < MAX_DRAINING;
+            let waits = slot.successor.is_some() || !slot.dials.is_empty();
+            let rest = !waits && slot.draining.len() < MAX_DRAINING;
             let home = machine.home(index);
             let bar = machine.barred.get(&home).copied().unwrap_or_default();
             let away = slot
@@ -398,7 +445,11 @@ impl World {
             }
         }
         let successor = |s: &&ConnectionSlot| {
-            let worn = |live: &ActiveSession| live.needs_replacement && s.is_dialing(live.gateway);
+            let opened = s.successor.as_ref().map(|one| one.gateway);
+            let worn = |live: &ActiveSession| {
+                live.needs_replacement
+                    && (s.is_dialing(live.gateway) || opened == Some(live.gateway))
+            };
             s.current.as_ref().is_some_and(worn)
         };
         let replaced = machine.slots.iter().filter(successor).count();
@@ -409,7 +460,8 @@ impl World {
                     .current
                     .as_ref()
                     .is_some_and(|live| live.needs_replacement);
-                worn && !slot.retired && slot.dials.is_empty() && slot.draining.len() < MAX_DRAINING
+                let waits = slot.successor.is_some() || !slot.dials.is_empty();
+                worn && !slot.retired && !waits && slot.draining.len() < MAX_DRAINING
             });
             for (index, _) in worn {
                 let refused = |gateway: &usize| machine.refusing.contains(gateway);
@@ -526,15 +578,17 @@ impl World {
         }
     }
 
-    /// A dial leads to a session.
+    /// A dial leads to a session, which answers its first probe.
     fn open(&mut self, id: SessionId) {
-        let (gateway, abandoned) = self.dials.remove(&id).unwrap();
-        // The old session of the connection may be left from now on.
-        let elders = self.sessions.iter_mut().filter(|(i, _)| i.slot == id.slot);
-        for (_, elder) in elders.filter(|(_, elder)| !abandoned && !elder.may_go) {
-            elder.may_go = true;
-            elder.kept = elder.held.clone();
+        self.accept(id);
+        if !self.moody || self.rng.random_bool(0.8) {
+            self.send(SupervisorEvent::Proven(id));
         }
+    }
+
+    /// A dial leads to a session.
+    fn accept(&mut self, id: SessionId) {
+        let (gateway, abandoned) = self.dials.remove(&id).unwrap();
         let may_go = self.drained.is_some() || abandoned;
         let peer = Peer {
             gateway,
@@ -544,6 +598,7 @@ impl World {
             watched: false,
             disconnecting: false,
             may_go,
+            proven: false,
             in_the_way: BTreeSet::new(),
             left: false,
             kept: BTreeSet::new(),
@@ -551,9 +606,6 @@ impl World {
         };
         self.sessions.insert(id, peer);
         self.send(SupervisorEvent::Opened(id));
-        if !self.moody || self.rng.random_bool(0.8) {
-            self.send(SupervisorEvent::Proven(id));
-        }
     }
 
     /// A session answers one of its questions.
@@ -583,6 +635,9 @@ impl World {
         let peer = self.sessions.get_mut(&id).unwrap();
         if peer.disconnecting {
             return self.end(id);
+        }
+        if !peer.proven {
+            return self.send(SupervisorEvent::Proven(id));
         }
         if let Some(forward) = peer.requests.pop_first() {
             let taken = exclusive && others.iter().any(|held| held.contains(&forward));
@@ -641,7 +696,11 @@ impl World {
                 continue;
             }
             let waiting = |p: &Peer| {
-                !p.requests.is_empty() || !p.cancels.is_empty() || p.watched || p.disconnecting
+                !p.proven
+                    || !p.requests.is_empty()
+                    || !p.cancels.is_empty()
+                    || p.watched
+                    || p.disconnecting
             };
             if self.sessions.values().any(waiting) {
                 self.answer();
@@ -659,7 +718,8 @@ impl World {
         let full = |slot: &ConnectionSlot| {
             let there =
                 |live: &ActiveSession| live.gateway == home(slot) && !live.needs_replacement;
-            slot.current.as_ref().is_some_and(there) && slot.dials.is_empty()
+            let waits = slot.successor.is_some() || !slot.dials.is_empty();
+            slot.current.as_ref().is_some_and(there) && !waits
         };
         let live = self.machine.slots.iter().filter_map(|s| s.current.as_ref());
         let gateways: BTreeSet<usize> = live.map(|live| live.gateway).collect();
@@ -1161,6 +1221,8 @@ fn a_drain_lets_channels_finish_and_ends_at_its_limit_at_the_latest() {
 
 #[path = "reload_tests.rs"]
 mod reload;
+#[path = "succession_tests.rs"]
+mod succession;
 
 /// Each of up to 40 events, for some then good weather, then a drain. `SCHEDULES` sets another number.
 fn schedules() -> u64 {
