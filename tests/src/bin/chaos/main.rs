@@ -15,7 +15,7 @@ mod world;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use report::{ChaosDocument, ChaosReport};
+use report::{ChaosDocument, ChaosReport, print_line, seconds};
 use scenarios::{ChaosContext, RunLength, Scenario};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 use world::PlaceKind;
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<ExitCode> {
     if !args.markdown.is_empty() {
         for file in &args.markdown {
-            println!("{}", ChaosDocument::read(file)?.markdown());
+            print_line(&ChaosDocument::read(file)?.markdown());
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -113,14 +113,15 @@ fn run(args: Args) -> Result<ExitCode> {
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
-    let document = ChaosDocument::of(context.report.rows());
+    let document = ChaosDocument::of(&context.report);
     document.write(&args.json)?;
     let (failed, missing) = document.missed();
-    println!(
-        "{} figures, {failed} goals missed, {missing} not measured; {}",
+    print_line(&format!(
+        "{} figures, {failed} goals missed, {missing} not measured, in {}; {}",
         document.rows.len(),
+        seconds(document.took()),
         args.json.display()
-    );
+    ));
     let is_complete = missing == 0 || args.allow_missing;
     Ok(match failed == 0 && is_complete && !interrupted {
         true => ExitCode::SUCCESS,

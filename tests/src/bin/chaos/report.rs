@@ -1,13 +1,15 @@
 //! What was measured, beside what was promised: rows for the terminal, JSON for programs, Markdown for the documents.
 
-use super::before::before;
+use super::{before::before, scenarios::Scenario};
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use parking_lot::Mutex;
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, io::Write, path::Path, process::Command, time::Duration};
 
 /// Collects the rows of all scenarios.
 pub(crate) struct ChaosReport {
     rows: Mutex<Vec<ReportRow>>,
+    durations: Mutex<Vec<ScenarioDuration>>,
     /// Times may be this many times their goal: they are no test on a busy machine.
     patience: f64,
 }
@@ -45,10 +47,21 @@ pub(crate) enum RowVerdict {
     Missing,
 }
 
+/// How long a scenario took at one kind of gateway.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct ScenarioDuration {
+    /// Name of the scenario.
+    pub(crate) scenario: String,
+    /// Kind of gateway.
+    pub(crate) place: String,
+    /// Whole seconds.
+    pub(crate) seconds: u64,
+}
+
 /// The whole result of one run.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(crate) struct ChaosDocument {
-    /// Day of the run, UTC.
+    /// Time of the end of the run, UTC.
     pub(crate) date: String,
     /// The command line.
     pub(crate) command: String,
@@ -56,12 +69,16 @@ pub(crate) struct ChaosDocument {
     pub(crate) machine: String,
     /// All rows, in the order of the measurements.
     pub(crate) rows: Vec<ReportRow>,
+    /// How long each scenario took; empty in the documents of earlier versions.
+    #[serde(default)]
+    pub(crate) durations: Vec<ScenarioDuration>,
 }
 
 impl ChaosReport {
     pub(crate) fn new(patience: f64) -> Self {
         Self {
             rows: Mutex::default(),
+            durations: Mutex::default(),
             patience,
         }
     }
@@ -192,19 +209,23 @@ impl ChaosReport {
             goal,
             verdict,
         };
-        println!("{}", line(&row));
+        print_line(&line(&row));
         self.rows.lock().push(row);
     }
 
-    /// All rows so far.
-    pub(crate) fn rows(&self) -> Vec<ReportRow> {
-        self.rows.lock().clone()
+    /// A scenario has ended after this time.
+    pub(crate) fn ended(&self, (scenario, place): (&str, &str), took: Duration) {
+        self.durations.lock().push(ScenarioDuration {
+            scenario: scenario.to_owned(),
+            place: place.to_owned(),
+            seconds: took.as_secs(),
+        });
     }
 }
 
 impl ChaosDocument {
     /// The result of this process's run.
-    pub(crate) fn of(rows: Vec<ReportRow>) -> Self {
+    pub(crate) fn of(report: &ChaosReport) -> Self {
         let printed = |program: &str, arguments: &[&str]| {
             let done = Command::new(program).args(arguments).output();
             let done = done.map(|done| [done.stdout, done.stderr].concat());
@@ -213,7 +234,8 @@ impl ChaosDocument {
         };
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let machine = format!(
-            "{cores} cores, Linux {}, {}, {}, {}",
+            "{cores} cores ({}), Linux {}, {}, {}, {}",
+            processor(),
             printed("uname", &["-r"]),
             printed("ssh", &["-V"]),
             printed("/usr/sbin/haproxy", &["-v"]),
@@ -222,12 +244,18 @@ impl ChaosDocument {
                 &["--version"]
             ),
         );
-        let words: Vec<String> = std::env::args().skip(1).collect();
+        let mut words: Vec<String> = std::env::args().skip(1).collect();
+        // Where the result is written does not matter to whom repeats the run.
+        if let Some(at) = words.iter().position(|word| word == "--json") {
+            words.drain(at..words.len().min(at + 2));
+        }
+        words.insert(0, "chaos".to_owned());
         Self {
-            date: printed("date", &["-u", "+%Y-%m-%d"]),
-            command: format!("chaos {}", words.join(" ")),
+            date: printed("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+            command: words.join(" "),
             machine,
-            rows,
+            rows: report.rows.lock().clone(),
+            durations: report.durations.lock().clone(),
         }
     }
 
@@ -257,7 +285,8 @@ impl ChaosDocument {
             if row.scenario != scenario {
                 scenario = &row.scenario;
                 text += &format!(
-                    "\n### {scenario}\n\n| what | gateway | measured | goal | verdict | before |\n|---|---|---|---|---|---|\n"
+                    "\n### {scenario}\n\n{}| what | gateway | measured | goal | verdict | before |\n|---|---|---|---|---|---|\n",
+                    about(scenario)
                 );
             }
             text += &format!(
@@ -270,7 +299,33 @@ impl ChaosDocument {
                 before(&row.name, &row.place)
             );
         }
+        text += &self.times();
         text
+    }
+
+    /// The time of all scenarios together.
+    pub(crate) fn took(&self) -> Duration {
+        Duration::from_secs(self.durations.iter().map(|one| one.seconds).sum())
+    }
+
+    /// The time of each scenario at all gateways, as a sentence.
+    fn times(&self) -> String {
+        let mut scenarios: Vec<(&str, u64)> = Vec::new();
+        for one in &self.durations {
+            match scenarios.last_mut() {
+                Some((name, sum)) if *name == one.scenario => *sum += one.seconds,
+                _ => scenarios.push((&one.scenario, one.seconds)),
+            }
+        }
+        if scenarios.is_empty() {
+            return String::new();
+        }
+        let each: Vec<String> = scenarios
+            .iter()
+            .map(|(name, sum)| format!("{name} {sum} s"))
+            .collect();
+        let minutes = self.took().as_secs().div_ceil(60);
+        format!("\nThe run took {minutes} minutes: {}.\n", each.join(", "))
     }
 
     /// Number of missed goals, and of what could not be measured.
@@ -314,6 +369,30 @@ fn line(row: &ReportRow) -> String {
         row.goal,
         before(&row.name, &row.place)
     )
+}
+
+/// What a scenario does, as `--help` has it, with an empty line; empty where no scenario has this name.
+fn about(scenario: &str) -> String {
+    let name = scenario.split(' ').next().unwrap_or_default();
+    let known = Scenario::from_str(name, true).ok();
+    let help = known.and_then(|scenario| scenario.to_possible_value()?.get_help().cloned());
+    help.map_or_else(String::new, |help| format!("{help}.\n\n"))
+}
+
+/// Name of the processor, as the kernel gives it.
+fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let names = text.lines().filter_map(|line| line.split_once(':'));
+    let name = names
+        .filter(|(key, _)| key.trim() == "model name")
+        .map(|(_, name)| name.trim().to_owned())
+        .next();
+    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// Prints a line. A reader that has left (`| head`) does not end the run, whose JSON is still written.
+pub(crate) fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Seconds with as many digits as matter.

@@ -1,7 +1,7 @@
 //! `chaos soak`: the stub and OpenSSH together under load, all faults in random order, and an account of every request.
 
 use super::{
-    report::seconds,
+    report::{print_line, seconds},
     scenarios::{
         ChaosContext, memory,
         writes::{WriteAccount, Writers, one_fault},
@@ -24,7 +24,10 @@ pub(crate) async fn soak(context: &ChaosContext, place: PlaceKind) -> Result<()>
         return Ok(());
     }
     let at = ("soak", "stub and sshd port");
-    println!("soak: seed {}, {} minutes", context.seed, context.minutes);
+    print_line(&format!(
+        "soak: seed {}, {} minutes",
+        context.seed, context.minutes
+    ));
     let mut random = StdRng::seed_from_u64(context.seed);
     let kinds = [PlaceKind::Stub, PlaceKind::SshdPort];
     let world = ChaosWorld::with(&kinds, WorldOptions::default()).await?;

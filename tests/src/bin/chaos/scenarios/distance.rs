@@ -24,11 +24,11 @@ use tokio::{task::JoinHandle, time::sleep};
 /// Downloads and uploads on several links.
 pub(crate) async fn wan(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     let links = [
-        LinkUnderTest::new("10 ms", 5, None, 0.0, 512),
-        LinkUnderTest::new("100 ms", 50, None, 0.0, 256),
-        LinkUnderTest::new("100 ms and 100 Mbit/s", 50, Some(100), 0.0, 64),
-        LinkUnderTest::new("10 ms and 1 Gbit/s", 5, Some(1000), 0.0, 256),
-        LinkUnderTest::new("20 ms and 0.1 % loss", 10, None, 0.001, 64),
+        LinkUnderTest::new("10 ms", 5, None, 0.0, 256),
+        LinkUnderTest::new("100 ms", 50, None, 0.0, 128),
+        LinkUnderTest::new("100 ms and 100 Mbit/s", 50, Some(100), 0.0, 32),
+        LinkUnderTest::new("10 ms and 1 Gbit/s", 5, Some(1000), 0.0, 128),
+        LinkUnderTest::new("20 ms and 0.1 % loss", 10, None, 0.001, 32),
     ];
     let count = context.by_length(1, links.len(), links.len());
     for link in links.iter().take(count) {

@@ -62,7 +62,7 @@ pub(crate) async fn killed(context: &ChaosContext, place: PlaceKind) -> Result<(
     Ok(())
 }
 
-/// The connection is reset every 4.3 s, twelve times.
+/// The connection is reset every 4.3 s.
 pub(crate) async fn flapping(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     let world = ChaosWorld::start(place).await?;
     let gateway = world.gateway();
@@ -70,7 +70,7 @@ pub(crate) async fn flapping(context: &ChaosContext, place: PlaceKind) -> Result
     let load = SteadyLoad::every(&gateway.host, &gateway.target(), EVERY);
     let began = Instant::now();
     let mut last = began;
-    for _ in 0..context.by_length(3, 12, 12) {
+    for _ in 0..context.by_length(3, 8, 12) {
         gateway.reset_for(Duration::from_millis(300)).await?;
         last = Instant::now();
         sleep(Duration::from_secs(4)).await;
@@ -91,7 +91,8 @@ pub(crate) async fn flapping(context: &ChaosContext, place: PlaceKind) -> Result
 pub(crate) async fn heal(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     let length = context.by_length(
         Duration::from_secs(15),
-        Duration::from_secs(150),
+        // The back-off has reached its ceiling of 5 s long before.
+        Duration::from_secs(60),
         Duration::from_secs(3600),
     );
     let world = ChaosWorld::start(place).await?;

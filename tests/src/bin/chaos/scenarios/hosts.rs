@@ -93,7 +93,11 @@ async fn power_loss(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     let lost = Instant::now();
     link.cut(CutDirection::Both);
     pair.world.agent_at(active).signal("KILL").await?;
-    let watched = context.by_length(Duration::from_secs(15), WATCH, Duration::from_secs(200));
+    let watched = context.by_length(
+        Duration::from_secs(15),
+        Duration::from_secs(30),
+        Duration::from_secs(200),
+    );
     sleep(watched).await;
     // What is still in flight then ends as not answered.
     let records = load.stop().await;

@@ -65,7 +65,7 @@ pub(crate) async fn memory(context: &ChaosContext, place: PlaceKind) -> Result<(
         " MiB",
     );
 
-    for round in 1..=context.by_length(1, 2, 4) {
+    for round in 1..=context.by_length(1, 1, 4) {
         let stalls = open_all(&world, unread_download);
         let peak = peak_during(pid, 15).await?;
         for stall in stalls {

@@ -11,9 +11,14 @@ mod sshd_timers;
 mod upstream;
 pub(crate) mod writes;
 
-use super::{report::ChaosReport, soak, world::PlaceKind};
-use anyhow::Result;
-use std::time::Instant;
+use super::{
+    report::{ChaosReport, print_line},
+    soak,
+    world::PlaceKind,
+};
+use anyhow::{Result, anyhow};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// What all scenarios get.
 pub(crate) struct ChaosContext {
@@ -29,7 +34,7 @@ pub(crate) struct ChaosContext {
 pub(crate) enum RunLength {
     /// Two minutes.
     Short,
-    /// An hour.
+    /// Three quarters of an hour.
     Usual,
     /// Several hours.
     Long,
@@ -128,19 +133,20 @@ pub(crate) async fn run(context: &ChaosContext, scenarios: &[Scenario]) {
         let began = Instant::now();
         let name = scenario.name();
         for place in &context.places {
-            // The short run is for the gateways that are promised to lose and refuse nothing.
-            let is_main = matches!(place, PlaceKind::Stub | PlaceKind::GatewayOpenssh);
-            if context.is_short() && !is_main {
+            if !context.includes(*scenario, *place) {
                 continue;
             }
-            if *place == PlaceKind::SshdSlots && !scenario.is_about_places() {
-                continue;
+            let at = (&*name, place.name());
+            let began = Instant::now();
+            let limit = context.limit(*scenario);
+            let done = timeout(limit, run_one(context, *scenario, *place)).await;
+            let done = done.unwrap_or_else(|_| Err(anyhow!("still running after {limit:?}")));
+            if let Err(error) = done {
+                context.report.broken(at, &error);
             }
-            if let Err(error) = run_one(context, *scenario, *place).await {
-                context.report.broken((&name, place.name()), &error);
-            }
+            context.report.ended(at, began.elapsed());
         }
-        println!("--- {name}: {} s", began.elapsed().as_secs());
+        print_line(&format!("--- {name}: {} s", began.elapsed().as_secs()));
     }
 }
 
@@ -178,6 +184,35 @@ impl ChaosContext {
             RunLength::Usual => usual,
             RunLength::Long => long,
         }
+    }
+
+    /// Whether this run measures the scenario at this kind of gateway.
+    fn includes(&self, scenario: Scenario, place: PlaceKind) -> bool {
+        use Scenario as S;
+        match (self.length, place) {
+            // The short run is for the gateways that are promised to lose and refuse nothing.
+            (RunLength::Short, _) => matches!(place, PlaceKind::Stub | PlaceKind::GatewayOpenssh),
+            (_, PlaceKind::SshdSlots) => scenario.is_about_places(),
+            // Both are the same sshd. A second run shows something new only where the bound address matters.
+            (RunLength::Usual, PlaceKind::SshdSocket) if self.has_all_places() => matches!(
+                scenario,
+                S::Blackhole | S::Killed | S::Two | S::Stolen | S::Restart | S::Upgrade
+            ),
+            (RunLength::Usual | RunLength::Long, _) => true,
+        }
+    }
+
+    fn has_all_places(&self) -> bool {
+        PlaceKind::ALL.iter().all(|kind| self.places.contains(kind))
+    }
+
+    /// Far more than a scenario takes at one gateway: only what hangs takes this long.
+    fn limit(&self, scenario: Scenario) -> Duration {
+        let minutes = match scenario {
+            Scenario::Soak => self.minutes + 10.0,
+            _ => self.by_length(4.0, 20.0, 180.0),
+        };
+        Duration::from_secs_f64(minutes * 60.0)
     }
 
     pub(crate) fn is_short(&self) -> bool {

@@ -38,7 +38,7 @@ async fn frozen(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     let frozen = Instant::now();
     let limit = context.by_length(
         Duration::from_secs(15),
-        Duration::from_secs(150),
+        Duration::from_secs(60),
         Duration::from_secs(150),
     );
     let waiting = callers(&world, 200, Duration::ZERO, limit);
@@ -57,7 +57,7 @@ async fn frozen(context: &ChaosContext, place: PlaceKind) -> Result<()> {
         .map(CallRecord::took)
         .max();
     let name = "Jira stopped: longest answer to a queued request";
-    report.time(at, name, queued, Duration::from_secs(11));
+    report.time(at, name, queued, Duration::from_secs(2));
     report.info(at, "Jira stopped: outcomes of 200 callers", tally(&records));
     // Once it is known, the next callers wait a second at most.
     if frozen.elapsed() < Duration::from_secs(40) || !context.is_short() {

@@ -27,7 +27,7 @@ pub(crate) async fn writes(context: &ChaosContext, place: PlaceKind) -> Result<(
     let mut random = StdRng::seed_from_u64(context.seed);
     let world = ChaosWorld::start(place).await?;
     let writers = Writers::start(&world.gateway().host, &world.gateway().target(), 10);
-    let cuts = context.by_length(10, 120, 240);
+    let cuts = context.by_length(10, 40, 240);
     for _ in 0..cuts {
         sleep(Duration::from_millis(random.random_range(200..900))).await;
         one_fault(&world, 0, &mut random, true).await?;
