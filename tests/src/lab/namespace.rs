@@ -1,6 +1,7 @@
 //! A host of the lab: a network namespace with a runtime whose threads live in it.
 
 use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     fs::{self, File},
@@ -135,12 +136,17 @@ impl LabHost {
 
     /// Uses this congestion control for new connections.
     pub fn congestion_control(&self, name: &str) -> Result<()> {
-        // Outside of the first namespace the kernel accepts only those that it allows to everyone.
+        // Outside of the first namespace the kernel accepts only those that it allows to everyone. That list
+        // belongs to the whole machine, so it is as before when this returns; the host keeps its choice.
+        let _one_at_a_time = ALLOWED_LIST.lock();
         let allowed = fs::read_to_string(ALLOWED)?;
-        if !allowed.split_whitespace().any(|one| one == name) {
-            fs::write(ALLOWED, format!("{} {name}", allowed.trim()))?;
+        if allowed.split_whitespace().any(|one| one == name) {
+            return self.set("ipv4/tcp_congestion_control", name);
         }
-        self.set("ipv4/tcp_congestion_control", name)
+        fs::write(ALLOWED, format!("{} {name}", allowed.trim()))?;
+        let set = self.set("ipv4/tcp_congestion_control", name);
+        fs::write(ALLOWED, allowed.trim()).context(ALLOWED)?;
+        set
     }
 
     /// Established TCP connections of this host as `(local port, remote port)`, IPv4 and IPv6.
@@ -233,6 +239,7 @@ pub fn remove_stale() -> Result<()> {
     Ok(())
 }
 
+static ALLOWED_LIST: Mutex<()> = Mutex::new(());
 const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 /// How long a host's interface may take to appear.
 pub(super) const APPEAR: Duration = Duration::from_secs(10);
