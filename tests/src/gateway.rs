@@ -154,6 +154,13 @@ impl InstalledGateway {
         self.processes.iter().map(ChildProcess::log).collect()
     }
 
+    /// Whether HAProxy's worker of an earlier configuration still runs. It closes kept-alive connections.
+    pub fn is_reloading(&self) -> bool {
+        let log = self.log();
+        let times = |text: &str| log.matches(text).count();
+        times("Reloading HAProxy") > times("exited with code 0")
+    }
+
     /// Address of sshd as `127.0.0.1:PORT`.
     pub fn ssh_address(&self) -> String {
         format!("127.0.0.1:{}", self.ssh_port)

@@ -10,6 +10,7 @@ use e2e::{
     raw_http::{self, RawResponse},
     recording_origin::RecordingOrigin,
     setup::RunningAgent,
+    wait::until,
 };
 use std::net::SocketAddr;
 
@@ -39,6 +40,13 @@ impl TwoCustomers {
             .unwrap();
         acme.until_proven().await.unwrap();
         bolt.until_proven().await.unwrap();
+        // The last reload is over: otherwise the test may hold a connection that the former worker closes.
+        let at = gateway.services();
+        let reloaded = async || {
+            let answer = ask(at, &host("bolt"), "/rest/api/2/issue/READY-1").await;
+            (answer.status == 200 && !gateway.is_reloading()).then_some(())
+        };
+        until("the gateway's reload", reloaded).await.unwrap();
         Self {
             gateway,
             acme,
