@@ -5,6 +5,7 @@ use super::body::BodyCopy;
 use crate::auth::{FormBody, UpstreamAuth};
 use bytes::Bytes;
 use http::{Method, StatusCode, request};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Head and body of a request, kept until its first answer shows that they are not needed.
@@ -74,9 +75,7 @@ impl ReplayableRequest {
         }
         let is_put = self.head.method == Method::PUT;
         let (head, body) = self.whole()?;
-        // In Jira's own PUT it can add a comment, a second one the second time.
-        let adds = is_put && body.windows(ADDING.len()).any(|part| part == ADDING);
-        (!adds).then_some((head, body))
+        (!is_put || sets_only(&body)).then_some((head, body))
     }
 
     fn whole(self) -> Option<(request::Parts, Bytes)> {
@@ -95,8 +94,25 @@ impl ReplayableRequest {
     }
 }
 
+/// Whether Jira reads from this body what is to be, and nothing that is to be added: an `update` can add a comment, a second
+/// one the second time. What is no JSON as the agent reads it (another character set, a form) may hide one.
+fn sets_only(body: &[u8]) -> bool {
+    body.is_empty() || serde_json::from_slice(body).is_ok_and(|body| !has_member(&body, ADDING))
+}
+
+/// At any depth, of which serde_json allows 128.
+fn has_member(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Object(members) => {
+            members.contains_key(name) || members.values().any(|member| has_member(member, name))
+        }
+        Value::Array(elements) => elements.iter().any(|element| has_member(element, name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// Bytes. A ticket with its description; an attachment is not worth the memory, which every request in
 /// flight may take.
 const MAX_COPY: u64 = 64 << 10;
 /// The member of an issue's PUT whose operations are relative: `{"update":{"comment":[{"add":…}]}}`.
-const ADDING: &[u8] = b"\"update\"";
+const ADDING: &str = "update";

@@ -87,6 +87,12 @@ async fn what_would_not_be_as_good_as_once_is_not() {
         with_body("PATCH", "{}"),
         with_body("POST", ""),
         with_body("PUT", r#"{"update":{"comment":[{"add":{"body":"x"}}]}}"#),
+        with_body(
+            "PUT",
+            r#"{"upd\u0061te":{"comment":[{"add":{"body":"x"}}]}}"#,
+        ),
+        with_body("PUT", r#"{"list":[{"update":{}}],"x":1}"#),
+        with_body("PUT", "update=comment"),
         with_body("PUT", &" ".repeat((64 << 10) + 1)),
     ] {
         let (agent, reply, requests) = second(&request, b"").await;
