@@ -20,9 +20,14 @@ pub(super) struct WriteQueue {
     pacing: Pacing,
     cap: usize,
     next_number: u64,
-    /// Virtual time: bytes that one channel with something to send was let through. A channel's next chunk starts where
-    /// its last one ended, or now if it has paused, so that small requests come before a bulk transfer.
+    /// Virtual time: bytes that one channel with something to send was let through, or would have been as one of those that
+    /// wait. A channel's next chunk starts where its last one ended, or now if it has paused, so that small requests come
+    /// before a bulk transfer.
     virtual_time: u64,
+    /// Bytes of the chunk that was admitted last. They count in the virtual time when the next one is.
+    last: usize,
+    /// Bytes that passed the gate since it was shut.
+    ahead: usize,
     waiting: BTreeMap<Ticket, Waiter>,
 }
 
@@ -67,6 +72,8 @@ impl WriteQueue {
             cap: limits.cap,
             next_number: 0,
             virtual_time: 0,
+            last: 0,
+            ahead: 0,
             waiting: BTreeMap::new(),
         }
     }
@@ -132,11 +139,15 @@ impl WriteQueue {
         let start = self.virtual_time.max(*finish);
         *finish = start.saturating_add(bytes as u64);
         let fits = !self.shut && self.waiting.is_empty();
-        // One chunk of a channel that sent nothing while others sent a quantum.
-        let ahead = paused && self.load() <= self.pacing.high() + RESERVE;
+        // One chunk of a channel that sent nothing while others sent a quantum. The sum has a bound too: otherwise new channels,
+        // one after the other, keep the gate shut for those that wait.
+        let ahead =
+            paused && self.load() <= self.pacing.high() + RESERVE && self.ahead + bytes <= RESERVE;
         if fits || ahead {
-            self.virtual_time = start;
-            self.admit(bytes);
+            if !fits {
+                self.ahead += bytes;
+            }
+            self.admit(bytes, start);
             return GateAnswer::Pass {
                 generation: self.generation,
             };
@@ -190,7 +201,7 @@ impl WriteQueue {
 
     /// Releases all writers: the session is dead, and russh reports that to them.
     pub(super) fn release_all(&mut self) -> Vec<Waker> {
-        self.shut = false;
+        self.open();
         std::mem::take(&mut self.waiting)
             .into_values()
             .map(|waiter| waiter.waker)
@@ -201,7 +212,18 @@ impl WriteQueue {
         self.backlog + self.admitted
     }
 
-    fn admit(&mut self, bytes: usize) {
+    fn open(&mut self) {
+        self.shut = false;
+        self.ahead = 0;
+    }
+
+    fn admit(&mut self, bytes: usize, start: u64) {
+        let last = std::mem::replace(&mut self.last, bytes);
+        let share = match self.waiting.len() {
+            0 => 0,
+            others => last / (others + 1),
+        };
+        self.virtual_time = self.virtual_time.saturating_add(share as u64).max(start);
         self.admitted += bytes;
         self.shut |= self.load() > self.pacing.high();
     }
@@ -209,14 +231,13 @@ impl WriteQueue {
     /// Admits as many waiting writers as fit, in the order of their tickets.
     fn grant(&mut self) -> Vec<Waker> {
         if self.load() <= self.pacing.low() {
-            self.shut = false;
+            self.open();
         }
         let mut wake = Vec::new();
         while !self.shut
             && let Some((ticket, waiter)) = self.waiting.pop_first()
         {
-            self.virtual_time = self.virtual_time.max(ticket.start);
-            self.admit(waiter.bytes);
+            self.admit(waiter.bytes, ticket.start);
             wake.push(waiter.waker);
         }
         wake
@@ -225,13 +246,14 @@ impl WriteQueue {
 
 /// Bytes of other channels after which a silent channel counts as one that has paused: one chunk.
 const QUANTUM: u64 = 32 << 10;
-/// Bytes above the high mark that channels may add which have paused.
+/// Bytes above the high mark that channels may add which have paused, until the gate opens again.
 const RESERVE: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use std::collections::VecDeque;
 
     const CHUNK: usize = 32 << 10;
     /// The mark before a rate is known.
@@ -428,5 +450,65 @@ mod tests {
         }
         let [one, other] = both.map(|bulk| bulk.passed);
         assert!(one.min(other) > 50, "{one} and {other}");
+    }
+
+    /// Callers that open a channel for each small answer, and ask for the next as soon as they have one.
+    fn shares(callers: usize, answer: usize, rounds: usize) -> (usize, usize) {
+        let mut queue = queue();
+        let now = Instant::now();
+        let mut bulk = Bulk::default();
+        let mut waiting: Vec<Ticket> = Vec::new();
+        // What is in the buffer: the caller's answer, or a chunk of the bulk transfer.
+        let mut sent = VecDeque::new();
+        let mut idle = callers;
+        let mut small = 0;
+        let mut bulk_seen = 0;
+        for _ in 0..rounds {
+            bulk.fill(&mut queue);
+            while bulk_seen < bulk.passed {
+                bulk_seen += 1;
+                queue.push(&vec![0; CHUNK], now).ok().unwrap();
+                sent.push_back((CHUNK, false));
+            }
+            waiting.retain(|ticket| {
+                let through = is_through(&mut queue, *ticket);
+                if through {
+                    queue.push(&vec![0; answer], now).ok().unwrap();
+                    sent.push_back((answer, true));
+                }
+                !through
+            });
+            for _ in 0..std::mem::take(&mut idle) {
+                match queue.ask(answer, &mut 0, Waker::noop()) {
+                    GateAnswer::Pass { .. } => {
+                        queue.push(&vec![0; answer], now).ok().unwrap();
+                        sent.push_back((answer, true));
+                    }
+                    GateAnswer::Wait { ticket } => waiting.push(ticket),
+                }
+            }
+            if let Some((bytes, is_small)) = sent.pop_front() {
+                queue.taken(bytes, now);
+                if is_small {
+                    small += 1;
+                    idle += 1;
+                }
+            }
+        }
+        (small, bulk.passed)
+    }
+
+    #[test]
+    fn new_channels_one_after_the_other_do_not_starve_a_bulk_transfer() {
+        for callers in [4, 10, 100] {
+            let answer = 20 << 10;
+            let (small, bulk) = shares(callers, answer, 4000);
+            let (small, bulk) = (small * answer, bulk * CHUNK);
+            let fair = (small + bulk) / (callers + 1);
+            assert!(
+                bulk * 2 > fair && small > fair,
+                "{callers}: {small} and {bulk}"
+            );
+        }
     }
 }
