@@ -234,8 +234,11 @@ mod tests {
             far.read_u8().await.unwrap();
         }
         let pair = crate::transport::TcpPair::of(&far).unwrap();
+        let started = std::time::Instant::now();
         let mut fastest = Duration::MAX;
-        for _ in 0..20 {
+        // On a busy machine one of many shows it; the kernel's own delay is never shorter.
+        while fastest >= Duration::from_millis(20) {
+            assert!(started.elapsed() < Duration::from_secs(5), "{fastest:?}");
             far.write_all(b"n").await.unwrap();
             let begun = std::time::Instant::now();
             while pair
@@ -251,6 +254,5 @@ mod tests {
         }
         drop(far);
         acknowledging.await.unwrap();
-        assert!(fastest < Duration::from_millis(20), "{fastest:?}");
     }
 }
