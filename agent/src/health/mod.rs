@@ -8,7 +8,9 @@ use crate::{
     auth::{ProbeNeed, UpstreamAuth},
     backoff::{self, ExponentialBackoff},
     status::{LayerReporter, ProofState, StatusLayer},
-    upstream::{self, ControlClient, ControlError, HttpTarget, Upstream, UpstreamTarget, tcp},
+    upstream::{
+        self, ControlClient, ControlError, HttpTarget, ProbeOutcome, Upstream, UpstreamTarget, tcp,
+    },
 };
 use jira::ProbeReach;
 use rand::Rng;
@@ -205,6 +207,8 @@ impl HealthProber {
             login.injects() && (login.probe_need() != ProbeNeed::None || !is_fresh(layer));
         let cloud = self.settings.cloud.is_some();
         // Concurrently: a Jira that does not answer costs the time of one.
+        let begun = Instant::now();
+        let mut jira_waited = Duration::ZERO;
         let (mut jira_result, login_is_foreign) = tokio::join!(
             async {
                 if !asks_jira {
@@ -216,12 +220,15 @@ impl HealthProber {
                         false => jira::probe_jira(client, target, version, doubted).await,
                     }
                 });
-                tokio::select! {
-                    result = &mut probe => return Some(result),
-                    () = tokio::time::sleep(PROBE_PATIENCE) => {}
-                }
-                report_late(&self.forward, &self.jira, &self.reporter, silent);
-                Some(probe.await)
+                let result = tokio::select! {
+                    result = &mut probe => result,
+                    () = tokio::time::sleep(PROBE_PATIENCE) => {
+                        report_late(&self.forward, &self.jira, &self.reporter, silent);
+                        probe.await
+                    }
+                };
+                jira_waited = begun.elapsed();
+                Some(result)
             },
             async {
                 let mut is_foreign = false;
@@ -249,27 +256,26 @@ impl HealthProber {
         let login_is_proven =
             !login.injects() || (is_fresh(layer) && login.probe_need() == ProbeNeed::None);
         if let Some(result) = jira_result {
-            self.inform_protection(&result);
+            self.inform_protection(&result, jira_waited);
             self.report(result);
         }
         is_fresh(&self.jira) && login_is_proven
     }
 
     /// What the probe found counts for the breaker of the data path. Its failed connections do not: a request's own do.
-    fn inform_protection(&self, result: &Result<String, jira::ProbeFailure>) {
+    fn inform_protection(&self, result: &Result<String, jira::ProbeFailure>, waited: Duration) {
         let Some(upstream) = &self.upstream else {
             return;
         };
-        let reach = match result {
-            Ok(_) => ProbeReach::Answered,
-            Err(failure) => failure.reach,
+        let reach = result.as_ref().map_err(|failure| failure.reach);
+        let outcome = match reach {
+            Ok(_) => ProbeOutcome::Well,
+            Err(ProbeReach::Answered) => ProbeOutcome::Answered,
+            Err(ProbeReach::Unanswered) => ProbeOutcome::Unanswered { waited },
+            Err(ProbeReach::NotConnected) => return,
         };
         let span = tracing::error_span!("protection", forward = &*self.forward);
-        span.in_scope(|| match reach {
-            ProbeReach::NotConnected => {}
-            ProbeReach::Unanswered => upstream.probe_ended(false),
-            ProbeReach::Answered => upstream.probe_ended(true),
-        });
+        span.in_scope(|| upstream.probe_ended(outcome));
     }
 
     fn report(&self, result: Result<String, jira::ProbeFailure>) {

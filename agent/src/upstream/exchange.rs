@@ -300,7 +300,7 @@ impl SendProgress {
     }
 
     /// Starts the clock; waiting for a connection does not count against Jira.
-    fn restart(&self) {
+    pub(super) fn restart(&self) {
         self.set(self.waiting_for());
     }
 

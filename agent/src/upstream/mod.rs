@@ -46,7 +46,7 @@ pub use control::{AddCookies, ControlAnswer, ControlClient, ControlError, Contro
 pub use dial::HandshakeFailure;
 pub(crate) use explain::{TlsPeer, handshake, is_unknown_issuer};
 pub use hops::{TlsHandshakeInfo, UpstreamHops};
-pub use protection::{ProtectionSnapshot, RequesterKey};
+pub use protection::{ProbeOutcome, ProtectionSnapshot, RequesterKey};
 pub use raw_target::RawTarget;
 pub use settings::{ClientCertificate, Settings, TlsSettings, TrustRoots};
 pub use target::{HttpTarget, UpstreamTarget, UpstreamTargetError};
@@ -238,8 +238,8 @@ impl Upstream {
         let path = request.uri().path().to_owned();
         let asked = ProtectedRequest {
             requester,
-            path: &path,
-            is_safe: request.method().is_safe(),
+            method: request.method().clone(),
+            path: path.clone(),
         };
         let permit = self.protection.permit(asked).await?;
         let mut request = exchange::outgoing(request, &self.host);
@@ -280,9 +280,9 @@ impl Upstream {
         self.protection.snapshot()
     }
 
-    /// The agent's own probe got an answer from Jira, whatever it says, or none in its time.
-    pub fn probe_ended(&self, answered: bool) {
-        self.protection.probe_ended(answered);
+    /// The agent's own probe was sent to Jira, and ended so.
+    pub fn probe_ended(&self, outcome: ProbeOutcome) {
+        self.protection.probe_ended(outcome);
     }
 
     /// Notes who gave the answer in its extensions.

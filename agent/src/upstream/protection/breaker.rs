@@ -28,7 +28,7 @@ struct OpenBreaker {
     /// From when on a trial may begin.
     next_trial: Instant,
     /// When the present trial began.
-    trial: Option<Instant>,
+    trial: Option<TrialStart>,
 }
 
 /// Why nothing is sent.
@@ -46,10 +46,14 @@ pub(super) enum BreakerDecision {
     /// Be sent.
     Send,
     /// Be sent, as the only one for now.
-    Trial,
+    Trial(TrialStart),
     /// Not be sent.
     Refuse(BreakerReason),
 }
+
+/// When a trial began, by which its end is told from that of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TrialStart(Instant);
 
 /// What an event has changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,19 +89,20 @@ impl UpstreamBreaker {
         let Some(open) = &mut self.open else {
             return BreakerDecision::Send;
         };
-        let is_under_way = open
+        let is_tried = open
             .trial
-            .is_some_and(|since| now.saturating_duration_since(since) < TRIAL_PATIENCE);
+            .is_some_and(|TrialStart(since)| now.saturating_duration_since(since) < TRIAL_PATIENCE);
         let earliest = match (&open.why, harmless) {
             (BreakerReason::Silent(_), false) => open.next_trial + WRITE_WAITS,
             _ => open.next_trial,
         };
-        if is_under_way || now < earliest {
+        if is_tried || now < earliest {
             return BreakerDecision::Refuse(open.why.clone());
         }
-        open.trial = Some(now);
+        let trial = TrialStart(now);
+        open.trial = Some(trial);
         open.next_trial = now + TRIAL_PAUSE;
-        BreakerDecision::Trial
+        BreakerDecision::Trial(trial)
     }
 
     /// Somebody got the head of an answer, whatever it says.
@@ -128,8 +133,11 @@ impl UpstreamBreaker {
         self.open(now, BreakerReason::Connect(step, detail.to_owned()))
     }
 
-    /// The agent's own probe got no answer in its time.
-    pub(super) fn probe_failed(&mut self, now: Instant) -> Option<BreakerChange> {
+    /// The agent's own probe got no answer, and waited this long for it. A connection that breaks at once is no silence.
+    pub(super) fn probe_failed(&mut self, now: Instant, waited: Duration) -> Option<BreakerChange> {
+        if waited < LEAST_SILENCE {
+            return None;
+        }
         self.probe_failed = true;
         let silence = now.saturating_duration_since(self.last_answer);
         if self.open.is_some() || silence < LEAST_PATIENCE {
@@ -160,9 +168,12 @@ impl UpstreamBreaker {
         self.open(now, BreakerReason::Silent(silence))
     }
 
-    /// The trial ended without an answer and without a failure: its vendor left, or it ran into its deadline.
-    pub(super) fn trial_ended(&mut self) {
-        if let Some(open) = &mut self.open {
+    /// This trial ended without an answer and without a failure: its vendor left, or it ran into its deadline. Another one
+    /// may have begun since.
+    pub(super) fn trial_ended(&mut self, trial: TrialStart) {
+        if let Some(open) = &mut self.open
+            && open.trial == Some(trial)
+        {
             open.trial = None;
         }
     }
@@ -189,6 +200,8 @@ const FAILURES: u32 = 3;
 const SEVERAL: usize = 3;
 /// Of what is usual.
 const MANY_TIMES: u32 = 20;
+/// A probe that fails sooner was not kept waiting.
+const LEAST_SILENCE: Duration = Duration::from_secs(3);
 /// A slow search, or Jira's garbage collection, takes seconds.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 /// Below the default of `response_timeout`, where usual answers take long.
@@ -215,6 +228,10 @@ mod tests {
         matches!(decision, BreakerDecision::Refuse(_))
     }
 
+    fn tried(decision: &BreakerDecision) -> bool {
+        matches!(decision, BreakerDecision::Trial(_))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn three_failed_connections_open_it_and_one_trial_at_a_time_finds_out() {
         let start = Instant::now();
@@ -239,12 +256,12 @@ mod tests {
 
         let due = start + TRIAL_PAUSE;
         // Nothing is sent where a connection fails, so that a write may try, too.
-        assert_eq!(breaker.admit(due, false), BreakerDecision::Trial);
+        assert!(tried(&breaker.admit(due, false)));
         assert!(refused(&breaker.admit(due, true)));
         assert_eq!(fail(&mut breaker, due), None);
         assert!(refused(&breaker.admit(due, true)));
         let due = due + TRIAL_PAUSE;
-        assert_eq!(breaker.admit(due, true), BreakerDecision::Trial);
+        assert!(tried(&breaker.admit(due, true)));
         assert_eq!(breaker.answered(due), Some(BreakerChange::Closed));
         assert_eq!(breaker.admit(due, false), BreakerDecision::Send);
     }
@@ -296,7 +313,7 @@ mod tests {
     async fn one_request_and_the_probe_are_two_witnesses() {
         let start = Instant::now();
         let mut breaker = UpstreamBreaker::new(start);
-        assert_eq!(breaker.probe_failed(start + seconds(7)), None);
+        assert_eq!(breaker.probe_failed(start + seconds(7), seconds(7)), None);
         assert_eq!(
             breaker.observe(start + seconds(9), &[seconds(9)], USUAL),
             None
@@ -308,7 +325,11 @@ mod tests {
         );
         // The probe alone, if nothing else was answered for as long.
         let mut breaker = UpstreamBreaker::new(start);
-        assert!(breaker.probe_failed(start + seconds(15)).is_some());
+        assert!(
+            breaker
+                .probe_failed(start + seconds(15), seconds(15))
+                .is_some()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -319,14 +340,27 @@ mod tests {
         breaker.observe(opened, &[seconds(10); 5], USUAL).unwrap();
         let due = opened + TRIAL_PAUSE;
         assert!(refused(&breaker.admit(due, false)));
-        assert_eq!(breaker.admit(due, true), BreakerDecision::Trial);
+        assert!(tried(&breaker.admit(due, true)));
         assert!(refused(&breaker.admit(due + seconds(9), true)));
         // A trial that is not answered either does not keep the others out.
         let next = due + TRIAL_PATIENCE;
-        assert_eq!(breaker.admit(next, true), BreakerDecision::Trial);
-        breaker.trial_ended();
+        let BreakerDecision::Trial(trial) = breaker.admit(next, true) else {
+            panic!("no trial");
+        };
+        breaker.trial_ended(trial);
         // Where nothing else tries, a write does.
         let due = next + TRIAL_PAUSE + WRITE_WAITS;
-        assert_eq!(breaker.admit(due, false), BreakerDecision::Trial);
+        assert!(tried(&breaker.admit(due, false)));
+    }
+
+    /// A connection that a firewall resets says nothing of Jira, however long no request came.
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_breaks_at_once_is_no_witness() {
+        let start = Instant::now();
+        let mut breaker = UpstreamBreaker::new(start);
+        let now = start + seconds(30);
+        assert_eq!(breaker.probe_failed(now, Duration::from_millis(5)), None);
+        assert_eq!(breaker.observe(now, &[seconds(30)], USUAL), None);
+        assert_eq!(breaker.admit(now, false), BreakerDecision::Send);
     }
 }

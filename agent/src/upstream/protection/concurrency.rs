@@ -59,19 +59,24 @@ impl ConcurrencyLimit {
         let most = std::mem::take(&mut self.most) as f32;
         let mut window = std::mem::take(&mut self.window);
         let slow = self.slow_from();
-        // What waits for longer than that already is slow, however it ends.
-        for wait in waits.iter().filter(|wait| **wait > slow) {
-            window.add(*wait);
+        let is_answered = window.quantile(0.5).is_some();
+        if !is_answered {
+            // What waits for longer than that already is slow, however it ends. Beside answers it proves nothing: a few slow
+            // searches wait in many windows, and each quick answer counts once.
+            for wait in waits.iter().filter(|wait| **wait > slow) {
+                window.add(*wait);
+            }
         }
-        let Some(median) = window.quantile(0.5) else {
+        let (Some(median), Some(quick)) = (window.quantile(0.5), window.quantile(QUICK_SHARE))
+        else {
             // Nothing to learn: back to the ceiling within 16 windows.
             let windows = (lasted.as_secs_f32() / WINDOW.as_secs_f32()).min(16.0);
             self.limit = (self.limit + windows * self.ceiling / 16.0).min(self.ceiling);
             return;
         };
-        if median > slow && most * 2.0 >= self.limit {
+        if quick > slow && most * 2.0 >= self.limit {
             self.limit = (self.limit * REDUCTION).max(self.floor);
-        } else if median <= slow {
+        } else if quick <= slow {
             self.limit = (self.limit + (self.limit / 4.0).max(1.0)).min(self.ceiling);
         }
         self.usual = Some(match self.usual {
@@ -93,44 +98,48 @@ impl ConcurrencyLimit {
 
 /// What a queued request can expect.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct QueueForecast {
+pub(super) struct QueueForecast<'a> {
     /// Requests that may be with Jira at once.
     pub(super) limit: usize,
     /// Requests that are with Jira now.
     pub(super) in_use: usize,
-    /// Requests among them whose answer Jira has not begun.
-    pub(super) unanswered: usize,
-    /// For how long the one has been there that came first, of those without an answer.
-    pub(super) oldest: Duration,
+    /// For how long Jira has let each of them wait whose answer it has not begun.
+    pub(super) waits: &'a [Duration],
     /// Since when none of them has ended.
     pub(super) since_end: Duration,
     /// For how long one usually is there; `None` where none has ended yet.
     pub(super) usual: Option<Duration>,
 }
 
-impl QueueForecast {
+impl QueueForecast<'_> {
     /// Whether a request with `ahead` others before it can get its turn within `left`. `waited` is for how long it has
     /// been in the queue.
     pub(super) fn can_serve(&self, ahead: usize, waited: Duration, left: Duration) -> bool {
         let usual = self.usual.unwrap_or(UNKNOWN_USUAL);
         // Of several that Jira works on, one would have ended long since. Those that wait for the vendor, who takes no answer
         // or sends no body, end by their own limits and say nothing about Jira.
-        let stalled = self.unanswered >= SEVERAL
-            && self.unanswered * 2 >= self.in_use
+        let stalled = self.waits.len() >= SEVERAL
+            && self.waits.len() * 2 >= self.in_use
             && self.since_end >= (usual * STALLED_TIMES).max(DECIDED_AFTER)
             && (waited >= DECIDED_AFTER || self.since_end >= DECIDED_AFTER * 2);
         if stalled {
             return false;
         }
-        // What lasts longer than usual will last about as long again.
-        let first = match usual.checked_sub(self.oldest) {
-            Some(rest) => rest,
-            None => self.oldest,
-        };
-        let service = usual.max(self.oldest / 2);
-        let limit = self.limit.max(1) as f64;
-        let rest = service.mul_f64(ahead as f64 / limit);
-        first + rest <= left
+        // What lasts longer than usual will last about as long again. One slow request among quick ones holds nothing up.
+        let answering = self.in_use.saturating_sub(self.waits.len());
+        let begun = std::iter::repeat_n(Duration::ZERO, answering);
+        let waits = self.waits.iter().copied().chain(begun);
+        let rests = waits
+            .clone()
+            .map(|wait| usual.checked_sub(wait).unwrap_or(wait));
+        let first = rests.min().unwrap_or(usual);
+        let ends = waits.map(|wait| 1.0 / usual.max(wait / 2).as_secs_f64().max(SHORTEST));
+        // While the limit falls, more than the limit are with Jira.
+        let used = self.in_use.max(1) as f64;
+        let per_second = ends.sum::<f64>() * (self.limit.max(1) as f64 / used).min(1.0);
+        let ahead = ahead + self.in_use.saturating_sub(self.limit);
+        let rest = Duration::try_from_secs_f64(ahead as f64 / per_second.max(SHORTEST));
+        first.saturating_add(rest.unwrap_or(Duration::MAX)) <= left
     }
 }
 
@@ -143,6 +152,8 @@ const LEAST_FLOOR: usize = 4;
 const REDUCTION: f32 = 0.7;
 /// Of the usual.
 const SLOW_TIMES: u32 = 3;
+/// If this part of the answers is quick, Jira is not slow, but some of its paths are.
+const QUICK_SHARE: f32 = 0.25;
 /// Where answers take less than this, none is slow: three times 2 ms is noise.
 const NEVER_SLOW: Duration = Duration::from_millis(250);
 /// A request is refused within about this time if its turn will not come.
@@ -151,6 +162,8 @@ const DECIDED_AFTER: Duration = Duration::from_secs(1);
 const STALLED_TIMES: u32 = 5;
 /// Fewer may all have met a slow path.
 const SEVERAL: usize = 4;
+/// Seconds; keeps a usual time of zero from a division by zero.
+const SHORTEST: f64 = 0.001;
 /// Before the first request has ended.
 const UNKNOWN_USUAL: Duration = Duration::from_millis(200);
 
@@ -210,6 +223,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn slow_paths_beside_quick_ones_change_nothing() {
+        let mut now = Instant::now();
+        let mut limit = ConcurrencyLimit::new(64, now);
+        windows(&mut limit, &mut now, 20, Duration::from_millis(20));
+        for _ in 0..60 {
+            now += WINDOW;
+            limit.in_use(64);
+            limit.answered(Duration::from_millis(20));
+            limit.answered(Duration::from_secs(20));
+            limit.answered(Duration::from_secs(20));
+            limit.observe(now, &[Duration::from_secs(20); 60]);
+        }
+        assert_eq!(limit.limit(), 64);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn few_slow_requests_and_a_fast_jira_change_nothing() {
         let mut now = Instant::now();
         let mut limit = ConcurrencyLimit::new(64, now);
@@ -240,12 +269,11 @@ mod tests {
 
     const LEFT: Duration = Duration::from_secs(10);
 
-    fn forecast(oldest: Duration, since_end: Duration, usual: Duration) -> QueueForecast {
+    fn forecast(waits: &[Duration], since_end: Duration, usual: Duration) -> QueueForecast<'_> {
         QueueForecast {
-            limit: 64,
-            in_use: 64,
-            unanswered: 64,
-            oldest,
+            limit: waits.len(),
+            in_use: waits.len(),
+            waits,
             since_end,
             usual: Some(usual),
         }
@@ -254,11 +282,13 @@ mod tests {
     #[test]
     fn a_queue_that_moves_is_waited_for() {
         let quick = Duration::from_millis(20);
-        let moving = forecast(quick, quick, quick);
+        let waits = [quick; 64];
+        let moving = forecast(&waits, quick, quick);
         assert!(moving.can_serve(1000, Duration::ZERO, LEFT));
         // A second each, 64 at once: the 640th waits for ten.
         let second = Duration::from_secs(1);
-        let slow = forecast(second / 2, second / 10, second);
+        let waits = [second / 2; 64];
+        let slow = forecast(&waits, second / 10, second);
         assert!(slow.can_serve(500, Duration::ZERO, LEFT));
         assert!(!slow.can_serve(700, Duration::ZERO, LEFT));
         assert!(!slow.can_serve(500, Duration::from_secs(5), LEFT / 2));
@@ -267,15 +297,17 @@ mod tests {
     #[test]
     fn a_queue_that_does_not_move_is_answered_within_a_second() {
         let quick = Duration::from_millis(20);
-        let stuck = |since| forecast(since, since, quick);
+        let can_serve =
+            |since, waited| forecast(&[since; 64], since, quick).can_serve(0, waited, LEFT);
         let millis = Duration::from_millis;
-        assert!(stuck(millis(900)).can_serve(0, millis(900), LEFT));
-        assert!(!stuck(millis(1000)).can_serve(0, millis(1000), LEFT));
-        // Who comes later learns it at once.
-        assert!(!stuck(millis(2000)).can_serve(0, Duration::ZERO, LEFT));
+        assert!(can_serve(millis(900), millis(900)));
+        assert!(!can_serve(millis(1000), millis(1000)));
+        // A later request learns it at once.
+        assert!(!can_serve(millis(2000), Duration::ZERO));
         // Ten seconds each are usual: nothing is stuck, but there is no turn in time.
         let ten = Duration::from_secs(10);
-        let usual = forecast(Duration::ZERO, Duration::from_secs(2), ten);
+        let waits = [Duration::ZERO; 64];
+        let usual = forecast(&waits, Duration::from_secs(2), ten);
         assert!(usual.can_serve(0, Duration::ZERO, ten));
         assert!(!usual.can_serve(1, Duration::ZERO, ten));
     }
@@ -283,16 +315,33 @@ mod tests {
     #[test]
     fn a_small_pool_with_a_slow_request_is_waited_for_as_long_as_that_can_help() {
         let quick = Duration::from_millis(20);
-        let small = |oldest| QueueForecast {
-            limit: 1,
-            in_use: 1,
-            unanswered: 1,
-            ..forecast(oldest, oldest, quick)
+        let can_serve =
+            |age| forecast(&[age], age, quick).can_serve(0, age, LEFT.saturating_sub(age));
+        assert!(can_serve(Duration::from_secs(3)));
+        assert!(!can_serve(Duration::from_secs(6)));
+    }
+
+    #[test]
+    fn one_slow_request_among_quick_ones_delays_only_its_own_slot() {
+        let quick = Duration::from_millis(20);
+        let mut waits = [Duration::ZERO; 8];
+        waits[3] = Duration::from_secs(60);
+        let one = forecast(&waits, quick, quick);
+        assert!(one.can_serve(1000, Duration::ZERO, LEFT));
+        assert!(!one.can_serve(4000, Duration::ZERO, LEFT));
+    }
+
+    #[test]
+    fn those_above_a_lower_limit_end_before_the_first_in_the_queue() {
+        let second = Duration::from_secs(1);
+        let waits = [second / 2; 64];
+        let falling = |limit| QueueForecast {
+            limit,
+            ..forecast(&waits, second / 10, second)
         };
-        let three = Duration::from_secs(3);
-        assert!(small(three).can_serve(0, three, LEFT - three));
-        let six = Duration::from_secs(6);
-        assert!(!small(six).can_serve(0, six, LEFT - six));
+        assert!(falling(16).can_serve(0, Duration::ZERO, LEFT));
+        // 60 of them first, four in a second.
+        assert!(!falling(4).can_serve(0, Duration::ZERO, LEFT));
     }
 
     #[test]
@@ -300,11 +349,12 @@ mod tests {
         let quick = Duration::from_millis(5);
         let minute = Duration::from_secs(60);
         let unread = QueueForecast {
-            unanswered: 4,
-            oldest: quick,
-            ..forecast(minute, minute, quick)
+            waits: &[quick; 4],
+            ..forecast(&[minute; 64], minute, quick)
         };
         assert!(unread.can_serve(0, Duration::from_secs(5), LEFT));
-        assert!(!forecast(minute, minute, quick).can_serve(0, Duration::from_secs(5), LEFT));
+        let hung = [minute; 64];
+        let stalled = forecast(&hung, minute, quick);
+        assert!(!stalled.can_serve(0, Duration::from_secs(5), LEFT));
     }
 }

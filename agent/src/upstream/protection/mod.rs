@@ -19,11 +19,13 @@ mod usual;
 pub use rate_gate::RequesterKey;
 
 use super::{Delivery, FailedStep, SendError, exchange::SendProgress};
-use breaker::{BreakerChange, BreakerDecision, BreakerReason, TRIAL_PAUSE, UpstreamBreaker};
+use breaker::{
+    BreakerChange, BreakerDecision, BreakerReason, TRIAL_PAUSE, TrialStart, UpstreamBreaker,
+};
 use concurrency::{ConcurrencyLimit, QueueForecast};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use parking_lot::Mutex;
-use rate_gate::RateGate;
+use rate_gate::{GatedRequest, RateGate};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -66,7 +68,7 @@ struct TurnHolder {
     since: Instant,
     /// Until its answer begins.
     unanswered: Option<Arc<SendProgress>>,
-    is_trial: bool,
+    trial: Option<TrialStart>,
 }
 
 struct QueuedRequest {
@@ -76,19 +78,41 @@ struct QueuedRequest {
 }
 
 /// What the protection has to know of a request.
-pub(super) struct ProtectedRequest<'a> {
+pub(super) struct ProtectedRequest {
     pub(super) requester: RequesterKey,
-    pub(super) path: &'a str,
-    /// Its method changes nothing (RFC 9110 §9.2.1).
-    pub(super) is_safe: bool,
+    pub(super) method: Method,
+    pub(super) path: String,
+}
+
+impl ProtectedRequest {
+    fn gated(&self) -> GatedRequest<'_> {
+        GatedRequest {
+            requester: self.requester,
+            method: &self.method,
+            path: &self.path,
+        }
+    }
 }
 
 /// The turn of one request, until it is dropped.
 pub(super) struct UpstreamPermit {
     protection: Arc<UpstreamProtection>,
     id: u64,
-    requester: RequesterKey,
-    path: String,
+    request: Option<ProtectedRequest>,
+}
+
+/// How a probe of the agent's own ended that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// Jira answers, and says nothing to the contrary.
+    Well,
+    /// Something answered: that Jira is in maintenance, or in place of Jira.
+    Answered,
+    /// There was no answer.
+    Unanswered {
+        /// For how long the probe waited.
+        waited: Duration,
+    },
 }
 
 /// What the protection does at one moment.
@@ -133,37 +157,36 @@ impl UpstreamProtection {
     /// Waits for the right to send this request, or says at once why it cannot be sent in time.
     pub(super) async fn permit(
         self: &Arc<Self>,
-        request: ProtectedRequest<'_>,
+        request: ProtectedRequest,
     ) -> Result<UpstreamPermit, SendError> {
         let mut permit = self.turn(&request).await?;
-        permit.requester = request.requester;
-        permit.path = request.path.to_owned();
+        permit.request = Some(request);
         Ok(permit)
     }
 
     async fn turn(
         self: &Arc<Self>,
-        request: &ProtectedRequest<'_>,
+        request: &ProtectedRequest,
     ) -> Result<UpstreamPermit, SendError> {
         let since = Instant::now();
         let (id, mut turn) = {
             let mut state = self.state.lock();
             state.observe(since);
-            if let Some(refusal) = state.gate.check(since, request.requester, request.path) {
-                return Err(gate_refusal(refusal));
-            }
+            state.check_gate(since, request)?;
             let is_full = state.turn_holders.len() >= self.ceiling;
             let decision = match state.breaker.is_open() && is_full {
                 true => BreakerDecision::Refuse(BreakerReason::Silent(Duration::ZERO)),
-                false => state.breaker.admit(since, request.is_safe),
+                false => state.breaker.admit(since, request.method.is_safe()),
             };
             match decision {
                 BreakerDecision::Refuse(why) => return Err(breaker_refusal(why)),
-                BreakerDecision::Trial => return Ok(self.begin(&mut state, since, true)),
+                BreakerDecision::Trial(trial) => {
+                    return Ok(self.begin(&mut state, since, Some(trial)));
+                }
                 BreakerDecision::Send => {}
             }
             if state.queue.is_empty() && state.has_room() {
-                return Ok(self.begin(&mut state, since, false));
+                return Ok(self.begin(&mut state, since, None));
             }
             if !state.can_serve(since, state.queue.len(), Duration::ZERO, self.wait) {
                 return Err(self.busy(Duration::ZERO));
@@ -180,7 +203,12 @@ impl UpstreamProtection {
             tokio::select! {
                 biased;
                 // The sender is dropped only together with the state.
-                turn = &mut turn => return turn.unwrap_or_else(|_| Err(self.busy(since.elapsed()))),
+                turn = &mut turn => {
+                    let permit = turn.unwrap_or_else(|_| Err(self.busy(since.elapsed())))?;
+                    // Jira may have asked for a pause since.
+                    let checked = self.state.lock().check_gate(Instant::now(), request);
+                    return checked.map(|()| permit);
+                }
                 () = sleep_until(review) => {
                     let now = Instant::now();
                     let mut state = self.state.lock();
@@ -212,16 +240,17 @@ impl UpstreamProtection {
         state.apply(change);
     }
 
-    /// The agent's own probe got an answer, whatever it says, or none in its time.
-    pub(super) fn probe_ended(&self, answered: bool) {
+    /// The agent's own probe was sent, and ended so.
+    pub(super) fn probe_ended(&self, outcome: ProbeOutcome) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        let change = match answered {
-            true => {
-                state.gate.probe_answered();
+        let change = match outcome {
+            ProbeOutcome::Well => {
+                state.gate.found_well(now);
                 state.breaker.answered(now)
             }
-            false => state.breaker.probe_failed(now),
+            ProbeOutcome::Answered => state.breaker.answered(now),
+            ProbeOutcome::Unanswered { waited } => state.breaker.probe_failed(now, waited),
         };
         state.apply(change);
     }
@@ -257,13 +286,13 @@ impl UpstreamProtection {
         self: &Arc<Self>,
         state: &mut ProtectionState,
         now: Instant,
-        is_trial: bool,
+        trial: Option<TrialStart>,
     ) -> UpstreamPermit {
         let id = state.id();
         let holder = TurnHolder {
             since: now,
             unanswered: None,
-            is_trial,
+            trial,
         };
         state.turn_holders.insert(id, holder);
         let in_use = state.turn_holders.len();
@@ -271,8 +300,7 @@ impl UpstreamProtection {
         UpstreamPermit {
             protection: Arc::clone(self),
             id,
-            requester: RequesterKey::default(),
-            path: String::new(),
+            request: None,
         }
     }
 
@@ -282,8 +310,9 @@ impl UpstreamProtection {
         if let Some(holder) = state.turn_holders.remove(&id) {
             state.turns.add(now.saturating_duration_since(holder.since));
             state.last_end = now;
-            if holder.is_trial && holder.unanswered.is_some() {
-                state.breaker.trial_ended();
+            // An answer has ended it already, and a failed connection.
+            if let Some(trial) = holder.trial {
+                state.breaker.trial_ended(trial);
             }
         }
         state.observe(now);
@@ -303,7 +332,7 @@ impl UpstreamProtection {
         while state.has_room()
             && let Some(next) = state.queue.pop_front()
         {
-            let permit = self.begin(state, now, false);
+            let permit = self.begin(state, now, None);
             gone.extend(next.turn.send(Ok(permit)).err());
         }
         gone
@@ -330,6 +359,11 @@ impl ProtectionState {
     fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+
+    fn check_gate(&self, now: Instant, request: &ProtectedRequest) -> Result<(), SendError> {
+        let refusal = self.gate.check(now, request.gated());
+        refusal.map_or(Ok(()), |refusal| Err(gate_refusal(refusal)))
     }
 
     fn has_room(&self) -> bool {
@@ -360,8 +394,7 @@ impl ProtectionState {
         let forecast = QueueForecast {
             limit: self.concurrency.limit(),
             in_use: self.turn_holders.len(),
-            unanswered: waits.len(),
-            oldest: waits.into_iter().max().unwrap_or_default(),
+            waits: &waits,
             // A pool that was full for a moment only is not stalled.
             since_end: now.saturating_duration_since(self.last_end.max(first_queued.min(now))),
             usual: self.turns.quantile(0.5),
@@ -375,6 +408,8 @@ impl ProtectionState {
         }
         self.last_observed = now;
         let waits = self.waits();
+        // In a window without a new turn nothing else tells it.
+        self.concurrency.in_use(self.turn_holders.len());
         self.concurrency.observe(now, &waits);
         let usual = self.heads.quantile(0.9);
         let change = self.breaker.observe(now, &waits, usual);
@@ -422,9 +457,10 @@ impl UpstreamPermit {
         state.heads.add(took);
         state.concurrency.answered(took);
         let is_new = state.gate.waiting(now).is_none();
-        let asks = state
-            .gate
-            .answered(now, self.requester, &self.path, status, headers);
+        let asks = self
+            .request
+            .as_ref()
+            .is_some_and(|request| state.gate.answered(now, request.gated(), status, headers));
         if asks && is_new {
             tracing::info!(
                 status = status.as_u16(),
@@ -506,3 +542,6 @@ pub(super) const SILENCE: Duration = Duration::from_secs(3);
 const REVIEW: Duration = Duration::from_millis(250);
 /// Looking at all requests costs a lookup each; more often than this tells nothing new.
 const OBSERVATION_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

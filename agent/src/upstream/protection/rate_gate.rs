@@ -1,13 +1,14 @@
 //! Jira's own wish to be called again later, kept until then: `Retry-After` with a 429 or 503, and a rate limit whose
 //! last token is spent. Until then a request is answered at once and costs Jira nothing.
 //!
-//! A 429 concerns one identity (Jira counts by user), a 503 the path that answered it. Three paths that say so speak for
-//! the whole of Jira, until the agent's probe is answered.
+//! A 429 concerns one identity (Jira counts by user), or one path of it where Jira Cloud says so; a 503 concerns the path
+//! that answered it. Three paths that say so, while no other is served, speak for the whole of Jira. If the agent's probe
+//! finds Jira well, that was wrong: it does not happen again for a while.
 //!
 //! No clock and no sockets.
 
 use crate::upstream::FailedStep;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::{
     collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
@@ -22,14 +23,34 @@ pub struct RequesterKey(u64);
 /// What waits until Jira wants to be called again.
 #[derive(Debug, Default)]
 pub(super) struct RateGate {
-    closed: HashMap<GateScope, Instant>,
+    closed: HashMap<GateScope, ClosedGate>,
+    /// When Jira last served a request: paths that asked for a pause before do not speak for others.
+    served: Option<Instant>,
+    /// Until then paths speak for themselves only.
+    distrusted: Option<Instant>,
     hasher: RandomState,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct ClosedGate {
+    since: Instant,
+    until: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum GateScope {
     Requester(RequesterKey),
+    /// One method on one path, for one requester.
+    Endpoint(u64),
     Path(u64),
+}
+
+/// What the gate has to know of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GatedRequest<'a> {
+    pub(super) requester: RequesterKey,
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
 }
 
 /// Why a request waits, and for how long.
@@ -62,84 +83,110 @@ fn oauth_token(authorization: &[u8]) -> Option<&[u8]> {
 
 impl RateGate {
     /// Whether this request has to wait.
-    pub(super) fn check(
-        &self,
-        now: Instant,
-        requester: RequesterKey,
-        path: &str,
-    ) -> Option<GateRefusal> {
-        let left = |until: &Instant| {
-            let left = until.saturating_duration_since(now);
-            (!left.is_zero()).then_some(left)
-        };
-        let of = |scope: GateScope| self.closed.get(&scope).and_then(left);
-        if let Some(left) = of(GateScope::Requester(requester)) {
-            let step = FailedStep::RateLimit;
-            return Some(GateRefusal { step, left });
-        }
+    pub(super) fn check(&self, now: Instant, request: GatedRequest<'_>) -> Option<GateRefusal> {
         if self.closed.is_empty() {
             return None;
         }
-        let step = FailedStep::JiraPause;
-        if let Some(left) = of(self.path(path)) {
+        let left = |gate: &ClosedGate| {
+            let left = gate.until.saturating_duration_since(now);
+            (!left.is_zero()).then_some(left)
+        };
+        let of = |scope: GateScope| self.closed.get(&scope).and_then(left);
+        let limit =
+            of(GateScope::Requester(request.requester)).or_else(|| of(self.endpoint(request)));
+        if let Some(left) = limit {
+            let step = FailedStep::RateLimit;
             return Some(GateRefusal { step, left });
         }
-        let paths = self.closed.iter().filter_map(|(scope, until)| match scope {
-            GateScope::Path(_) => left(until),
-            GateScope::Requester(_) => None,
-        });
-        let mut lefts: Vec<_> = paths.collect();
-        if lefts.len() < PATHS_FOR_ALL {
+        let left = of(self.path(request.path)).or_else(|| self.left_for_all(now))?;
+        let step = FailedStep::JiraPause;
+        Some(GateRefusal { step, left })
+    }
+
+    /// For how long paths that ask for a pause still speak for the whole of Jira.
+    fn left_for_all(&self, now: Instant) -> Option<Duration> {
+        if self.distrusted.is_some_and(|until| now < until) {
             return None;
         }
-        lefts.sort_unstable();
-        let left = *lefts.first()?;
-        Some(GateRefusal { step, left })
+        let paths = self.closed.iter().filter(|(scope, gate)| {
+            matches!(scope, GateScope::Path(_))
+                && gate.until > now
+                && self.served.is_none_or(|served| gate.since > served)
+        });
+        let (count, first) = paths.fold((0, None), |(count, first), (_, gate)| {
+            let first = first.map_or(gate.until, |first: Instant| first.min(gate.until));
+            (count + 1, Some(first))
+        });
+        let first = first.filter(|_| count >= PATHS_FOR_ALL)?;
+        Some(first.saturating_duration_since(now))
     }
 
     /// Reads from the head of an answer whether Jira wants to be called again later. True: it does.
     pub(super) fn answered(
         &mut self,
         now: Instant,
-        requester: RequesterKey,
-        path: &str,
+        request: GatedRequest<'_>,
         status: StatusCode,
         headers: &HeaderMap,
     ) -> bool {
         let after = retry_after(headers);
+        if !matches!(status.as_u16(), 502..=504) {
+            self.served = Some(now);
+        }
+        let requester = GateScope::Requester(request.requester);
         let (scope, most) = match status {
-            StatusCode::TOO_MANY_REQUESTS => (GateScope::Requester(requester), MOST_RATE_LIMIT),
-            StatusCode::SERVICE_UNAVAILABLE => (self.path(path), MOST_PAUSE),
-            _ if is_spent(headers) => (GateScope::Requester(requester), MOST_RATE_LIMIT),
+            StatusCode::TOO_MANY_REQUESTS if is_of_endpoint(headers) => {
+                (self.endpoint(request), MOST_RATE_LIMIT)
+            }
+            StatusCode::TOO_MANY_REQUESTS => (requester, MOST_RATE_LIMIT),
+            StatusCode::SERVICE_UNAVAILABLE => (self.path(request.path), MOST_PAUSE),
+            _ if is_spent(headers) => (requester, MOST_RATE_LIMIT),
             _ => return false,
         };
         let Some(after) = after.filter(|after| !after.is_zero()) else {
             return false;
         };
-        let until = now + after.min(most);
-        self.closed.retain(|_, until| *until > now);
+        let gate = ClosedGate {
+            since: now,
+            until: now + after.min(most),
+        };
+        self.closed.retain(|_, gate| gate.until > now);
         if self.closed.len() >= MOST_ENTRIES && !self.closed.contains_key(&scope) {
             // The one that ends first is missed least.
-            let first = self.closed.iter().min_by_key(|(_, until)| **until);
+            let first = self.closed.iter().min_by_key(|(_, gate)| gate.until);
             if let Some(first) = first.map(|(scope, _)| *scope) {
                 self.closed.remove(&first);
             }
         }
-        self.closed.insert(scope, until);
+        self.closed.insert(scope, gate);
         true
     }
 
-    /// Jira has answered the agent's own probe: a path's pause no longer counts.
-    pub(super) fn probe_answered(&mut self) {
+    /// The agent's own probe has found Jira well: a path's pause no longer counts.
+    pub(super) fn found_well(&mut self, now: Instant) {
+        if self.left_for_all(now).is_some() {
+            self.distrusted = Some(now + MOST_PAUSE);
+        }
+        self.served = Some(now);
         self.closed
-            .retain(|scope, _| matches!(scope, GateScope::Requester(_)));
+            .retain(|scope, _| !matches!(scope, GateScope::Path(_)));
     }
 
     /// How many wait now, and for how long the last of them does.
     pub(super) fn waiting(&self, now: Instant) -> Option<(usize, Duration)> {
-        let open = self.closed.values().filter(|until| **until > now);
-        let last = open.clone().max()?;
-        Some((open.count(), last.saturating_duration_since(now)))
+        let ends = self.closed.values().map(|gate| gate.until);
+        let ends = ends.filter(|until| *until > now);
+        let last = ends.clone().max()?;
+        Some((ends.count(), last.saturating_duration_since(now)))
+    }
+
+    fn endpoint(&self, request: GatedRequest<'_>) -> GateScope {
+        let GatedRequest {
+            requester,
+            method,
+            path,
+        } = request;
+        GateScope::Endpoint(self.hasher.hash_one((requester, method, path)))
     }
 
     fn path(&self, path: &str) -> GateScope {
@@ -164,6 +211,15 @@ fn is_spent(headers: &HeaderMap) -> bool {
     remaining.is_some_and(|value| value.as_bytes().trim_ascii() == b"0")
 }
 
+/// Whether a 429 of Jira Cloud concerns one endpoint, or the writes to one issue, and not what the requester does
+/// elsewhere (developer.atlassian.com/cloud/jira/platform/rate-limiting).
+fn is_of_endpoint(headers: &HeaderMap) -> bool {
+    let reason = headers.get(RATELIMIT_REASON).map(HeaderValue::as_bytes);
+    reason.is_some_and(|reason| ENDPOINT_REASONS.contains(&reason.trim_ascii()))
+}
+
+const RATELIMIT_REASON: HeaderName = HeaderName::from_static("ratelimit-reason");
+const ENDPOINT_REASONS: [&[u8]; 2] = [b"jira-burst-based", b"jira-per-issue-on-write"];
 const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 /// Longer waits are asked again after this: a wrong header must not stop a forward for a day.
 const MOST_RATE_LIMIT: Duration = Duration::from_secs(300);
@@ -182,6 +238,14 @@ mod tests {
 
     const SHARED: RequesterKey = RequesterKey(0);
 
+    fn of(requester: RequesterKey, path: &str) -> GatedRequest<'_> {
+        GatedRequest {
+            requester,
+            method: &Method::GET,
+            path,
+        }
+    }
+
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         lines
             .iter()
@@ -193,8 +257,7 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         gate.answered(
             now,
-            SHARED,
-            path,
+            of(SHARED, path),
             status,
             &headers(&[("retry-after", after)]),
         )
@@ -206,12 +269,15 @@ mod tests {
         let mut gate = RateGate::default();
         assert!(answered(&mut gate, now, "/a", 429, "7"));
         let refusal = gate
-            .check(now + Duration::from_secs(5), SHARED, "/b")
+            .check(now + Duration::from_secs(5), of(SHARED, "/b"))
             .unwrap();
         assert_eq!(refusal.step, FailedStep::RateLimit);
         assert_eq!(refusal.left, Duration::from_secs(2));
-        assert_eq!(gate.check(now, RequesterKey(1), "/a"), None);
-        assert_eq!(gate.check(now + Duration::from_secs(7), SHARED, "/a"), None);
+        assert_eq!(gate.check(now, of(RequesterKey(1), "/a")), None);
+        assert_eq!(
+            gate.check(now + Duration::from_secs(7), of(SHARED, "/a")),
+            None
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -232,13 +298,15 @@ mod tests {
                 answered(&mut gate, now, "/a", status, after),
                 left.is_some()
             );
-            let found = gate.check(now, SHARED, "/a").map(|refusal| refusal.left);
+            let found = gate
+                .check(now, of(SHARED, "/a"))
+                .map(|refusal| refusal.left);
             assert_eq!(found, left, "{status} {after}");
         }
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
         let mut gate = RateGate::default();
         assert!(answered(&mut gate, now, "/a", 429, &date));
-        let left = gate.check(now, SHARED, "/a").unwrap().left;
+        let left = gate.check(now, of(SHARED, "/a")).unwrap().left;
         assert!(left > Duration::from_secs(25) && left <= Duration::from_secs(30));
     }
 
@@ -248,9 +316,9 @@ mod tests {
         let mut gate = RateGate::default();
         for (remaining, after, waits) in [("3", "0", false), ("0", "0", false), ("0", "4", true)] {
             let head = headers(&[("x-ratelimit-remaining", remaining), ("retry-after", after)]);
-            let seen = gate.answered(now, SHARED, "/a", StatusCode::OK, &head);
+            let seen = gate.answered(now, of(SHARED, "/a"), StatusCode::OK, &head);
             assert_eq!(seen, waits);
-            assert_eq!(gate.check(now, SHARED, "/b").is_some(), waits);
+            assert_eq!(gate.check(now, of(SHARED, "/b")).is_some(), waits);
         }
     }
 
@@ -262,17 +330,67 @@ mod tests {
             assert!(answered(&mut gate, now, path, 503, "20"));
         }
         assert_eq!(
-            gate.check(now, SHARED, "/a").unwrap().step,
+            gate.check(now, of(SHARED, "/a")).unwrap().step,
             FailedStep::JiraPause
         );
-        assert_eq!(gate.check(now, SHARED, "/other"), None);
+        assert_eq!(gate.check(now, of(SHARED, "/other")), None);
         assert!(answered(&mut gate, now, "/c", 503, "30"));
-        let left = gate.check(now, SHARED, "/other").unwrap().left;
+        let left = gate.check(now, of(SHARED, "/other")).unwrap().left;
         assert_eq!(left, Duration::from_secs(20));
         assert_eq!(gate.waiting(now), Some((3, Duration::from_secs(30))));
-        gate.probe_answered();
-        assert_eq!(gate.check(now, SHARED, "/a"), None);
+        gate.found_well(now);
+        assert_eq!(gate.check(now, of(SHARED, "/a")), None);
         assert_eq!(gate.waiting(now), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn paths_do_not_speak_for_a_jira_that_serves_or_whose_probe_is_well() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        let mut gate = RateGate::default();
+        for path in ["/a", "/b", "/c"] {
+            answered(&mut gate, now, path, 503, "50");
+        }
+        assert!(gate.check(now, of(SHARED, "/other")).is_some());
+        // One that was sent before is served.
+        answered(&mut gate, later, "/other", 404, "");
+        assert_eq!(gate.check(later, of(SHARED, "/other")), None);
+        assert!(gate.check(later, of(SHARED, "/a")).is_some());
+
+        let mut gate = RateGate::default();
+        for round in 0..3_u64 {
+            let at = now + Duration::from_secs(round * 2);
+            for path in ["/a", "/b", "/c"] {
+                answered(&mut gate, at, path, 503, "50");
+            }
+            let is_held = gate.check(at, of(SHARED, "/other")).is_some();
+            assert_eq!(is_held, round == 0, "{round}");
+            gate.found_well(at + Duration::from_secs(1));
+        }
+        let after = now + Duration::from_secs(1) + MOST_PAUSE;
+        for path in ["/a", "/b", "/c"] {
+            answered(&mut gate, after, path, 503, "50");
+        }
+        assert!(gate.check(after, of(SHARED, "/other")).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_one_endpoint_holds_its_method_and_path_back() {
+        let now = Instant::now();
+        let mut gate = RateGate::default();
+        let head = headers(&[
+            ("retry-after", "5"),
+            ("ratelimit-reason", "jira-per-issue-on-write"),
+        ]);
+        let put = GatedRequest {
+            method: &Method::PUT,
+            ..of(SHARED, "/issue/A-1")
+        };
+        assert!(gate.answered(now, put, StatusCode::TOO_MANY_REQUESTS, &head));
+        assert_eq!(gate.check(now, put).unwrap().step, FailedStep::RateLimit);
+        assert_eq!(gate.check(now, of(SHARED, "/issue/A-1")), None);
+        gate.found_well(now);
+        assert!(gate.check(now, put).is_some(), "a probe does not end it");
     }
 
     #[tokio::test(start_paused = true)]
@@ -282,10 +400,10 @@ mod tests {
         let head = headers(&[("retry-after", "9")]);
         for key in 0..10_000 {
             let status = StatusCode::TOO_MANY_REQUESTS;
-            gate.answered(now, RequesterKey(key), "/a", status, &head);
+            gate.answered(now, of(RequesterKey(key), "/a"), status, &head);
         }
         assert!(gate.closed.len() <= MOST_ENTRIES);
-        assert!(gate.check(now, RequesterKey(9_999), "/a").is_some());
+        assert!(gate.check(now, of(RequesterKey(9_999), "/a")).is_some());
     }
 
     #[test]

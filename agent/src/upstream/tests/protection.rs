@@ -96,7 +96,7 @@ async fn a_pause_of_one_path_ends_with_an_answered_probe() {
     let error = upstream.send(get("/a?x=2")).await.unwrap_err();
     assert_eq!(error.kind, FailedStep::JiraPause);
     upstream.send(get("/b")).await.unwrap();
-    upstream.probe_ended(true);
+    upstream.probe_ended(ProbeOutcome::Well);
     upstream.send(get("/a?x=3")).await.unwrap();
 }
 
