@@ -59,7 +59,8 @@ impl RecordingOrigin {
         Self::on(socket.listen(1024)?)
     }
 
-    fn on(listener: TcpListener) -> anyhow::Result<Self> {
+    /// Listens on this socket.
+    pub fn on(listener: TcpListener) -> anyhow::Result<Self> {
         let shared = Arc::new(RecordingState::default());
         let state = Arc::clone(&shared);
         let answer = move |request| Arc::clone(&state).answer(request);

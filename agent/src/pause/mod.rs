@@ -195,14 +195,30 @@ impl PauseRegistry {
         Ok(())
     }
 
-    /// Waits until the last change is saved; from then on this process changes none.
-    pub async fn freeze(&self) -> PauseFreeze {
+    /// Waits until all pauses are saved, also one that could not be saved before; from then on this process changes none.
+    pub async fn freeze(&self) -> Result<PauseFreeze, PauseStoreError> {
         self.frozen.store(true, Ordering::Release);
-        PauseFreeze {
+        let mut freeze = PauseFreeze {
             frozen: Arc::clone(&self.frozen),
-            _changing: self.lock_changes().await.ok(),
+            _changing: None,
             is_kept: false,
-        }
+        };
+        let changing = self.lock_changes().await?;
+        let Some(store) = self.store.clone() else {
+            freeze._changing = Some(changing);
+            return Ok(freeze);
+        };
+        let active = self.active.read().clone();
+        let saving = tokio::task::spawn_blocking(move || {
+            if store.read()? != active {
+                store.write(&active)?;
+            }
+            Ok::<_, PauseStoreError>(changing)
+        });
+        let saved = timeout(DISK_TIMEOUT, saving).await;
+        let saved = saved.map_err(|_| PauseStoreError::Hangs)?;
+        freeze._changing = Some(saved.map_err(|_| PauseStoreError::Hangs)??);
+        Ok(freeze)
     }
 
     /// A counter of the changes that were saved.
@@ -229,10 +245,9 @@ impl PauseRegistry {
         if let Some(reason) = &request.reason {
             check_reason(reason).map_err(PauseError::Reason)?;
         }
+        self.refuse_if_frozen()?;
         let changing = self.lock_changes().await.map_err(PauseError::NotSaved);
-        if self.frozen.load(Ordering::Acquire) {
-            return Err(PauseError::HandedOver);
-        }
+        self.refuse_if_frozen()?;
         let pause = PauseRecord {
             since: now(),
             reason: request.reason,
@@ -268,10 +283,9 @@ impl PauseRegistry {
         request: &PauseRequest,
         by_uid: Option<u32>,
     ) -> Result<(), PauseError> {
+        self.refuse_if_frozen()?;
         let changing = self.lock_changes().await.map_err(PauseError::NotResumed);
-        if self.frozen.load(Ordering::Acquire) {
-            return Err(PauseError::HandedOver);
-        }
+        self.refuse_if_frozen()?;
         let changing = changing?;
         let mut next = self.active.read().clone();
         match &request.forward {
@@ -289,6 +303,13 @@ impl PauseRegistry {
         self.save(next, changing, resume)
             .await
             .map_err(PauseError::NotResumed)
+    }
+
+    fn refuse_if_frozen(&self) -> Result<(), PauseError> {
+        match self.frozen.load(Ordering::Acquire) {
+            true => Err(PauseError::HandedOver),
+            false => Ok(()),
+        }
     }
 
     async fn lock_changes(&self) -> Result<tokio::sync::OwnedMutexGuard<()>, PauseStoreError> {

@@ -71,6 +71,26 @@ async fn where_the_disk_refuses_it_stays_on_the_safe_side() {
     assert!(pauses.of("jira").is_some());
 }
 
+/// The process that takes over reads them from the disk.
+#[tokio::test]
+async fn a_freeze_saves_what_could_not_be_saved_or_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let pauses = PauseRegistry::load(&state);
+    fs::write(&state, "").unwrap();
+    let saved = pauses.pause(request("jira", None), None).await;
+    assert!(matches!(saved, Err(PauseError::NotSaved(_))));
+    assert!(pauses.freeze().await.is_err());
+    // Nothing has changed: the next command works again.
+    fs::remove_file(&state).unwrap();
+    let freeze = pauses.freeze().await.unwrap();
+    assert!(PauseRegistry::load(&state).of("jira").is_some());
+    let refused = pauses.pause(request("", None), None).await;
+    assert!(matches!(refused, Err(PauseError::HandedOver)));
+    drop(freeze);
+    pauses.resume(&request("jira", None), None).await.unwrap();
+}
+
 #[test]
 fn a_reason_is_one_short_line() {
     assert!(check_reason("maintenance, CHG-7 (ü)").is_ok());

@@ -31,7 +31,7 @@ use crate::{
     status::{StatusReport, UpgradeState},
     supervisor::{Supervisor, SupervisorHandle},
     telemetry,
-    tunnel::ChannelAcceptor,
+    tunnel::{self, ChannelAcceptor},
 };
 use active_forward::ServiceContext;
 use anyhow::Context;
@@ -40,7 +40,9 @@ use disk_watch::DiskWatch;
 use expiry_monitor::ExpiryMonitor;
 use forward_table::ForwardTable;
 use futures_util::future::BoxFuture;
-use handover::{Coordinator, HandedOver, Successor, UpgradeCondition, UpgradeRequest};
+use handover::{
+    Coordinator, HandedOver, ReplaceableProgram, Successor, UpgradeCondition, UpgradeRequest,
+};
 use notify::SystemdNotifier;
 use reload::ConfigReloader;
 use report::StatusCollector;
@@ -101,7 +103,15 @@ pub async fn run(
     let table = Arc::new(table);
     table.activate(first);
     let accept: Arc<dyn ChannelAcceptor> = Arc::<ForwardTable>::clone(&table);
-    let supervisor = Supervisor::spawn(Arc::clone(&config.tunnel), accept, stop.clone());
+    let tunnel = match takes_over {
+        // It requests the forwards when it has proven all else, so that the vendor's requests reach it for a moment only.
+        true => Arc::new(tunnel::Settings {
+            forwards: Vec::new(),
+            ..(*config.tunnel).clone()
+        }),
+        false => Arc::clone(&config.tunnel),
+    };
+    let supervisor = Supervisor::spawn(tunnel, accept, stop.clone());
     if let Some(successor) = &successor {
         supervisor.avoid_slots(successor.held_slots()).await;
     }
@@ -125,6 +135,7 @@ pub async fn run(
         notify: Arc::clone(&notify),
         stopping: stopping.clone(),
         pending: tokio::sync::Mutex::default(),
+        applied: watch::channel(0).0,
     });
     let upgrade = Arc::new(UpgradeCondition::default());
     let spool = Arc::new(DiskWatch::of_spool(Arc::clone(&configuration)));
@@ -147,7 +158,7 @@ pub async fn run(
         collector,
         forwards: Arc::clone(&table),
         supervisor: supervisor.clone(),
-        configuration,
+        configuration: Arc::clone(&configuration),
         stopping: stopping.clone(),
         pauses: pauses.clone(),
         log,
@@ -156,9 +167,16 @@ pub async fn run(
         upgrades,
     });
     let (draining, predecessor) = watch::channel(takes_over);
+    let mut process_before = None;
     if let Some(successor) = successor.take() {
         let report = || running.status();
-        let taken_over = successor.take_over(report, &pauses, stops.received()).await;
+        let request_forwards = async || {
+            let tunnel = Arc::clone(&configuration.current().tunnel);
+            supervisor.reload(tunnel, false).await;
+        };
+        let taken_over = successor
+            .take_over(report, &pauses, request_forwards, stops.received())
+            .await;
         let Some(mut taken_over) = taken_over else {
             // The process before this one keeps serving; requests that wait here were not sent to Jira.
             abort.cancel();
@@ -176,10 +194,15 @@ pub async fn run(
         }
         upgrade.set(UpgradeState::Finishing, None, None, None);
         taken_over.answering().await;
-        let (upgrade, pauses, supervisor) =
-            (Arc::clone(&upgrade), pauses.clone(), supervisor.clone());
+        process_before = Some(taken_over.process_before());
+        let (upgrade, pauses, supervisor, reloader) = (
+            Arc::clone(&upgrade),
+            pauses.clone(),
+            supervisor.clone(),
+            Arc::clone(&reloader),
+        );
         tokio::spawn(async move {
-            taken_over.follow(pauses, supervisor).await;
+            taken_over.follow(pauses, supervisor, reloader).await;
             upgrade.clear_finished();
             draining.send_replace(false);
         });
@@ -205,37 +228,49 @@ pub async fn run(
         move || reporting.status(),
         is_main.clone(),
     ));
-    let coordinator = Coordinator::new(
+    let asked_to_stop = CancellationToken::new();
+    let started = configuration.current();
+    let coordinator = Coordinator {
         pauses,
-        Arc::clone(&notify),
-        upgrade,
-        supervisor.clone(),
-        Box::new(move || running.status()),
+        notify: Arc::clone(&notify),
+        condition: upgrade,
+        supervisor: supervisor.clone(),
+        report: Box::new(move || running.status()),
         is_main,
-        predecessor.clone(),
-    );
+        predecessor: predecessor.clone(),
+        reloads: reloader.applied.subscribe(),
+        // A reload does not change them.
+        folders: (started.state_dir.clone(), started.runtime_dir.clone()),
+        stop: asked_to_stop.clone(),
+        program: ReplaceableProgram::of_process(),
+        refused: None,
+    };
 
-    let why = tokio::select! {
-        why = stops.received() => StopReason::Signal(why),
-        handed_over = coordinator.run(upgrade_requests) => StopReason::HandedOver(handed_over),
+    let mut coordinating = std::pin::pin!(coordinator.run(upgrade_requests));
+    let (mut handed_over, mut signal) = tokio::select! {
+        why = stops.received() => {
+            // A hand-over that is too far to be taken back is completed first.
+            asked_to_stop.cancel();
+            (coordinating.await, Some(why))
+        }
+        handed_over = &mut coordinating => (handed_over, None),
     };
-    let (handed_over, signal) = match why {
-        StopReason::Signal(signal) => (None, Some(signal)),
-        StopReason::HandedOver(handed_over) => (Some(handed_over), None),
-    };
-    let settle_time = handed_over.as_ref().map(HandedOver::settle_time);
+    if let (Some(handed_over), None) = (&handed_over, signal) {
+        tokio::select! {
+            () = tokio::time::sleep(handed_over.settle_time()) => {}
+            why = stops.received() => signal = Some(why),
+        }
+    }
+    let successor_stop = handed_over.as_mut().map(HandedOver::successor_stop);
     let cancelled_here = {
         let supervisor = supervisor.clone();
         async move { supervisor.cancelled(|_| true).await }
     };
-    let successor = handed_over.map(|handed_over| {
-        tokio::spawn(follow_successor(handed_over, cancelled_here)).abort_handle()
-    });
-    if let Some(settle_time) = settle_time {
-        tokio::select! {
-            () = tokio::time::sleep(settle_time) => {}
-            _ = stops.received() => {}
-        }
+    let successor = handed_over.map(|h| tokio::spawn(h.follow(cancelled_here)).abort_handle());
+    // systemd has sent it before it knew the new process, or has stopped to listen.
+    let successor_stop = successor_stop.filter(|_| signal.is_some());
+    if let Some(successor_stop) = &successor_stop {
+        successor_stop.send();
     }
     stopping.cancel();
     let limit = reloader.drain_limit();
@@ -283,6 +318,10 @@ pub async fn run(
     }
     drain.cancel();
     stop.cancel();
+    if let Some(successor_stop) = &successor_stop {
+        // systemd may kill what is left of the unit when this process ends.
+        let _ = tokio::time::timeout(limit + LAST_ANSWERS, successor_stop.finished()).await;
+    }
     if let Some(successor) = successor {
         successor.abort();
     }
@@ -304,6 +343,9 @@ pub async fn run(
     if let Some(control) = control {
         let _ = tokio::time::timeout(CONTROL_LIMIT, control).await;
     }
+    if let Some(process_before) = process_before {
+        process_before.finished().await;
+    }
     // systemd kills what is left of the unit when its main process ends.
     let mut predecessor = predecessor;
     let ended = predecessor.wait_for(|draining| !draining);
@@ -312,26 +354,6 @@ pub async fn run(
     }
     tracing::info!("agent stopped");
     Ok(())
-}
-
-/// Why this process ends.
-enum StopReason {
-    Signal(&'static str),
-    HandedOver(HandedOver),
-}
-
-/// Tells the new process when the gateways have cancelled the forwards of this one, and takes over its pauses.
-async fn follow_successor(mut handed_over: HandedOver, cancelled: impl Future<Output = ()>) {
-    let sender = handed_over.sender();
-    let released = async {
-        cancelled.await;
-        sender.released().await;
-        std::future::pending().await
-    };
-    tokio::select! {
-        () = released => {}
-        () = handed_over.follow_pauses() => {}
-    }
 }
 
 /// What the runtime socket can do with the running agent.

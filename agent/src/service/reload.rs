@@ -16,6 +16,7 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::{
     signal::unix::Signal,
+    sync::watch,
     task::{JoinError, JoinHandle, spawn_blocking},
     time::timeout,
 };
@@ -33,6 +34,8 @@ pub(super) struct ConfigReloader {
     pub(super) stopping: CancellationToken,
     /// One reload at a time.
     pub(super) pending: tokio::sync::Mutex<PendingRead>,
+    /// Counts the configurations that were applied.
+    pub(super) applied: watch::Sender<u64>,
 }
 
 /// A configuration that is ready to be applied.
@@ -75,6 +78,9 @@ impl ConfigReloader {
         }
         self.notify.reloading().await;
         let outcome = self.try_reload(&mut pending).await;
+        if outcome.is_ok() {
+            self.applied.send_modify(|count| *count += 1);
+        }
         match &outcome {
             Ok(changes) if changes.is_empty() => {
                 tracing::info!("configuration reloaded; nothing has changed");

@@ -1,9 +1,9 @@
 //! What the two processes of a hand-over say to each other. Fields and messages may be added; unknown ones are ignored, since
 //! the two are of different versions.
 
-use super::proof::ForwardProof;
+use super::proof::ProcessProof;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeSet, marker::PhantomData, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, marker::PhantomData, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -22,13 +22,20 @@ pub(super) enum ToSuccessor {
     Begin {
         /// The slot numbers that the old process holds.
         held_slots: BTreeSet<u16>,
+        /// Its folders. A process with others shares neither pauses nor tokens with it.
+        state_dir: PathBuf,
+        runtime_dir: PathBuf,
     },
+    /// Request the forwards.
+    Listen,
     /// Take over.
     Commit,
     /// systemd knows the new process as the main one.
     Main,
     /// The gateways have cancelled the forwards of the old process.
     Released,
+    /// The old process has applied a changed configuration, which the new one may have read before the change.
+    Reload,
     /// One of a later version.
     #[serde(other)]
     Unknown,
@@ -51,14 +58,14 @@ pub(super) enum ToPredecessor {
         gateways: Vec<String>,
     },
     /// What it has proven, after each change.
-    Proof {
-        /// One entry per forward.
-        forwards: Vec<ForwardProof>,
-    },
+    Proof(ProcessProof),
     /// It cannot take over, and ends.
     Failed {
         /// Why, for a person.
         cause: String,
+        /// A restart is needed.
+        #[serde(default)]
+        needs_restart: bool,
     },
     /// It serves.
     Committed,
@@ -66,6 +73,8 @@ pub(super) enum ToPredecessor {
     Answering,
     /// The pauses on the disk have changed.
     Pauses,
+    /// Asked to stop, it has finished its requests.
+    Finished,
     /// One of a later version.
     #[serde(other)]
     Unknown,
@@ -111,6 +120,12 @@ impl LinkSender {
         if !matches!(sent, Ok(Ok(()))) {
             tracing::debug!("the other process of the hand-over takes no messages");
         }
+    }
+
+    /// Shows the other process the end of this one.
+    pub(super) async fn close(&self) {
+        // An error means that the other process has ended.
+        let _ = self.0.lock().await.shutdown().await;
     }
 }
 

@@ -3,7 +3,8 @@
 //! What they promise together, whatever is lost or late (the tests try all orders):
 //!
 //! - At each moment at most one process may change the pauses, and at most one owns the runtime socket.
-//! - A successor answers no request of the vendor before the predecessor has sent `Commit`.
+//! - A successor answers no request of the vendor before the predecessor has sent `Commit`, and requests no forward before
+//!   it has proven all else.
 //! - The predecessor drains only after the successor has confirmed; until then it keeps serving, so that at each moment
 //!   at least one of them serves.
 //! - A successor that fails, or is late, ends; the predecessor then continues as if nothing had happened.
@@ -17,11 +18,18 @@ pub(super) enum PredecessorPhase {
     Serving,
     /// The new program was started and has not reported yet.
     Starting { until: Duration },
-    /// The new process opens its own sessions.
+    /// The new process opens its own sessions, and proves Jira and login. The vendor's requests do not reach it.
+    Preparing {
+        until: Duration,
+        lacking: Option<String>,
+    },
+    /// The new process requests its forwards; the vendor's requests that reach it wait.
     Proving {
         until: Duration,
         lacking: Option<String>,
     },
+    /// Waits until the last change of the pauses is saved.
+    Freezing { until: Duration },
     /// The new process was asked to take over and has not confirmed yet.
     Committing { until: Duration },
     /// The new process serves. This one finishes its requests and ends.
@@ -37,14 +45,18 @@ pub(super) enum PredecessorEvent {
     Requested,
     /// The new process runs and understands this one.
     Hello,
-    /// What the new process has not proven yet of what this one has; `None`: nothing is lacking.
+    /// What the new process has not proven yet of what it needs in this phase; `None`: nothing is lacking.
     Proof(Option<String>),
+    /// The pauses are saved, and this process changes none.
+    Frozen,
     /// The new process has taken over.
     Committed,
     /// The new process cannot take over, and ends.
     Failed(String),
     /// The new process has ended.
     Lost,
+    /// This process was asked to stop.
+    Stop,
 }
 
 /// What the predecessor does.
@@ -52,11 +64,15 @@ pub(super) enum PredecessorEvent {
 pub(super) enum PredecessorAction {
     /// Start the new program.
     Start,
+    /// Tell the new process to request its forwards.
+    Listen,
     /// Accept no change of the pauses, and wait until the last one is saved.
     Freeze,
     /// Tell the new process to take over.
     Commit,
-    /// Kill the new process and wait for its end.
+    /// Let the new process reject the requests that wait there, and end; wait for its end.
+    End,
+    /// Kill the new process at once and wait for its end.
     Kill,
     /// Accept changes of the pauses again.
     Thaw,
@@ -90,7 +106,9 @@ impl PredecessorMachine {
     pub(super) fn deadline(&self) -> Option<Duration> {
         match self.phase {
             PredecessorPhase::Starting { until }
+            | PredecessorPhase::Preparing { until, .. }
             | PredecessorPhase::Proving { until, .. }
+            | PredecessorPhase::Freezing { until }
             | PredecessorPhase::Committing { until } => Some(until),
             PredecessorPhase::Serving | PredecessorPhase::Draining => None,
         }
@@ -113,48 +131,63 @@ impl PredecessorMachine {
                 vec![Action::Start]
             }
             (Phase::Starting { .. }, Event::Hello) => {
-                self.phase = Phase::Proving {
+                self.phase = Phase::Preparing {
                     until: now + PROVE_LIMIT,
                     lacking: None,
                 };
                 Vec::new()
             }
+            (Phase::Preparing { .. }, Event::Proof(None)) => {
+                self.phase = Phase::Proving {
+                    until: now + LISTEN_LIMIT,
+                    lacking: None,
+                };
+                vec![Action::Listen]
+            }
             (Phase::Proving { .. }, Event::Proof(None)) => {
+                self.phase = Phase::Freezing {
+                    until: now + COMMIT_LIMIT,
+                };
+                vec![Action::Freeze]
+            }
+            (
+                Phase::Preparing { until, .. } | Phase::Proving { until, .. },
+                Event::Proof(lacking),
+            ) if now < *until => {
+                self.phase.set_lacking(lacking);
+                Vec::new()
+            }
+            (Phase::Freezing { .. }, Event::Frozen) => {
                 self.phase = Phase::Committing {
                     until: now + COMMIT_LIMIT,
                 };
-                vec![Action::Freeze, Action::Commit]
-            }
-            (Phase::Proving { until, .. }, Event::Proof(lacking)) if now < *until => {
-                self.phase = Phase::Proving {
-                    until: *until,
-                    lacking,
-                };
-                Vec::new()
+                vec![Action::Commit]
             }
             (Phase::Committing { .. }, Event::Committed) => {
                 self.phase = Phase::Draining;
                 vec![Action::Drain]
             }
-            (Phase::Starting { .. } | Phase::Proving { .. }, Event::Failed(cause)) => {
-                self.fail(cause)
-            }
-            (Phase::Starting { .. } | Phase::Proving { .. }, Event::Lost) => {
-                self.fail(String::from(ENDED_EARLY))
-            }
             (Phase::Committing { .. }, Event::Failed(cause)) => self.take_back(cause),
             (Phase::Committing { .. }, Event::Lost) => self.take_back(String::from(ENDED_LATE)),
+            (Phase::Serving | Phase::Draining | Phase::Committing { .. }, Event::Stop)
+            | (Phase::Serving | Phase::Draining, Event::Failed(_) | Event::Lost) => Vec::new(),
+            (_, Event::Failed(cause)) => self.fail(cause),
+            (_, Event::Lost) => self.fail(String::from(ENDED_EARLY)),
+            (_, Event::Stop) => self.fail(String::from(STOPPING)),
             (Phase::Starting { until }, _) if *until <= now => self.fail(format!(
                 "the new process did not report within {} s",
                 START_LIMIT.as_secs()
             )),
+            (Phase::Preparing { until, lacking }, _) if *until <= now => {
+                let cause = not_proven(PROVE_LIMIT, lacking.as_deref());
+                self.fail(cause)
+            }
             (Phase::Proving { until, lacking }, _) if *until <= now => {
-                let lacking = lacking.clone();
-                let lacking = lacking.unwrap_or_else(|| String::from("it has reported nothing"));
-                self.fail(format!(
-                    "the new process did not prove within {} s what this one has proven: {lacking}",
-                    PROVE_LIMIT.as_secs()
-                ))
+                let cause = not_proven(LISTEN_LIMIT, lacking.as_deref());
+                self.fail(cause)
+            }
+            (Phase::Freezing { until }, _) if *until <= now => {
+                self.fail(String::from("the pauses could not be saved in time"))
             }
             (Phase::Committing { until }, _) if *until <= now => self.take_back(format!(
                 "the new process did not take over within {} s",
@@ -164,9 +197,15 @@ impl PredecessorMachine {
         }
     }
 
+    /// Before `Commit` the new process has sent nothing to Jira, and can say so to those that wait.
     fn fail(&mut self, cause: String) -> Vec<PredecessorAction> {
+        let mut actions = vec![PredecessorAction::End];
+        if matches!(self.phase, PredecessorPhase::Freezing { .. }) {
+            actions.push(PredecessorAction::Thaw);
+        }
+        actions.push(PredecessorAction::Fail(cause));
         self.phase = PredecessorPhase::Serving;
-        vec![PredecessorAction::Kill, PredecessorAction::Fail(cause)]
+        actions
     }
 
     fn take_back(&mut self, cause: String) -> Vec<PredecessorAction> {
@@ -180,10 +219,26 @@ impl PredecessorMachine {
     }
 }
 
+impl PredecessorPhase {
+    fn set_lacking(&mut self, now: Option<String>) {
+        if let Self::Preparing { lacking, .. } | Self::Proving { lacking, .. } = self {
+            *lacking = now;
+        }
+    }
+}
+
+fn not_proven(limit: Duration, lacking: Option<&str>) -> String {
+    let lacking = lacking.unwrap_or("it has reported nothing");
+    let seconds = limit.as_secs();
+    format!("the new process did not prove within {seconds} s what this one has proven: {lacking}")
+}
+
 /// What a process that was started to take over does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum SuccessorPhase {
-    /// Opens its own sessions; the vendor's requests wait.
+    /// Opens its own sessions, proves Jira and login, and requests no forward.
+    Preparing,
+    /// Requests its forwards; the vendor's requests wait.
     Proving,
     /// Was asked to take over, and reads the pauses.
     Reading,
@@ -196,6 +251,8 @@ pub(super) enum SuccessorPhase {
 /// What the successor learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum SuccessorEvent {
+    /// The predecessor has seen all but the forwards proven.
+    Listen,
     /// The predecessor has stopped changing the pauses, and hands over.
     Commit,
     /// The pauses are read.
@@ -211,6 +268,8 @@ pub(super) enum SuccessorEvent {
 /// What the successor does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum SuccessorAction {
+    /// Request the forwards from the gateways.
+    RequestForwards,
     /// Read the pauses from the disk.
     ReadPauses,
     /// Answer the vendor's requests from now on.
@@ -235,7 +294,7 @@ impl SuccessorMachine {
     /// Just started.
     pub(super) fn new() -> Self {
         Self {
-            phase: SuccessorPhase::Proving,
+            phase: SuccessorPhase::Preparing,
         }
     }
 
@@ -251,8 +310,9 @@ impl SuccessorMachine {
         use SuccessorEvent as Event;
         use SuccessorPhase as Phase;
         let (next, actions) = match (self.phase, event) {
+            (Phase::Preparing, Event::Listen) => (Phase::Proving, vec![Action::RequestForwards]),
             (Phase::Proving, Event::Commit) => (Phase::Reading, vec![Action::ReadPauses]),
-            (Phase::Proving | Phase::Reading, Event::Lost | Event::Stop) => {
+            (Phase::Preparing | Phase::Proving | Phase::Reading, Event::Lost | Event::Stop) => {
                 (Phase::Ended, vec![Action::End])
             }
             (Phase::Reading, Event::Unreadable) => {
@@ -275,8 +335,13 @@ pub(super) const START_LIMIT: Duration = Duration::from_secs(15);
 /// For sessions, Jira and login. Each takes less than a second; a gateway that limits logins, or a token that must be
 /// refreshed, takes longer.
 pub(super) const PROVE_LIMIT: Duration = Duration::from_secs(30);
+/// For the gateways to grant the forwards, which takes a round trip; a refused one is requested again every second. The
+/// vendor's requests wait that long at most.
+pub(super) const LISTEN_LIMIT: Duration = Duration::from_secs(10);
 /// Reading one small file. After it the new process is killed.
 pub(super) const COMMIT_LIMIT: Duration = Duration::from_secs(5);
+/// Why a hand-over ends with the process that began it.
+pub(super) const STOPPING: &str = "the agent is stopping";
 const ENDED_EARLY: &str =
     "the new process ended before it had proven anything; its reason is in the log";
 const ENDED_LATE: &str = "the new process ended while it took over; its reason is in the log";

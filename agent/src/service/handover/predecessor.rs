@@ -1,29 +1,31 @@
 //! The old process: starts the new one, judges what it proves, and hands over.
 
 use super::{
-    messages::{LinkReceiver, LinkSender, ToPredecessor, ToSuccessor, split},
-    phases::{PredecessorAction, PredecessorEvent, PredecessorMachine},
-    process::{ReplaceableProgram, SuccessorProcess, socket_pair},
-    proof::{self, ForwardProof},
+    attempt::{Attempt, AttemptFailure, ReportSource},
+    handed_over::HandedOver,
+    messages::{ToPredecessor, ToSuccessor},
+    phases::{PredecessorAction, PredecessorEvent, PredecessorMachine, STOPPING},
+    process::{ReplaceableProgram, SuccessorProcess},
+    proof::ProofStage,
 };
 use crate::{
     control::UpgradeError,
-    pause::{PauseFreeze, PauseRegistry},
+    pause::PauseRegistry,
     service::notify::SystemdNotifier,
-    status::{StatusReport, UpgradeReport, UpgradeState},
+    status::{UpgradeReport, UpgradeState},
     supervisor::SupervisorHandle,
 };
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeSet,
     io,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::spawn_blocking,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -42,79 +44,57 @@ pub(in crate::service) struct Coordinator {
     pub(in crate::service) condition: Arc<UpgradeCondition>,
     pub(in crate::service) supervisor: SupervisorHandle,
     /// What this process has proven.
-    pub(in crate::service) report: Box<dyn Fn() -> StatusReport + Send + Sync>,
+    pub(in crate::service) report: Box<ReportSource>,
     /// Cancelled when this process is not the main one any more: it reports nothing to systemd then.
     pub(in crate::service) is_main: CancellationToken,
     /// Whether the predecessor of this process still drains.
     pub(in crate::service) predecessor: watch::Receiver<bool>,
-    program: io::Result<ReplaceableProgram>,
+    /// Counts the configurations that this process has applied.
+    pub(in crate::service) reloads: watch::Receiver<u64>,
+    /// The folders of this process: state, runtime.
+    pub(in crate::service) folders: (PathBuf, PathBuf),
+    /// Cancelled when this process was asked to stop.
+    pub(in crate::service) stop: CancellationToken,
+    pub(in crate::service) program: io::Result<ReplaceableProgram>,
     /// The program that failed last, by its digest, and why.
-    refused: Option<([u8; 32], String)>,
+    pub(in crate::service) refused: Option<(ProgramDigest, String)>,
 }
+
+/// SHA-256 of a program.
+type ProgramDigest = [u8; 32];
 
 /// How far the last hand-over is, for status and log.
 #[derive(Default)]
 pub(in crate::service) struct UpgradeCondition(Mutex<Option<UpgradeReport>>);
 
-/// The new process serves.
-pub(in crate::service) struct HandedOver {
-    is_bound: bool,
-    sender: LinkSender,
-    receiver: LinkReceiver<ToPredecessor>,
-    pauses: PauseRegistry,
-}
-
-/// A successor that was started.
-struct Attempt {
-    sender: LinkSender,
-    receiver: LinkReceiver<ToPredecessor>,
-    process: Option<SuccessorProcess>,
-    version: Option<String>,
-    gateways: Vec<String>,
-    theirs: Vec<ForwardProof>,
-    freeze: Option<PauseFreeze>,
-}
-
 impl Coordinator {
-    /// For the program of this process.
-    pub(in crate::service) fn new(
-        pauses: PauseRegistry,
-        notify: Arc<SystemdNotifier>,
-        condition: Arc<UpgradeCondition>,
-        supervisor: SupervisorHandle,
-        report: Box<dyn Fn() -> StatusReport + Send + Sync>,
-        is_main: CancellationToken,
-        predecessor: watch::Receiver<bool>,
-    ) -> Self {
-        Self {
-            supervisor,
-            pauses,
-            notify,
-            condition,
-            report,
-            is_main,
-            predecessor,
-            program: ReplaceableProgram::of_process(),
-            refused: None,
-        }
-    }
-
-    /// Answers requests until one of them has led to a process that serves. May be dropped at any time: a new process that
-    /// has not taken over then ends.
+    /// Answers requests until one of them has led to a process that serves, or until this process was asked to stop. A new
+    /// process that has not taken over then ends; one that takes over was asked to stop too.
     pub(in crate::service) async fn run(
         mut self,
         mut requests: mpsc::Receiver<UpgradeRequest>,
-    ) -> HandedOver {
+    ) -> Option<HandedOver> {
         loop {
-            let Some(UpgradeRequest { retry, answer }) = requests.recv().await else {
-                // Nobody can ask any more.
-                return std::future::pending().await;
+            let request = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => None,
+                request = requests.recv() => request,
+            };
+            let Some(UpgradeRequest { retry, answer }) = request else {
+                self.stop.cancelled().await;
+                return None;
             };
             match self.hand_over(retry).await {
-                Ok((handed_over, done)) => {
-                    // Whoever asked may have given up.
-                    let _ = answer.send(Ok(done));
-                    return handed_over;
+                Ok((handed_over, digest, done)) => {
+                    requests.close();
+                    // Callers may have given up.
+                    let _ = answer.send(Ok(done.clone()));
+                    while let Ok(UpgradeRequest { answer, .. }) = requests.try_recv() {
+                        let is_same = self.digest().await.is_ok_and(|now| now == digest);
+                        let again = || UpgradeError::Failed(AGAIN.to_owned());
+                        let _ = answer.send(is_same.then(|| done.clone()).ok_or_else(again));
+                    }
+                    return Some(handed_over);
                 }
                 Err(error) => {
                     let _ = answer.send(Err(error));
@@ -123,14 +103,8 @@ impl Coordinator {
         }
     }
 
-    async fn hand_over(&mut self, retry: bool) -> Result<(HandedOver, String), UpgradeError> {
-        let alone = self.predecessor.wait_for(|draining| !draining);
-        // An error means that there was none.
-        if timeout(PREDECESSOR_LIMIT, alone).await.is_err() {
-            return Err(UpgradeError::Failed(String::from(
-                "the process before this one still finishes its requests; try again when it has ended",
-            )));
-        }
+    /// Of the program on the disk.
+    async fn digest(&self) -> Result<ProgramDigest, UpgradeError> {
         let program = match &self.program {
             Ok(program) => program.clone(),
             Err(error) => {
@@ -139,12 +113,36 @@ impl Coordinator {
             }
         };
         let path = program.path().display().to_string();
-        let hashed = program.clone();
-        let digest = match spawn_blocking(move || hashed.digest()).await {
-            Ok(Ok(digest)) => digest,
-            Ok(Err(error)) => return Err(UpgradeError::Failed(format!("{path}: {error}"))),
-            Err(error) => return Err(UpgradeError::Failed(error.to_string())),
+        match spawn_blocking(move || program.digest()).await {
+            Ok(Ok(digest)) => Ok(digest),
+            Ok(Err(error)) => Err(UpgradeError::Failed(format!("{path}: {error}"))),
+            Err(error) => Err(UpgradeError::Failed(error.to_string())),
+        }
+    }
+
+    async fn hand_over(
+        &mut self,
+        retry: bool,
+    ) -> Result<(HandedOver, ProgramDigest, String), UpgradeError> {
+        if std::process::id() == 1 {
+            return Err(UpgradeError::Unsupported(FIRST_PROCESS.to_owned()));
+        }
+        let alone = self.predecessor.wait_for(|draining| !draining);
+        let is_alone = tokio::select! {
+            () = self.stop.cancelled() => return Err(UpgradeError::Failed(STOPPING.to_owned())),
+            // An error within means that there was none.
+            waited = timeout(PREDECESSOR_LIMIT, alone) => waited.is_ok(),
         };
+        if !is_alone {
+            return Err(UpgradeError::Failed(String::from(
+                "the process before this one still finishes its requests; try again when it has ended",
+            )));
+        }
+        let digest = self.digest().await?;
+        let Ok(program) = self.program.as_ref().cloned() else {
+            return Err(UpgradeError::Failed(AGAIN.to_owned()));
+        };
+        let path = program.path().display().to_string();
         if let Some((refused, cause)) = &self.refused
             && *refused == digest
             && !retry
@@ -157,7 +155,7 @@ impl Coordinator {
         self.condition
             .set(UpgradeState::InProgress, None, None, None);
         match self.attempt(&program).await {
-            Ok(done) => Ok(done),
+            Ok((handed_over, done)) => Ok((handed_over, digest, done)),
             Err(failure) => {
                 self.supervisor.use_all_slots().await;
                 let AttemptFailure {
@@ -189,31 +187,54 @@ impl Coordinator {
     }
 
     async fn attempt(
-        &self,
+        &mut self,
         program: &ReplaceableProgram,
     ) -> Result<(HandedOver, String), AttemptFailure> {
         let start = Instant::now();
         let mut machine = PredecessorMachine::new();
         let mut attempt: Option<Attempt> = None;
         let mut event = PredecessorEvent::Requested;
+        self.reloads.mark_unchanged();
         loop {
+            let mut follow_up = None;
             for action in machine.step(start.elapsed(), event) {
                 match (action, &mut attempt) {
                     (PredecessorAction::Start, _) => {
-                        let held_slots = self.supervisor.keep_held_slots().await;
-                        attempt = Some(Attempt::start(program, held_slots).await?);
+                        let begin = ToSuccessor::Begin {
+                            held_slots: self.supervisor.keep_held_slots().await,
+                            state_dir: self.folders.0.clone(),
+                            runtime_dir: self.folders.1.clone(),
+                        };
+                        attempt = Some(Attempt::start(program, &begin).await?);
+                    }
+                    (PredecessorAction::Listen, Some(attempt)) => {
+                        attempt.stage = ProofStage::Forwards;
+                        attempt.sender.send(&ToSuccessor::Listen).await;
                     }
                     (PredecessorAction::Freeze, Some(attempt)) => {
-                        attempt.freeze = Some(self.pauses.freeze().await);
+                        follow_up = Some(match self.pauses.freeze().await {
+                            Ok(freeze) => {
+                                attempt.freeze = Some(freeze);
+                                PredecessorEvent::Frozen
+                            }
+                            Err(error) => {
+                                let cause = format!("the pauses cannot be saved: {error}");
+                                PredecessorEvent::Failed(cause)
+                            }
+                        });
                     }
                     (PredecessorAction::Commit, Some(attempt)) => {
                         attempt.sender.send(&ToSuccessor::Commit).await;
                     }
+                    (PredecessorAction::End, Some(attempt)) => attempt.end().await,
                     (PredecessorAction::Kill, Some(attempt)) => attempt.kill().await,
                     (PredecessorAction::Thaw, Some(attempt)) => attempt.freeze = None,
                     (PredecessorAction::Fail(cause), attempt) => {
-                        let version = attempt.as_mut().and_then(|a| a.version.take());
-                        return Err(AttemptFailure::of(version, cause));
+                        return Err(AttemptFailure {
+                            version: attempt.as_mut().and_then(|a| a.version.take()),
+                            cause,
+                            unsupported: attempt.as_ref().is_some_and(|a| a.needs_restart),
+                        });
                     }
                     (PredecessorAction::Drain, attempt) => {
                         if let Some(attempt) = attempt.take() {
@@ -223,9 +244,15 @@ impl Coordinator {
                     (_, None) => {}
                 }
             }
-            event = match &mut attempt {
-                Some(attempt) => attempt.next(start, machine.deadline(), &self.report).await,
-                None => PredecessorEvent::Lost,
+            event = match (follow_up, &mut attempt) {
+                (Some(event), _) => event,
+                (None, Some(attempt)) => {
+                    let deadline = machine.deadline();
+                    attempt
+                        .next(start, deadline, &self.report, &self.stop)
+                        .await
+                }
+                (None, None) => PredecessorEvent::Lost,
             };
         }
     }
@@ -260,142 +287,18 @@ impl Coordinator {
             "upgrade: the new process serves; this one finishes its requests"
         );
         let handed_over = HandedOver {
-            is_bound: attempt.theirs.iter().any(ForwardProof::is_bound),
+            is_bound: attempt.is_bound(),
             sender: attempt.sender,
             receiver: attempt.receiver,
             pauses: self.pauses.clone(),
+            reloads: self.reloads.clone(),
+            process: attempt.process,
+            finished: CancellationToken::new(),
         };
         (
             handed_over,
             format!("version {version} serves, process {pid}"),
         )
-    }
-}
-
-impl Attempt {
-    async fn start(
-        program: &ReplaceableProgram,
-        held_slots: BTreeSet<u16>,
-    ) -> Result<Self, AttemptFailure> {
-        let path = program.path().display();
-        let failed = |error: io::Error| {
-            AttemptFailure::of(None, format!("{path} cannot be started: {error}"))
-        };
-        let (ours, theirs) = socket_pair().map_err(failed)?;
-        let (sender, receiver) = split(ours);
-        sender.send(&ToSuccessor::Begin { held_slots }).await;
-        let ended = program.start(theirs).await.map_err(failed)?;
-        match ended.code() {
-            Some(0) => Ok(Self {
-                sender,
-                receiver,
-                process: None,
-                version: None,
-                gateways: Vec::new(),
-                theirs: Vec::new(),
-                freeze: None,
-            }),
-            Some(USAGE) => Err(AttemptFailure {
-                version: None,
-                cause: format!("{path} is of a version that cannot take over from a running agent"),
-                unsupported: true,
-            }),
-            _ => Err(AttemptFailure::of(
-                None,
-                format!("{path} cannot be started: {ended}"),
-            )),
-        }
-    }
-
-    /// The next event for the machine.
-    async fn next(
-        &mut self,
-        start: Instant,
-        deadline: Option<Duration>,
-        report: &(dyn Fn() -> StatusReport + Send + Sync),
-    ) -> PredecessorEvent {
-        let deadline = start + deadline.unwrap_or(PREDECESSOR_LIMIT);
-        // What this process has proven changes too.
-        let look = (Instant::now() + LOOK_INTERVAL).min(deadline);
-        tokio::select! {
-            message = self.receiver.receive() => match message {
-                Some(ToPredecessor::Started { pid }) => {
-                    self.process = Some(SuccessorProcess::new(pid));
-                    PredecessorEvent::Tick
-                }
-                Some(ToPredecessor::Hello { version, gateways }) => {
-                    self.version = Some(version);
-                    self.gateways = gateways;
-                    PredecessorEvent::Hello
-                }
-                Some(ToPredecessor::Proof { forwards }) => {
-                    self.theirs = forwards;
-                    self.judge(report)
-                }
-                Some(ToPredecessor::Failed { cause }) => PredecessorEvent::Failed(cause),
-                Some(ToPredecessor::Committed) => PredecessorEvent::Committed,
-                Some(
-                    ToPredecessor::Answering | ToPredecessor::Pauses | ToPredecessor::Unknown,
-                ) => PredecessorEvent::Tick,
-                None => PredecessorEvent::Lost,
-            },
-            () = sleep_until(look) => match self.theirs.is_empty() || look == deadline {
-                true => PredecessorEvent::Tick,
-                false => self.judge(report),
-            },
-        }
-    }
-
-    fn judge(&self, report: &(dyn Fn() -> StatusReport + Send + Sync)) -> PredecessorEvent {
-        let ours = proof::of_report(&report());
-        PredecessorEvent::Proof(proof::lacking(&ours, &self.theirs, &self.gateways))
-    }
-
-    async fn kill(&mut self) {
-        if let Some(process) = &self.process {
-            process.kill();
-        }
-        if !self.receiver.ended(KILL_LIMIT).await {
-            tracing::warn!("the new process of a failed upgrade has not ended");
-        }
-    }
-}
-
-impl HandedOver {
-    /// How long this process serves on, so that balancers find the places of the new one before those of this one end.
-    pub(in crate::service) fn settle_time(&self) -> Duration {
-        match self.is_bound {
-            true => SETTLE_TIME,
-            false => Duration::ZERO,
-        }
-    }
-
-    /// For messages to the new process.
-    pub(in crate::service) fn sender(&self) -> SuccessorSender {
-        SuccessorSender(self.sender.clone())
-    }
-
-    /// Reads the pauses again whenever the new process changes them. Ends with that process.
-    pub(in crate::service) async fn follow_pauses(&mut self) {
-        while let Some(message) = self.receiver.receive().await {
-            if message == ToPredecessor::Pauses {
-                let pauses = self.pauses.clone();
-                let read = spawn_blocking(move || pauses.read_again());
-                if let Ok(Err(error)) = read.await {
-                    tracing::error!(%error, "a pause of the new process cannot be read; requests that this process still accepts are not paused");
-                }
-            }
-        }
-    }
-}
-
-/// Sends messages to the new process.
-pub(in crate::service) struct SuccessorSender(LinkSender);
-
-impl SuccessorSender {
-    /// The gateways have cancelled the forwards of this process.
-    pub(in crate::service) async fn released(&self) {
-        self.0.send(&ToSuccessor::Released).await;
     }
 }
 
@@ -433,34 +336,11 @@ impl UpgradeCondition {
     }
 }
 
-/// Why an attempt has led to nothing.
-struct AttemptFailure {
-    version: Option<String>,
-    cause: String,
-    /// The program knows no hand-over.
-    unsupported: bool,
-}
-
-impl AttemptFailure {
-    fn of(version: Option<String>, cause: String) -> Self {
-        Self {
-            version,
-            cause,
-            unsupported: false,
-        }
-    }
-}
-
 const REMEDY: &str = "remove the cause, then: agent upgrade --retry; to use the new version regardless: systemctl restart jira-tunnel-agent";
-/// EX_USAGE: the flag is not known.
-const USAGE: i32 = 64;
-/// For the process before this one to finish its requests.
-const PREDECESSOR_LIMIT: Duration = Duration::from_secs(60);
-/// HAProxy of gateway-openssh looks at each place once a second.
-const SETTLE_TIME: Duration = Duration::from_millis(1500);
+const AGAIN: &str = "another upgrade has just replaced this process; run the command again";
+const FIRST_PROCESS: &str =
+    "this process is the first one of its container, which ends with it; restart the container";
+/// For the process before this one to finish its requests. All limits together are below what the client grants.
+const PREDECESSOR_LIMIT: Duration = Duration::from_secs(45);
 /// For the new process to answer on the runtime socket.
 const ANSWERING_LIMIT: Duration = Duration::from_secs(5);
-/// A killed process ends at once, unless it waits for a disk.
-const KILL_LIMIT: Duration = Duration::from_secs(2);
-/// Between two comparisons of what both have proven.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);

@@ -24,14 +24,14 @@ const DETACHED_FLAG: &str = "--detached";
 
 /// How the running agent was started.
 #[derive(Clone, Debug)]
-pub(super) struct ReplaceableProgram {
+pub(in crate::service) struct ReplaceableProgram {
     path: PathBuf,
     arguments: Vec<OsString>,
 }
 
 impl ReplaceableProgram {
     /// Of this process. To be called before the file can have been replaced.
-    pub(super) fn of_process() -> io::Result<Self> {
+    pub(in crate::service) fn of_process() -> io::Result<Self> {
         let path = std::env::current_exe()?;
         let name = path.as_os_str().as_bytes();
         // The kernel's mark of a replaced file.
@@ -112,11 +112,21 @@ impl SuccessorProcess {
         self.has_taken_over = true;
     }
 
-    /// Kills it at once. An id can be given again only after its process has ended, which closes the link.
+    /// Kills it at once.
     pub(super) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Asks it to stop: it finishes its requests.
+    pub(super) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// An id can be given again only after its process has ended, which closes the link.
+    fn signal(&self, signal: Signal) {
         let _ = match (&self.pidfd, raw_pid(self.pid)) {
-            (Some(process), _) => pidfd_send_signal(process, Signal::KILL),
-            (None, Some(pid)) => kill_process(pid, Signal::KILL),
+            (Some(process), _) => pidfd_send_signal(process, signal),
+            (None, Some(pid)) => kill_process(pid, signal),
             (None, None) => Ok(()),
         };
     }

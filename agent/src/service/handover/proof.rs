@@ -3,10 +3,19 @@
 use crate::status::{ForwardState, LayerReport, LayerState, StatusReport};
 use std::collections::BTreeSet;
 
+/// What a process has proven.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct ProcessProof {
+    forwards: Vec<ForwardProof>,
+    /// Gateways to which a session answers probes.
+    sessions: BTreeSet<String>,
+}
+
 /// What a process has proven of one forward.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
-pub(super) struct ForwardProof {
+struct ForwardProof {
     name: String,
     /// A session that answers probes holds it.
     tunnel: bool,
@@ -29,21 +38,52 @@ struct BoundPlace {
     bind: String,
 }
 
-impl ForwardProof {
-    /// Whether a gateway listens for it.
+impl ProcessProof {
+    /// Whether a gateway listens for a forward.
     pub(super) fn is_bound(&self) -> bool {
-        !self.bound.is_empty()
+        self.forwards
+            .iter()
+            .any(|forward| !forward.bound.is_empty())
+    }
+
+    /// What is proven now and what was proven before, of the forwards that there are now: a layer that fails for a moment
+    /// is still needed.
+    pub(super) fn with_earlier(mut self, earlier: &Self) -> Self {
+        for forward in &mut self.forwards {
+            let before = earlier.forwards.iter().find(|f| f.name == forward.name);
+            if let Some(before) = before {
+                forward.tunnel |= before.tunnel;
+                forward.jira |= before.jira;
+                forward.login |= before.login;
+                forward.bound.extend(before.bound.iter().cloned());
+            }
+        }
+        self
+    }
+
+    /// What is not proven of this process itself, except its forwards.
+    pub(super) fn unproven(&self) -> Option<String> {
+        if self.sessions.is_empty() {
+            return self.forwards.first().map(|f| describe(f, "tunnel"));
+        }
+        self.forwards.iter().find_map(|forward| match forward {
+            ForwardProof { jira: false, .. } => Some(describe(forward, "jira")),
+            ForwardProof { login: false, .. } => Some(describe(forward, "login")),
+            _ => None,
+        })
     }
 }
 
 /// What this report proves.
-pub(super) fn of_report(report: &StatusReport) -> Vec<ForwardProof> {
+pub(super) fn of_report(report: &StatusReport) -> ProcessProof {
     let proven =
         |layer: &LayerReport| matches!(layer.state, LayerState::Proven | LayerState::NotApplicable);
-    let places = |name: &str, wanted: fn(ForwardState) -> bool| {
+    let sessions = || {
         let connections = report.connections.iter();
-        connections
-            .filter(|connection| connection.tunnel.state == LayerState::Proven)
+        connections.filter(|connection| connection.tunnel.state == LayerState::Proven)
+    };
+    let places = |name: &str, wanted: fn(ForwardState) -> bool| {
+        sessions()
             .flat_map(|connection| {
                 let views = connection.forwards.iter();
                 let views = views.filter(|view| view.name == name && wanted(view.state));
@@ -74,50 +114,70 @@ pub(super) fn of_report(report: &StatusReport) -> Vec<ForwardProof> {
             cause: cause.cloned().unwrap_or_default(),
         }
     });
-    forward.collect()
+    ProcessProof {
+        forwards: forward.collect(),
+        sessions: sessions().map(|c| c.gateway.clone()).collect(),
+    }
 }
 
-/// What the new process has not proven of what this one has. `gateways`: those in the configuration of the new one.
+/// How far the new process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProofStage {
+    /// It has sessions, and requests no forward yet.
+    Sessions,
+    /// It requests its forwards.
+    Forwards,
+}
+
+/// What the new process has not proven. `needed`: what this one has proven since the hand-over began; `ours`: what it has
+/// proven now; `gateways`: those in the configuration of the new one.
 ///
 /// A forward or gateway that the new configuration does not have is not needed. A place that this process holds, and that a
 /// gateway gives to one session only, is refused to the new one: it gets it when this process releases it.
 pub(super) fn lacking(
-    ours: &[ForwardProof],
-    theirs: &[ForwardProof],
+    stage: ProofStage,
+    needed: &ProcessProof,
+    ours: &ProcessProof,
+    theirs: &ProcessProof,
     gateways: &[String],
 ) -> Option<String> {
-    ours.iter().find_map(|our| {
-        let their = theirs.iter().find(|their| their.name == our.name)?;
-        let layer = if our.jira && !their.jira {
-            "jira"
-        } else if our.login && !their.login {
-            "login"
-        } else if let Some(gateway) = lacking_gateway(our, their, gateways) {
-            return Some(describe(their, &format!("tunnel to {gateway}")));
-        } else {
-            return None;
+    needed.forwards.iter().find_map(|needed| {
+        let of = |proof: &'_ ProcessProof| {
+            let found = proof.forwards.iter().find(|f| f.name == needed.name);
+            found.cloned()
         };
-        Some(describe(their, layer))
+        let their = of(theirs)?;
+        if needed.jira && !their.jira {
+            return Some(describe(&their, "jira"));
+        }
+        if needed.login && !their.login {
+            return Some(describe(&their, "login"));
+        }
+        let held = of(ours).map(|our| our.bound).unwrap_or_default();
+        let serves = |gateway: &str| match stage {
+            ProofStage::Sessions => theirs.sessions.contains(gateway),
+            ProofStage::Forwards => {
+                let bound = their.bound.iter().any(|place| place.gateway == gateway);
+                let held_here =
+                    |place: &BoundPlace| place.gateway == gateway && held.contains(place);
+                bound || their.refused.iter().any(held_here)
+            }
+        };
+        let gateway = lacking_gateway(needed, gateways, serves)?;
+        Some(describe(&their, &format!("tunnel to {gateway}")))
     })
 }
 
 fn lacking_gateway<'a>(
-    our: &'a ForwardProof,
-    their: &ForwardProof,
+    needed: &'a ForwardProof,
     gateways: &'a [String],
+    serves: impl Fn(&str) -> bool,
 ) -> Option<&'a str> {
-    if !our.tunnel {
+    if !needed.tunnel {
         return None;
     }
     let shared = |place: &&BoundPlace| gateways.contains(&place.gateway);
-    let serves = |gateway: &str| {
-        their.bound.iter().any(|place| place.gateway == gateway)
-            || their
-                .refused
-                .iter()
-                .any(|place| place.gateway == gateway && our.bound.contains(place))
-    };
-    let mut known = our.bound.iter().filter(shared).peekable();
+    let mut known = needed.bound.iter().filter(shared).peekable();
     if known.peek().is_none() {
         // All its gateways are new.
         let any = gateways.iter().any(|gateway| serves(gateway));
@@ -137,6 +197,7 @@ fn describe(their: &ForwardProof, layer: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn place(gateway: &str, bind: &str) -> BoundPlace {
@@ -157,6 +218,72 @@ mod tests {
             refused: places(refused),
             cause: String::new(),
         }
+    }
+
+    fn process(forwards: &[ForwardProof]) -> ProcessProof {
+        ProcessProof {
+            forwards: forwards.to_vec(),
+            sessions: BTreeSet::new(),
+        }
+    }
+
+    /// With its forwards requested, and what this process has now.
+    fn lacking(
+        ours: &[ForwardProof],
+        theirs: &[ForwardProof],
+        gateways: &[String],
+    ) -> Option<String> {
+        let (ours, theirs) = (process(ours), process(theirs));
+        super::lacking(ProofStage::Forwards, &ours, &ours, &theirs, gateways)
+    }
+
+    #[test]
+    fn the_new_process_requests_its_forwards_when_all_else_is_proven() {
+        let both = ["gw1".to_owned(), "gw2".to_owned()];
+        let ours = process(&[proof(&[("gw1", "a-0"), ("gw2", "a-1")], &[])]);
+        let lacks = |jira, sessions: &[&str]| {
+            let theirs = ProcessProof {
+                sessions: sessions.iter().map(|&gateway| gateway.to_owned()).collect(),
+                ..process(&[ForwardProof {
+                    jira,
+                    ..proof(&[], &[])
+                }])
+            };
+            super::lacking(ProofStage::Sessions, &ours, &ours, &theirs, &both)
+        };
+        assert_eq!(
+            lacks(false, &["gw1", "gw2"]).unwrap(),
+            "jira of forward jira"
+        );
+        let one = lacks(true, &["gw1"]);
+        assert_eq!(one.unwrap(), "tunnel to gw2 of forward jira");
+        assert_eq!(lacks(true, &["gw1", "gw2"]), None);
+    }
+
+    #[test]
+    fn what_fails_for_a_moment_is_still_needed_and_a_removed_forward_is_not() {
+        let gateways = ["gw1".to_owned()];
+        let before = process(&[proof(&[("gw1", "a-0")], &[])]);
+        let now = process(&[ForwardProof {
+            jira: false,
+            ..proof(&[], &[])
+        }]);
+        let theirs = process(&[proof(&[], &[])]);
+        let lacks = |needed: &ProcessProof| {
+            super::lacking(ProofStage::Forwards, needed, &now, &theirs, &gateways)
+        };
+        assert_eq!(lacks(&now), None);
+        let needed = now.clone().with_earlier(&before);
+        assert_eq!(lacks(&needed).unwrap(), "tunnel to gw1 of forward jira");
+        let removed = process(&[]).with_earlier(&before);
+        assert_eq!(lacks(&removed), None);
+        // The place that this process has lost may be refused for another reason.
+        let refused = process(&[proof(&[], &[("gw1", "a-0")])]);
+        let lacks = |ours: &ProcessProof| {
+            super::lacking(ProofStage::Forwards, &needed, ours, &refused, &gateways)
+        };
+        assert!(lacks(&now).is_some());
+        assert_eq!(lacks(&before), None);
     }
 
     #[test]

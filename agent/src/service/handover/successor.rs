@@ -7,7 +7,8 @@ use super::{
     proof,
 };
 use crate::{
-    config::Config, pause::PauseRegistry, status::StatusReport, supervisor::SupervisorHandle,
+    config::Config, pause::PauseRegistry, service::reload::ConfigReloader, status::StatusReport,
+    supervisor::SupervisorHandle,
 };
 use std::{
     collections::BTreeSet,
@@ -15,6 +16,7 @@ use std::{
     io::{self, Write},
     os::{fd::AsFd, unix::net::UnixStream as StdUnixStream},
     pin::pin,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -46,7 +48,10 @@ impl PredecessorLink {
         let cause = cause.to_owned();
         let _ = self.0.set_write_timeout(Some(Duration::from_secs(1)));
         // The old process may have ended; then no process waits for the reason.
-        let _ = self.0.write_all(&line(&ToPredecessor::Failed { cause }));
+        let _ = self.0.write_all(&line(&ToPredecessor::Failed {
+            cause,
+            needs_restart: false,
+        }));
     }
 }
 
@@ -73,11 +78,32 @@ impl Successor {
         link.0.set_nonblocking(true)?;
         let (sender, mut receiver) = split(UnixStream::from_std(link.0)?);
         let first = timeout(BEGIN_LIMIT, receiver.receive()).await;
-        let Ok(Some(ToSuccessor::Begin { held_slots })) = first else {
+        let Ok(Some(ToSuccessor::Begin {
+            held_slots,
+            state_dir,
+            runtime_dir,
+        })) = first
+        else {
             return Err(io::Error::other(
                 "the old process does not begin the hand-over",
             ));
         };
+        for (key, moved) in [
+            ("state_dir", state_dir != config.state_dir),
+            ("runtime_dir", runtime_dir != config.runtime_dir),
+        ] {
+            if moved {
+                let cause = format!("{key} has changed, which needs a restart");
+                let needs_restart = true;
+                sender
+                    .send(&ToPredecessor::Failed {
+                        cause: cause.clone(),
+                        needs_restart,
+                    })
+                    .await;
+                return Err(io::Error::other(cause));
+            }
+        }
         let gateways = config.tunnel.gateways.iter();
         sender
             .send(&ToPredecessor::Hello {
@@ -103,18 +129,21 @@ impl Successor {
         mut self,
         report: impl Fn() -> StatusReport,
         pauses: &PauseRegistry,
+        request_forwards: impl AsyncFn(),
         stop: impl Future<Output = &'static str>,
     ) -> Option<TakenOver> {
-        let mut last = Vec::new();
+        let mut last = None;
         let mut stop = pin!(stop);
         loop {
             let event = tokio::select! {
                 message = self.receiver.receive() => match message {
+                    Some(ToSuccessor::Listen) => SuccessorEvent::Listen,
                     Some(ToSuccessor::Commit) => SuccessorEvent::Commit,
                     Some(
                         ToSuccessor::Begin { .. }
                         | ToSuccessor::Main
                         | ToSuccessor::Released
+                        | ToSuccessor::Reload
                         | ToSuccessor::Unknown,
                     ) => continue,
                     None => SuccessorEvent::Lost,
@@ -125,9 +154,9 @@ impl Successor {
                 }
                 () = sleep(LOOK_INTERVAL) => {
                     let proven = proof::of_report(&report());
-                    if proven != last {
-                        last.clone_from(&proven);
-                        self.sender.send(&ToPredecessor::Proof { forwards: proven }).await;
+                    if last.as_ref() != Some(&proven) {
+                        last = Some(proven.clone());
+                        self.sender.send(&ToPredecessor::Proof(proven)).await;
                     }
                     continue;
                 }
@@ -136,6 +165,7 @@ impl Successor {
             while let Some(action) = actions.first().copied() {
                 actions.remove(0);
                 match action {
+                    SuccessorAction::RequestForwards => request_forwards().await,
                     SuccessorAction::ReadPauses => {
                         actions.extend(self.read_pauses(pauses).await);
                     }
@@ -151,7 +181,12 @@ impl Successor {
                     }
                     SuccessorAction::Refuse => {
                         let cause = String::from("the saved pauses cannot be read");
-                        self.sender.send(&ToPredecessor::Failed { cause }).await;
+                        let needs_restart = false;
+                        let failed = ToPredecessor::Failed {
+                            cause,
+                            needs_restart,
+                        };
+                        self.sender.send(&failed).await;
                     }
                     SuccessorAction::End => return None,
                 }
@@ -188,17 +223,28 @@ impl TakenOver {
         self.sender.send(&ToPredecessor::Answering).await;
     }
 
-    /// Follows the old process to its end: tells it of changed pauses, and requests what it has released.
+    /// For [`ProcessBefore::finished`].
+    pub(in crate::service) fn process_before(&self) -> ProcessBefore {
+        ProcessBefore(self.sender.clone())
+    }
+
+    /// Follows the old process to its end: tells it of changed pauses, requests what it has released, and applies what it has
+    /// applied.
     pub(in crate::service) async fn follow(
         mut self,
         pauses: PauseRegistry,
         supervisor: SupervisorHandle,
+        reloader: Arc<ConfigReloader>,
     ) {
         let mut changes = pauses.changes();
         loop {
             tokio::select! {
                 message = self.receiver.receive() => match message {
                     Some(ToSuccessor::Released) => supervisor.retry_forwards().await,
+                    Some(ToSuccessor::Reload) => {
+                        // The outcome is in log and status.
+                        let _ = reloader.reload().await;
+                    }
                     Some(_) => {}
                     None => break,
                 },
@@ -207,6 +253,16 @@ impl TakenOver {
         }
         supervisor.use_all_slots().await;
         tracing::info!("upgrade: the process before this one has ended");
+    }
+}
+
+/// The process before this one, while it finishes its requests.
+pub(in crate::service) struct ProcessBefore(LinkSender);
+
+impl ProcessBefore {
+    /// This process, asked to stop, has finished its requests.
+    pub(in crate::service) async fn finished(&self) {
+        self.0.send(&ToPredecessor::Finished).await;
     }
 }
 

@@ -16,6 +16,7 @@ struct World {
     old_writes: bool,
     new_writes: bool,
     old_runs: bool,
+    was_committed: bool,
     failures: u8,
     faults: u8,
 }
@@ -31,6 +32,7 @@ impl World {
             old_writes: true,
             new_writes: false,
             old_runs: true,
+            was_committed: false,
             failures: 0,
             faults: 0,
         };
@@ -48,9 +50,19 @@ impl World {
                     self.new = Some(SuccessorMachine::new());
                     self.to_old.push(PredecessorEvent::Hello);
                 }
+                PredecessorAction::Listen => self.to_new.push(SuccessorEvent::Listen),
                 PredecessorAction::Freeze => self.old_writes = false,
-                PredecessorAction::Commit => self.to_new.push(SuccessorEvent::Commit),
+                PredecessorAction::Commit => {
+                    self.was_committed = true;
+                    self.to_new.push(SuccessorEvent::Commit);
+                }
+                PredecessorAction::End => {
+                    assert!(!self.was_committed, "could have sent something to Jira");
+                    self.new_ends();
+                    self.to_old.clear();
+                }
                 PredecessorAction::Kill => {
+                    assert!(self.was_committed, "requests that wait there are cut");
                     self.new_ends();
                     // What it had sent is not read any more.
                     self.to_old.clear();
@@ -68,6 +80,13 @@ impl World {
         };
         for action in new.step(event) {
             match action {
+                SuccessorAction::RequestForwards => {
+                    let was_proven = !matches!(
+                        self.old.phase(),
+                        PredecessorPhase::Starting { .. } | PredecessorPhase::Preparing { .. }
+                    );
+                    assert!(was_proven, "the vendor's requests wait for Jira");
+                }
                 SuccessorAction::ReadPauses | SuccessorAction::TakeSocket => {}
                 SuccessorAction::Serve => self.new_writes = true,
                 SuccessorAction::Confirm => self.to_old.push(PredecessorEvent::Committed),
@@ -116,7 +135,7 @@ impl World {
             });
         }
         match self.new.map(|new| new.phase()) {
-            Some(SuccessorPhase::Proving) => {
+            Some(SuccessorPhase::Preparing | SuccessorPhase::Proving) => {
                 for lacking in [None, Some(String::from("jira"))] {
                     with(&|w| w.old_steps(PredecessorEvent::Proof(lacking.clone())));
                 }
@@ -127,6 +146,10 @@ impl World {
                 with(&|w| w.new_steps(SuccessorEvent::Unreadable));
             }
             Some(SuccessorPhase::Serving { .. } | SuccessorPhase::Ended) | None => {}
+        }
+        if matches!(self.old.phase(), PredecessorPhase::Freezing { .. }) {
+            with(&|w| w.old_steps(PredecessorEvent::Frozen));
+            with(&|w| w.old_steps(PredecessorEvent::Failed("the disk".into())));
         }
         if let Some(deadline) = self.old.deadline() {
             with(&|w| {
@@ -182,7 +205,9 @@ fn in_every_order_one_serves_and_at_most_one_writes() {
                     assert!(world.new_writes || world.faults > 0, "{world:?}");
                 }
                 phase @ (PredecessorPhase::Starting { .. }
+                | PredecessorPhase::Preparing { .. }
                 | PredecessorPhase::Proving { .. }
+                | PredecessorPhase::Freezing { .. }
                 | PredecessorPhase::Committing { .. }) => panic!("stuck in {phase:?}"),
             }
         }
@@ -207,7 +232,7 @@ fn what_is_lacking_is_the_reason_of_a_late_process() {
         PredecessorEvent::Proof(Some("jira of forward jira".into())),
     );
     let actions = old.step(start + PROVE_LIMIT, PredecessorEvent::Tick);
-    let [PredecessorAction::Kill, PredecessorAction::Fail(cause)] = &actions[..] else {
+    let [PredecessorAction::End, PredecessorAction::Fail(cause)] = &actions[..] else {
         panic!("{actions:?}");
     };
     assert!(cause.ends_with("jira of forward jira"), "{cause}");
@@ -217,4 +242,27 @@ fn what_is_lacking_is_the_reason_of_a_late_process() {
         old.step(start + PROVE_LIMIT, PredecessorEvent::Requested),
         [PredecessorAction::Start]
     );
+}
+
+/// A stop ends a hand-over that can be taken back, and no other.
+#[test]
+fn a_stop_does_not_end_a_process_that_may_serve() {
+    let mut old = PredecessorMachine::new();
+    let now = Duration::ZERO;
+    old.step(now, PredecessorEvent::Requested);
+    let failed = old.clone().step(now, PredecessorEvent::Stop);
+    assert!(
+        matches!(&failed[..], [PredecessorAction::End, PredecessorAction::Fail(cause)] if cause == STOPPING)
+    );
+    for event in [
+        PredecessorEvent::Hello,
+        PredecessorEvent::Proof(None),
+        PredecessorEvent::Proof(None),
+        PredecessorEvent::Frozen,
+    ] {
+        old.step(now, event);
+    }
+    assert_eq!(old.step(now, PredecessorEvent::Stop), []);
+    let committed = old.step(now, PredecessorEvent::Committed);
+    assert_eq!(committed, [PredecessorAction::Drain]);
 }
