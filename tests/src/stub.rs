@@ -109,6 +109,6 @@ async fn call_until(
 
 const CUSTOMER: &str = "acme";
 /// By which the gateway finds the customer.
-const CUSTOMER_HOST: &str = "acme.gateway.localhost";
+pub const CUSTOMER_HOST: &str = "acme.gateway.localhost";
 /// Between two requests of a caller.
 const CALL_PAUSE: Duration = Duration::from_millis(5);

@@ -1,15 +1,17 @@
 //! With default settings, a silent gateway is noticed in time, and a slow link is not taken for a dead one.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use agent::status::{LayerState, StatusReport};
+use agent::status::{ConnectionPhase, LayerState, StatusReport};
 use e2e::{
     caller::HttpCaller,
     impaired_link::{ImpairedLink, LinkDirection, run_in_namespace},
     recording_origin::RecordingOrigin,
     setup::{AgentSetup, RecordedTunnel},
     ssh_pair::digest,
-    sshd::{Sshd, listener, signal},
+    sshd::{Sshd, free_addr, listener, signal},
+    stub::{CUSTOMER_HOST, StubGateway},
     tcp_server::TcpServer,
+    test_env::vendor,
 };
 use std::{
     net::SocketAddr,
@@ -83,6 +85,16 @@ impl DefaultTunnel {
             text.contains("has not answered for") || text.contains("closed the connection"),
             "{text}"
         );
+    }
+
+    /// Waits until the agent has given the session up.
+    async fn is_ended(&self) {
+        let ended = |report: &StatusReport| {
+            let phase = report.connections[0].phase;
+            !matches!(phase, ConnectionPhase::Serving | ConnectionPhase::Standby)
+        };
+        let what = "the session to be ended";
+        self.agent.until_status(what, ended).await.unwrap();
     }
 }
 
@@ -158,8 +170,13 @@ fn black_hole(name: &str, ways: &[LinkDirection], in_flight: bool) {
         for way in ways {
             link.drop_all(*way).unwrap();
         }
+        let lost = Instant::now();
         let limit = if in_flight { 5 } else { 10 };
         env.is_noticed_within(limit).await;
+        if ways.len() == 2 {
+            env.is_ended().await;
+            assert!(lost.elapsed() < Duration::from_secs(limit + BUSY));
+        }
         held.inspect(JoinHandle::abort);
     });
 }
@@ -186,6 +203,36 @@ fn a_black_hole_toward_the_gateway_is_seen_in_flight() {
 fn a_black_hole_from_the_gateway_is_seen_at_rest() {
     let name = "a_black_hole_from_the_gateway_is_seen_at_rest";
     black_hole(name, &[LinkDirection::Back], false);
+}
+
+/// The stub's gateway answers for the lost session within the same time.
+#[test]
+fn the_stub_gateway_sees_a_black_hole_in_flight() {
+    let name = "the_stub_gateway_sees_a_black_hole_in_flight";
+    in_a_network(name, async |link| {
+        let gateway = StubGateway::start(1).await.unwrap();
+        link.shape_port(gateway.ssh_addr.port()).unwrap();
+        let jira = RecordingOrigin::start().await.unwrap();
+        let setup = gateway.agent(0).unwrap().without("probe_interval");
+        let bind = free_addr().unwrap().to_string();
+        let setup = setup.forward("jira", &bind, &jira.url());
+        let agent = setup.start().unwrap();
+        agent.until_proven().await.unwrap();
+        let url = format!("http://{}/rest/api/2/issue/HELD-1", gateway.http_addr);
+        let request = vendor().get(url).header("host", CUSTOMER_HOST);
+        let held = tokio::spawn(request.send());
+        jira.wait_until_held(1).await.unwrap();
+        for way in [LinkDirection::Out, LinkDirection::Back] {
+            link.drop_all(way).unwrap();
+        }
+        let lost = Instant::now();
+        let answer = held.await.unwrap().unwrap();
+        let after = lost.elapsed();
+        println!("answered after {after:?}");
+        assert_eq!(answer.status(), 502);
+        assert!(answer.text().await.unwrap().contains("maybe_sent"));
+        assert!(after < Duration::from_secs(5 + BUSY), "{after:?}");
+    });
 }
 
 /// Large answers and uploads pass after at most one lost session for each direction.

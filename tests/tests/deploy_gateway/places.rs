@@ -1,6 +1,7 @@
 //! Each connection of an agent has a socket of its own, and HAProxy chooses one that serves.
 
 use crate::{ask, host};
+use agent::status::StatusReport;
 use e2e::{
     gateway::{InstalledGateway, SOCKET},
     recording_origin::{RecordingOrigin, issue},
@@ -187,6 +188,12 @@ async fn a_silent_session_gets_no_more_requests() {
     let one = OneCustomer::start(2).await;
     let stopped = one.gateway.sessions("acme")[0];
     signal(stopped, "STOP").unwrap();
+    let one_suspect = |report: &StatusReport| {
+        let suspects = report.connections.iter();
+        suspects.filter(|c| c.suspect_seconds.is_some()).count() == 1
+    };
+    let suspect = one.agent.until_status("a suspect session", one_suspect);
+    suspect.await.unwrap();
     let down = async || {
         let (first, second) = (one.is_up(0).await, one.is_up(1).await);
         (first == Some(false) || second == Some(false)).then_some(())
@@ -196,6 +203,30 @@ async fn a_silent_session_gets_no_more_requests() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(load.failures().await, []);
     signal(stopped, "CONT").unwrap();
+}
+
+/// HAProxy keeps the channel: a new connection of a service costs no round trip more than a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connection_of_a_service_opens_no_channel() {
+    let one = OneCustomer::start(1).await;
+    let opened = async || {
+        let metrics = ask(one.gateway.monitoring(), "any", "/metrics").await;
+        let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
+        let line =
+            "haproxy_server_connection_attempts_total{proxy=\"customer-acme\",server=\"slot-0\"} ";
+        let count = metrics.lines().find_map(|found| found.strip_prefix(line));
+        count.unwrap().parse::<u64>().unwrap()
+    };
+    let target = "/rest/api/2/issue/DEMO-7";
+    ask(one.at(), &host("acme"), target).await;
+    let before = opened().await;
+    for _ in 0..20 {
+        let answer = ask(one.at(), &host("acme"), target).await;
+        assert_eq!(answer.status, 200);
+    }
+    let more = opened().await - before;
+    // Each thread of HAProxy may open its own.
+    assert!(more <= 4, "{more} of 20 requests opened a channel");
 }
 
 /// Whoever takes a socket from a session without answering as an agent does gets no requests.
