@@ -140,9 +140,9 @@ pub(crate) struct SshdTimers {
 impl Default for SshdTimers {
     fn default() -> Self {
         Self {
-            interval: 5,
+            interval: 3,
             count: 2,
-            retries2: 5,
+            retries2: 4,
         }
     }
 }
@@ -426,6 +426,15 @@ impl ChaosGateway {
     pub(crate) fn places_up(&self) -> Option<HashSet<String>> {
         let balancer = self.balancer.as_ref()?;
         Some(balancer.places_up(&self.host))
+    }
+
+    /// Log of its sshd; empty for the stub.
+    pub(crate) fn log(&self) -> String {
+        match &*self.program.lock() {
+            Some(GatewayProgram::Sshd(sshd)) => sshd.log(),
+            Some(GatewayProgram::Installed(installed)) => installed.log(),
+            Some(GatewayProgram::Stub { .. }) | None => String::new(),
+        }
     }
 
     /// Waits until the vendor gets an answer.

@@ -135,6 +135,16 @@ pub(crate) async fn latency(context: &ChaosContext, place: PlaceKind) -> Result<
                 report.info(at, name, format!("{trips:.2}"))
             }
         }
+        // Longer than HAProxy keeps idle connections by default.
+        sleep(Duration::from_secs(8)).await;
+        let later = gateway
+            .host
+            .run(call(gateway.target(), VendorRequest::get(&next_id())))
+            .await?;
+        answered(&later)?;
+        let name = "fresh connection at 100 ms after 8 s at rest, round trips";
+        let trips = later.took().as_secs_f64() / 0.1;
+        report.info(at, name, format!("{trips:.2}"));
         beside(context, at, &world, "at 100 ms", 2.0).await?;
     }
     let world = world_at(place, 0).await?;

@@ -184,23 +184,47 @@ pub(crate) async fn badlink(context: &ChaosContext, place: PlaceKind) -> Result<
         Duration::from_secs(180),
         Duration::from_secs(600),
     );
-    let (cut, requests) = cuts_of_bad_link(place, SshdTimers::default(), length).await?;
+    let outcome = load_bad_link(place, SshdTimers::default(), length).await?;
     let at = ("badlink", place.name());
     let name = format!(
         "sessions cut in {} s of a living bad link",
         length.as_secs()
     );
-    let more = format!(" ({requests})");
-    context.report.counted(at, &name, cut, 0, more);
+    let more = outcome.details();
+    context.report.counted(at, &name, outcome.cut, 0, more);
     Ok(())
 }
 
-/// Sessions cut in this time, and what became of the requests.
-pub(super) async fn cuts_of_bad_link(
+/// What a living bad link under full load did.
+pub(super) struct BadLinkOutcome {
+    /// Sessions that ended.
+    pub(super) cut: u64,
+    /// Of these, how many sshd ended because of `ClientAliveInterval`.
+    by_client_alive: usize,
+    /// Of these, how many the gateway's kernel ended.
+    by_tcp: usize,
+    requests: String,
+}
+
+impl BadLinkOutcome {
+    /// All but the number, in parentheses.
+    pub(super) fn details(&self) -> String {
+        let Self {
+            by_client_alive,
+            by_tcp,
+            requests,
+            ..
+        } = self;
+        format!(" ({by_client_alive} by ClientAlive, {by_tcp} by the gateway's TCP; {requests})")
+    }
+}
+
+/// Full load in both directions on a link of 64 kbit/s, 600 ms and 5 % loss.
+pub(super) async fn load_bad_link(
     place: PlaceKind,
     timers: SshdTimers,
     length: Duration,
-) -> Result<(u64, String)> {
+) -> Result<BadLinkOutcome> {
     let options = WorldOptions {
         quality: BAD_LINK,
         timers,
@@ -228,7 +252,12 @@ pub(super) async fn cuts_of_bad_link(
                         ..VendorRequest::get("")
                     },
                 };
-                records.push(call(target.clone(), request.within(length)).await);
+                let record = call(target.clone(), request.within(length)).await;
+                let is_answered = record.is_answered();
+                records.push(record);
+                if !is_answered {
+                    sleep(EVERY).await;
+                }
             }
             records
         }));
@@ -245,7 +274,14 @@ pub(super) async fn cuts_of_bad_link(
         .map(|(after, before)| after.generation - before.generation)
         .sum();
     let lost = sessions.difference(&gateway.sessions()).count() as u64;
-    Ok((replaced.max(lost), tally(&records)))
+    let log = gateway.log();
+    let ended = |text: &str| log.lines().filter(|line| line.contains(text)).count();
+    Ok(BadLinkOutcome {
+        cut: replaced.max(lost),
+        by_client_alive: ended("Timeout, client not responding"),
+        by_tcp: ended("Connection timed out"),
+        requests: tally(&records),
+    })
 }
 
 /// Watches the sessions of a moment until both ends have given them up.

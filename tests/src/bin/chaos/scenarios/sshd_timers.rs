@@ -1,7 +1,7 @@
 //! When a bare sshd ends a session whose link is lost, and what it cuts on a living bad link: the figures behind the
 //! settings that docs/vendor-guide.md recommends.
 
-use super::{ChaosContext, liveness::cuts_of_bad_link};
+use super::{ChaosContext, liveness::load_bad_link};
 use crate::{
     vendor::SteadyLoad,
     world::{ChaosWorld, PlaceKind, SshdTimers, WorldOptions},
@@ -55,15 +55,14 @@ async fn cut(context: &ChaosContext, timers: SshdTimers) -> Result<()> {
         Duration::from_secs(600),
         Duration::from_secs(1800),
     );
-    let (cut, requests) = cuts_of_bad_link(PlaceKind::SshdPort, timers, length).await?;
+    let outcome = load_bad_link(PlaceKind::SshdPort, timers, length).await?;
     let name = format!(
         "{}: sessions cut in {} s of a living bad link",
         name(timers),
         length.as_secs()
     );
-    context
-        .report
-        .info(AT, &name, format!("{cut} ({requests})"));
+    let text = format!("{}{}", outcome.cut, outcome.details());
+    context.report.info(AT, &name, text);
     Ok(())
 }
 
@@ -85,15 +84,19 @@ const fn timers(interval: u32, count: u32, retries2: u32) -> SshdTimers {
 }
 
 /// 15 is the kernel's default.
-const SETTINGS: [SshdTimers; 8] = [
+const SETTINGS: [SshdTimers; 12] = [
     timers(5, 2, 15),
     timers(5, 2, 8),
     timers(5, 2, 5),
     timers(5, 2, 4),
+    timers(5, 2, 3),
     timers(3, 2, 15),
-    timers(3, 2, 8),
     timers(3, 2, 5),
     timers(3, 2, 4),
+    timers(3, 2, 3),
+    timers(3, 1, 4),
+    timers(2, 2, 4),
+    timers(2, 1, 5),
 ];
 const AT: (&str, &str) = ("sshd-timers", "sshd port");
 /// More often than ClientAliveInterval: sshd then never sends its messages.
