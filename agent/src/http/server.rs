@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 /// When a channel is to end although its client would keep it. Requests in flight are answered.
 #[derive(Clone, Default)]
 pub struct ShutdownTokens {
-    /// No further request is taken after 250 ms, in which requests on their way arrive; answers until then carry
-    /// `Connection: close`. A request that arrives just then is lost.
+    /// No further request is taken after 250 ms, in which requests on their way arrive, or after 1.25 s where a balancer checks
+    /// the place; answers until then carry `Connection: close`. A request that arrives just then is lost.
     pub drain: CancellationToken,
     /// The client is asked to use another channel next time, and none of its requests is lost: by `Connection: close` in
     /// the next answer, by GOAWAY in HTTP/2.
@@ -86,7 +86,7 @@ pub async fn serve<S>(
     let limits = current.load().limits().clone();
     let protocol = tokio::select! {
         protocol = detect_protocol(&mut stream, &mut read, &limits) => protocol,
-        () = drained(&shutdown.drain) => return,
+        () = drained(&shutdown.drain, origin.place.as_deref()) => return,
     };
     let channel = ChannelContext {
         current,
@@ -175,6 +175,7 @@ where
 {
     let limits = channel.limits.clone();
     let drain = channel.shutdown.drain.clone();
+    let place = channel.origin.place.clone();
     let disconnected = stream.disconnected();
     let slot = Arc::new(ExchangeSlot::default());
     let activity = Arc::new(ActivityClock::default());
@@ -212,7 +213,7 @@ where
         .serve_connection(TokioIo::new(framing), service);
     let mut connection = pin!(connection);
     let mut too_slow = pin!(activity.too_slow(StallLimits::from(&limits)));
-    let mut drained = pin!(drained(&drain));
+    let mut drained = pin!(drained(&drain, place.as_deref()));
     let mut draining = false;
     loop {
         tokio::select! {
@@ -255,16 +256,20 @@ pub(super) async fn gone_while(
     .await;
 }
 
-/// Ends a little after `drain`: by then, requests that the gateway sent before it knew have arrived.
-async fn drained(drain: &CancellationToken) {
+/// Ends a little after `drain`: by then, requests that the gateway sent before it knew have arrived. A balancer that checks
+/// the place knows with its next check, and uses the channels that it keeps until then.
+async fn drained(drain: &CancellationToken, place: Option<&ListeningPlace>) {
     drain.cancelled().await;
-    sleep(LINGER).await;
+    let is_checked = place.is_some_and(|place| place.is_checked());
+    sleep(if is_checked { CHECKED_LINGER } else { LINGER }).await;
 }
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Longer than requests take that the gateway sends while it cancels a forward; short, since the next agent waits for it.
 const LINGER: Duration = Duration::from_millis(250);
+/// Longer than HAProxy takes to notice: a check each second, 5 % spread, and a second one 100 ms later.
+const CHECKED_LINGER: Duration = Duration::from_millis(1250);
 /// Holds most requests whole.
 const FIRST_READ: usize = 4 << 10;
 /// Bytes of an answer that hyper gathers before it waits for the channel; a stalled reader holds this much per request.

@@ -7,7 +7,7 @@ use std::{
         OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// A place that a session has asked for. Its channels and the session share it.
@@ -63,11 +63,20 @@ impl ListeningPlace {
         self.health_requests.load(Relaxed)
     }
 
+    /// Whether the gateway checks it, so that it prefers another place soon after this one refuses.
+    pub fn is_checked(&self) -> bool {
+        self.checked_at()
+            .is_some_and(|at| at.elapsed() < CHECK_PAUSE)
+    }
+
     /// When the last health request came through it.
     pub fn checked_at(&self) -> Option<Instant> {
         *self.checked_at.lock()
     }
 }
+
+/// A gateway that checks does so each second or each few.
+const CHECK_PAUSE: Duration = Duration::from_secs(6);
 
 /// A random name of this process, in its answers to health requests: a request through a place shows by it whether this
 /// agent or another one listens there.

@@ -2,6 +2,8 @@
 
 use super::support::*;
 use crate::http::{HEALTH_PATH, HealthReport, HealthState};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 fn report(reply: &Reply) -> HealthReport {
     serde_json::from_slice(&reply.body).unwrap()
@@ -98,6 +100,25 @@ async fn a_session_that_is_suspect_or_drains_says_503() {
         (503, HealthState::Draining)
     );
     assert_eq!(reply.header("connection"), Some("close"));
+}
+
+/// A balancer uses the channels that it keeps until its next check says that the place is gone.
+#[tokio::test(start_paused = true)]
+async fn a_balancer_may_use_its_channels_until_it_has_noticed_the_end() {
+    let jira = raw_jira(|_| async { panic!("it reached Jira") }).await;
+    let agent = Agent::new(&jira, Options::default());
+    let (mut used, mut unused) = (agent.channel(), agent.channel());
+    for channel in [&mut used, &mut unused] {
+        assert_eq!(channel.get(HEALTH_PATH).await.status, 200);
+    }
+    let began = Instant::now();
+    agent.drain.cancel();
+    sleep(Duration::from_secs(1)).await;
+    let reply = used.get(HEALTH_PATH).await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(unused.end().await.is_empty());
+    assert!(began.elapsed() >= Duration::from_millis(1500));
 }
 
 #[tokio::test]
