@@ -139,6 +139,31 @@ async fn a_jira_that_hangs_costs_its_callers_seconds_and_shows_in_status() {
     assert!(status < 500, "{status}");
 }
 
+/// Nothing waits for Jira, and status tells all the same: the agent's own probe finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jira_that_hangs_without_a_request_shows_in_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port().unwrap();
+    let jira = jira_process(&folder, port);
+    until_listening(("127.0.0.1", port), || true).await.unwrap();
+    let tunnel = StubTunnel::start(&format!("http://127.0.0.1:{port}")).await;
+    let (status, ..) = soon(StubTunnel::get(tunnel.gateway.http_addr)).await;
+    assert!(status < 500, "{status}");
+    signal(jira.pid(), "STOP").unwrap();
+    let stopped = Instant::now();
+    let degraded = tunnel.agent.until_status("a degraded Jira", |report| {
+        report.layers.jira.state == LayerState::Degraded
+    });
+    let report = degraded.await.unwrap();
+    let noticed = stopped.elapsed();
+    assert_eq!(report.overall, OverallState::Degraded);
+    let cause = report.layers.jira.cause.unwrap();
+    assert!(cause.contains("not answered the agent's probe"), "{cause}");
+    assert!(noticed < Duration::from_secs(10), "{noticed:?}");
+    signal(jira.pid(), "CONT").unwrap();
+    tunnel.agent.until_proven().await.unwrap();
+}
+
 /// Two restarts under load, over the HTTP listener and over the forward's own port.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_restarts_refuses_and_resets_nothing() {

@@ -91,7 +91,7 @@ impl HealthProber {
         Self { upstream, ..self }
     }
 
-    /// Probes until `stop`: every half minute while all layers are proven, sooner after a failure, and at once after a
+    /// Probes until `stop`: regularly while all layers are proven, after a failure at growing intervals, and at once after a
     /// rejected request, a changed secret, or an administrator's command.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut failures = 0;
@@ -102,11 +102,27 @@ impl HealthProber {
                 () = stop.cancelled() => return,
             };
             failures = if healthy { 0 } else { failures + 1 };
-            let pause = jittered(probe_interval(failures));
+            let pause = match failures {
+                0 => {
+                    let proven_at = self.jira.snapshot().proven_at;
+                    let age = proven_at.map_or(Duration::ZERO, |at| at.elapsed());
+                    self.cadence().pause(age, rand::rng().random())
+                }
+                _ => backoff::jittered(RETRY.after(failures), LEAST_JITTER, rand::rng().random()),
+            };
             tokio::select! {
                 requested = self.wait_for_next_probe(begun, pause, healthy) => if requested { failures = 0 },
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// How often this upstream is probed.
+    fn cadence(&self) -> ProbeCadence {
+        match (&self.http, &self.settings.cloud) {
+            (Some(_), None) => ProbeCadence::JIRA,
+            // A connection says nothing about a service that hangs, and Cloud counts requests.
+            (None, _) | (Some(_), Some(_)) => ProbeCadence::SELDOM,
         }
     }
 
@@ -176,7 +192,12 @@ impl HealthProber {
     async fn probe(&mut self) -> bool {
         let doubted = self.jira.take_doubt();
         let silent = self.silent_requests();
-        let asks_jira = doubted || !is_fresh(&self.jira);
+        let ProbeCadence {
+            jira_fresh,
+            login_fresh,
+            ..
+        } = self.cadence();
+        let asks_jira = doubted || !is_fresh(&self.jira, jira_fresh);
         let Some(http) = &mut self.http else {
             if asks_jira {
                 let reached = tcp::probe_connect(&self.settings).await;
@@ -192,7 +213,7 @@ impl HealthProber {
                         }),
                 );
             }
-            return is_fresh(&self.jira);
+            return is_fresh(&self.jira, jira_fresh);
         };
         let HttpProbe {
             client,
@@ -203,8 +224,8 @@ impl HealthProber {
             foreign_rounds,
         } = http;
         login.reload_if_changed().await;
-        let asks_login =
-            login.injects() && (login.probe_need() != ProbeNeed::None || !is_fresh(layer));
+        let asks_login = login.injects()
+            && (login.probe_need() != ProbeNeed::None || !is_fresh(layer, login_fresh));
         let cloud = self.settings.cloud.is_some();
         // Concurrently: a Jira that does not answer costs the time of one.
         let begun = Instant::now();
@@ -236,7 +257,7 @@ impl HealthProber {
                     // The layer has the result.
                     (_, is_foreign) = login::probe_login_and_source(client, login).await;
                 }
-                if login.injects() && is_fresh(layer) {
+                if login.injects() && is_fresh(layer, login_fresh) {
                     login::probe_expiry(client, login).await;
                 }
                 is_foreign
@@ -253,13 +274,13 @@ impl HealthProber {
             }
             _ => *foreign_rounds = 0,
         }
-        let login_is_proven =
-            !login.injects() || (is_fresh(layer) && login.probe_need() == ProbeNeed::None);
+        let login_is_proven = !login.injects()
+            || (is_fresh(layer, login_fresh) && login.probe_need() == ProbeNeed::None);
         if let Some(result) = jira_result {
             self.inform_protection(&result, jira_waited);
             self.report(result);
         }
-        is_fresh(&self.jira) && login_is_proven
+        is_fresh(&self.jira, jira_fresh) && login_is_proven
     }
 
     /// What the probe found counts for the breaker of the data path. Its failed connections do not: a request's own do.
@@ -344,37 +365,58 @@ fn report_late(
     }
 }
 
-fn is_fresh(layer: &StatusLayer) -> bool {
+fn is_fresh(layer: &StatusLayer, fresh: Duration) -> bool {
     let snapshot = layer.snapshot();
     snapshot.state == ProofState::Proven
-        && snapshot.proven_at.is_some_and(|at| at.elapsed() < FRESH)
+        && snapshot.proven_at.is_some_and(|at| at.elapsed() < fresh)
 }
 
-/// The interval, or after failures 2, 4, 8, 16 seconds and then the interval again.
-fn probe_interval(failures: u32) -> Duration {
-    match failures {
-        0 => INTERVAL,
-        _ => RETRY.after(failures),
+/// How often an upstream is probed while all is well.
+struct ProbeCadence {
+    /// The age of Jira's proof at which the next probe begins.
+    interval: Duration,
+    /// Jira is not probed while its proof, perhaps by traffic, is younger.
+    jira_fresh: Duration,
+    /// The credential is not probed while its proof is younger.
+    login_fresh: Duration,
+}
+
+impl ProbeCadence {
+    /// A Jira that hangs without a request shows within 10 s: this interval, and [`PROBE_PATIENCE`]. Its status page is
+    /// answered without the database; the credential's probe is not, and stays as rare as with the other cadence.
+    const JIRA: Self = Self {
+        interval: Duration::from_secs(5),
+        jira_fresh: Duration::from_secs(3),
+        login_fresh: Duration::from_secs(22),
+    };
+    const SELDOM: Self = Self {
+        interval: LONGEST_INTERVAL,
+        jira_fresh: Duration::from_secs(15),
+        login_fresh: Duration::from_secs(15),
+    };
+
+    /// The time until a proof of Jira of this age is as old as the interval: traffic may have proven it after the last
+    /// probe. `random` is in 0..1.
+    fn pause(&self, age: Duration, random: f64) -> Duration {
+        let interval = backoff::jittered(self.interval, LEAST_JITTER, random);
+        interval.saturating_sub(age).max(SHORTEST_PAUSE)
     }
 }
 
-/// Spreads the probes of many agents: 80 to 100 per cent.
-fn jittered(pause: Duration) -> Duration {
-    backoff::jittered(pause, 0.8, rand::rng().random())
-}
-
-/// Between two regular probes.
-pub const INTERVAL: Duration = Duration::from_secs(30);
-/// A layer that traffic has proven within this time is not probed.
-const FRESH: Duration = Duration::from_secs(15);
+/// Spreads the probes of many agents: 80 to 100 per cent of a pause.
+const LEAST_JITTER: f64 = 0.8;
+/// Between two regular probes, and after failures.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 /// The age that a proof may reach while probes are answered: one interval after it was fresh, plus the time of a probe.
 pub const OLDEST_PROOF: Duration = Duration::from_secs(30 + 15);
+/// Between two regular probes, however old the proof of Jira is.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// Between two reads of the secret: a changed one is unproven after this, and probed.
 const SECRET_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two probes that rejected requests ask for, where nothing waits for them.
 const DOUBT_PAUSE: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const RETRY: ExponentialBackoff = ExponentialBackoff::new(FIRST_PAUSE, INTERVAL, 2.0);
+const RETRY: ExponentialBackoff = ExponentialBackoff::new(FIRST_PAUSE, LONGEST_INTERVAL, 2.0);
 /// After this without an answer to the probe, the layer is degraded. The probe itself waits longer.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
 const SILENT_REMEDY: &str = "look why Jira does not answer: its own log, garbage collection, threads, database; the agent notices by itself when it does";

@@ -250,7 +250,7 @@ async fn when_a_token_ends_is_asked_a_few_times_a_day_and_at_once_for_a_new_one(
     std::fs::write(&new, "an0ther").unwrap();
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::rename(&new, fixture.folder.path().join("secret")).unwrap();
-    pass(INTERVAL * 2).await;
+    pass(LONGEST_INTERVAL * 2).await;
     fixture.login.failed(ProofState::Failed, "x", "y");
     assert!(fixture.health.probe().await);
     assert_eq!(asked(), 1);
@@ -265,10 +265,10 @@ async fn what_traffic_has_just_proven_is_not_asked() {
     // Whether Jira takes the credential at all is the probe's to find out, once.
     assert!(fixture.health.probe().await);
     jira.asked();
-    pass(INTERVAL).await;
+    pass(LONGEST_INTERVAL).await;
     fixture.jira.proven(None);
     fixture.login.proven(None);
-    pass(FRESH / 2).await;
+    pass(ProbeCadence::JIRA.jira_fresh / 2).await;
     assert!(fixture.health.probe().await);
     assert!(jira.asked().is_empty());
     pass(Duration::from_secs(6 * 3600)).await;
@@ -840,15 +840,50 @@ async fn it_probes_at_once_and_stops_when_told() {
 
 #[test]
 fn after_failures_it_looks_sooner_and_then_less_and_less_often() {
-    let seconds: Vec<u64> = (0..8)
-        .map(|failures| probe_interval(failures).as_secs())
+    let seconds: Vec<u64> = (1..8)
+        .map(|failures| RETRY.after(failures).as_secs())
         .collect();
-    assert_eq!(seconds, [30, 2, 4, 8, 16, 30, 30, 30]);
-    assert_eq!(probe_interval(u32::MAX).as_secs(), 30);
-    for _ in 0..100 {
-        let jittered = jittered(INTERVAL);
-        assert!(jittered <= INTERVAL && jittered >= INTERVAL.mul_f64(0.8));
+    assert_eq!(seconds, [2, 4, 8, 16, 30, 30, 30]);
+    assert_eq!(RETRY.after(u32::MAX).as_secs(), 30);
+}
+
+/// Whenever traffic proved it last, a Jira that hangs from then on is probed early enough to be named within 10 s.
+#[test]
+fn jira_is_probed_before_its_proof_is_six_seconds_old() {
+    let cadence = ProbeCadence::JIRA;
+    for tenths in 0..=50 {
+        for random in [0.0, 0.5, 1.0] {
+            let age = Duration::from_millis(tenths * 100);
+            // A probe that is due while the proof is fresh is skipped.
+            let pause = match age < cadence.jira_fresh {
+                true => cadence.pause(age, random),
+                false => Duration::ZERO,
+            };
+            assert!(age + pause <= Duration::from_secs(6), "{age:?} {pause:?}");
+            assert!(age + pause >= cadence.jira_fresh, "{age:?} {pause:?}");
+        }
     }
+}
+
+/// One line in Jira's access log every five seconds, and the credential no more often than with the other cadence.
+#[test]
+fn the_status_page_is_probed_often_and_the_credential_seldom() {
+    let probes = |cadence: ProbeCadence| {
+        let (mut jira, mut login, mut counts) = (Duration::ZERO, Duration::ZERO, (0, 0));
+        let mut now = Duration::ZERO;
+        while now < Duration::from_secs(600) {
+            now += cadence.pause(now - jira, 1.0);
+            if now - jira >= cadence.jira_fresh {
+                (jira, counts.0) = (now, counts.0 + 1);
+            }
+            if now - login >= cadence.login_fresh {
+                (login, counts.1) = (now, counts.1 + 1);
+            }
+        }
+        counts
+    };
+    assert_eq!(probes(ProbeCadence::JIRA), (120, 24));
+    assert_eq!(probes(ProbeCadence::SELDOM), (20, 20));
 }
 
 /// However fresh the proof is that it throws doubt on.
@@ -871,7 +906,7 @@ async fn what_a_request_met_is_looked_at_within_seconds() {
     until(ProofState::Proven).await;
     jira.answers("/jira/status", 503, "", r#"{"state":"MAINTENANCE"}"#);
     layer.doubt();
-    let seen = tokio::time::timeout(FRESH / 2, until(ProofState::Degraded)).await;
+    let seen = tokio::time::timeout(LONGEST_INTERVAL / 4, until(ProofState::Degraded)).await;
     assert!(seen.is_ok());
     stop.cancel();
     probing.await.unwrap();
@@ -898,7 +933,7 @@ async fn an_administrators_word_is_probed_at_once() {
     // Well before the next regular probe.
     layer.failed(ProofState::Failed, "the former failure", "wait");
     login.reset();
-    let waited = tokio::time::timeout(INTERVAL / 3, proven()).await;
+    let waited = tokio::time::timeout(LONGEST_INTERVAL / 3, proven()).await;
     assert!(waited.is_ok());
     stop.cancel();
     probing.await.unwrap();
