@@ -50,8 +50,8 @@ pub(super) struct EnrollmentRecord {
     pub public_key: String,
 }
 
-/// The user of the agent: the owner of the state folder; before it exists, the user of the package.
-fn agent_user(state_dir: &Path) -> Option<(u32, u32)> {
+/// User and group of the agent: the owner of the state folder; before it exists, the user of the package.
+pub fn agent_user(state_dir: &Path) -> Option<(u32, u32)> {
     let owner = fs::metadata(state_dir).map(|found| (found.uid(), found.gid()));
     match owner {
         Ok((uid, gid)) if uid != 0 => Some((uid, gid)),

@@ -27,7 +27,7 @@ pub use agent_enrollment::{
     TOKEN_PREFIX, TokenForward, authorized_line, registered_options,
 };
 pub use answers::{AuthAnswers, EnrollmentAnswers, ProxyAnswers};
-pub use directory::{ActiveEnrollment, EnrollmentDir};
+pub use directory::{ActiveEnrollment, EnrollmentDir, agent_user};
 pub use files::EnrollmentFileError;
 pub use register::{RegistrationError, prove, register};
 pub use staged::{AgentKey, StagedEnrollment};

@@ -6,7 +6,11 @@ use e2e::{
     login::{output_text, private_pem},
     test_env::{MYSELF, TestEnv},
 };
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_key_file_is_picked_up_without_a_restart() {
@@ -59,6 +63,10 @@ async fn a_new_key_is_made_once_and_what_is_printed_is_what_jira_wants() {
     );
     assert_eq!(fs::read_to_string(&path).unwrap(), pem);
 
+    if rustix::process::geteuid().is_root() {
+        key_of_the_agents_user(folder.path());
+    }
+
     // Pasted into Jira, it logs the agent in.
     let end = "-----END PUBLIC KEY-----";
     let from = printed.find("-----BEGIN PUBLIC KEY-----").unwrap();
@@ -69,4 +77,28 @@ async fn a_new_key_is_made_once_and_what_is_printed_is_what_jira_wants() {
     let mut site = plan.start_unproven().await.unwrap();
     site.change_secret(&pem).unwrap();
     site.until_proven().await.unwrap();
+}
+
+/// What root makes in a folder of root's belongs to the owner of the state folder, who must read it.
+fn key_of_the_agents_user(folder: &Path) {
+    let (config, state, key) = (
+        folder.join("agent.toml"),
+        folder.join("state"),
+        folder.join("second.pem"),
+    );
+    fs::create_dir(&state).unwrap();
+    std::os::unix::fs::chown(&state, Some(64_321), Some(64_322)).unwrap();
+    fs::write(&config, "state_dir = \"state\"\n").unwrap();
+    let made = std::process::Command::new(e2e::agent::binary("agent"))
+        .env_clear()
+        .arg("--config")
+        .arg(&config)
+        .args(["login", "--new-key"])
+        .arg(&key)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let owner = fs::metadata(&key).unwrap();
+    assert_eq!((owner.uid(), owner.gid()), (64_321, 64_322));
+    assert_eq!(owner.permissions().mode() & 0o7777, 0o600);
 }

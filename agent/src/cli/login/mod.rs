@@ -53,7 +53,7 @@ pub(super) struct LogoutArgs {
 pub(super) fn login(args: LoginArgs, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.new_key {
         // A configuration that names the key cannot be right before there is one.
-        return new_key::make(path, args.bits.parse()?);
+        return new_key::make(path, args.bits.parse()?, sources);
     }
     let config = Config::load(sources)?;
     let forward = select_forward::forward(&config.forwards, args.forward.as_deref())?;

@@ -1,31 +1,40 @@
 //! `agent login --new-key`: an RSA key for an application link, and what to paste where.
 
-use crate::{auth::oauth1::SigningKey, cli::output::print, tokens::match_owner};
+use crate::{
+    auth::oauth1::SigningKey,
+    cli::output::print,
+    config::{self, ConfigSources},
+    enroll::agent_user,
+    tokens::match_owner,
+};
 use anyhow::{Context, bail};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::Path,
     process::ExitCode,
 };
 
 /// Makes it, writes it, and prints its public half with Jira's screens.
-pub(super) fn make(path: &Path, bits: usize) -> anyhow::Result<ExitCode> {
+pub(super) fn make(path: &Path, bits: usize, sources: &ConfigSources) -> anyhow::Result<ExitCode> {
     // Before the seconds of computing.
     if path.symlink_metadata().is_ok() {
         bail!(already_there(path));
     }
     let key = SigningKey::generate(bits)?;
     let public = key.public_pem()?;
-    write(path, key.private_pem()?.expose())?;
+    let is_root = rustix::process::geteuid().is_root();
+    let user = is_root.then(|| agent_user(&config::state_dir(sources)));
+    write(path, key.private_pem()?.expose(), user.flatten())?;
     let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     print(&instructions(&shown.display().to_string(), &public))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Durably, readable by its owner alone, and only where nothing is yet.
-fn write(path: &Path, pem: &[u8]) -> anyhow::Result<()> {
+/// Durably, readable by its owner alone, and only where nothing is yet. The owner is that of the folder. In a folder of
+/// root's, such as the package's, it is `user`: root's own file would be unreadable to the agent.
+fn write(path: &Path, pem: &[u8], user: Option<(u32, u32)>) -> anyhow::Result<()> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -42,7 +51,11 @@ fn write(path: &Path, pem: &[u8]) -> anyhow::Result<()> {
         Err(error) => return Err(error).with_context(failed),
     };
     let owner = std::fs::metadata(folder).with_context(failed)?;
-    match_owner(&file, &owner).with_context(failed)?;
+    match user {
+        Some((uid, gid)) if owner.uid() == 0 => fchown(&file, Some(uid), Some(gid)),
+        _ => match_owner(&file, &owner),
+    }
+    .with_context(failed)?;
     file.write_all(pem).with_context(failed)?;
     file.sync_all().with_context(failed)?;
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
@@ -59,7 +72,7 @@ fn already_there(path: &Path) -> String {
 fn instructions(path: &str, public: &str) -> String {
     format!(
         "The private key is in {path}, mode 0600; it never leaves this host. The agent's user must be able to \
-         read it.
+         read it: as root, this command gives it that owner.
 
 Public key, with its first and last line:
 
