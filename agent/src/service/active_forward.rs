@@ -251,7 +251,8 @@ impl ActiveForward {
 }
 
 async fn pump(inbound: InboundChannel, config: &config::ForwardConfig, jira: &StatusLayer) {
-    let (pumped, outcome) = tcp::pump(inbound.stream, &config.upstream).await;
+    let closed = inbound.stream.closed();
+    let (pumped, outcome) = tcp::pump(inbound.stream, closed, &config.upstream).await;
     match outcome {
         Ok(()) => {
             jira.proven(Some("bytes went through"));

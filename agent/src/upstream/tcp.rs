@@ -6,7 +6,7 @@ use super::{
 };
 use std::{
     io,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
 };
 use tokio::{
@@ -32,6 +32,9 @@ pub enum PumpError {
     /// One side's connection failed.
     #[error("connection lost: {0}")]
     Lost(io::Error),
+    /// The vendor's channel was closed before all bytes were delivered.
+    #[error("the vendor closed the channel")]
+    VendorClosed,
     /// Neither side moved a byte for `tcp_idle_timeout`.
     #[error("no byte either way for {0:?}")]
     Idle(Duration),
@@ -42,13 +45,33 @@ pub enum PumpError {
 
 /// Connects to the upstream and carries bytes both ways until both sides have closed. The counts are exact whatever the
 /// outcome.
-pub async fn pump<S>(stream: S, settings: &Settings) -> (PumpedBytes, Result<(), PumpError>)
+///
+/// `closed` completes when the stream is closed, with whether the vendor had sent all before. What the upstream has not
+/// taken by then is discarded, unless each side had sent all.
+pub async fn pump<S>(
+    stream: S,
+    closed: impl Future<Output = bool>,
+    settings: &Settings,
+) -> (PumpedBytes, Result<(), PumpError>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let counter = ByteCounter::default();
-    let result = carry(stream, settings, &counter).await;
+    let result = tokio::select! {
+        biased;
+        result = carry(stream, settings, &counter) => result,
+        () = cut_off(closed, &counter) => Err(PumpError::VendorClosed),
+    };
     (counter.pumped(), result)
+}
+
+/// Completes when the stream is closed in the middle of a transfer. A stream is also closed when each side has sent all:
+/// then the upstream may still take what the vendor sent.
+async fn cut_off(closed: impl Future<Output = bool>, counter: &ByteCounter) {
+    let vendor_sent_all = closed.await;
+    if vendor_sent_all && counter.answered.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Connects to the upstream and closes at once.
@@ -73,7 +96,12 @@ where
     let both = async {
         tokio::try_join!(
             one_way(from_vendor, to_upstream, &counter.clock, &counter.sent),
-            one_way(from_upstream, to_vendor, &counter.clock, &counter.received),
+            async {
+                let answer = one_way(from_upstream, to_vendor, &counter.clock, &counter.received);
+                answer.await?;
+                counter.answered.store(true, Ordering::Relaxed);
+                Ok(())
+            },
         )
     };
     tokio::select! {
@@ -122,6 +150,8 @@ struct ByteCounter {
     clock: ActivityClock,
     sent: AtomicU64,
     received: AtomicU64,
+    /// The upstream has sent all, and the vendor's channel has it.
+    answered: AtomicBool,
 }
 
 impl ByteCounter {

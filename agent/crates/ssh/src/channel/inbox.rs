@@ -192,6 +192,10 @@ impl Inbox {
         self.abandoned
     }
 
+    pub(super) fn has_eof(&self) -> bool {
+        self.eof
+    }
+
     pub(super) fn end(&self) -> Option<CloseReason> {
         self.end
     }

@@ -45,6 +45,8 @@ pub(super) struct PumpShared {
     disconnected: AtomicBool,
     /// Woken when `disconnected` is set.
     disconnect_watcher: AtomicWaker,
+    /// Woken when the channel ends.
+    close_watcher: AtomicWaker,
 }
 
 impl PumpShared {
@@ -58,6 +60,7 @@ impl PumpShared {
             unanswered: AtomicBool::new(false),
             disconnected: AtomicBool::new(false),
             disconnect_watcher: AtomicWaker::new(),
+            close_watcher: AtomicWaker::new(),
         })
     }
 
@@ -98,6 +101,16 @@ impl PumpShared {
         Poll::Ready(())
     }
 
+    /// Ready once the channel has ended, with whether EOF came before. For one waiter.
+    pub(super) fn poll_closed(&self, cx: &Context<'_>) -> Poll<bool> {
+        self.close_watcher.register(cx.waker());
+        let inbox = self.inbox();
+        match inbox.end() {
+            Some(_) => Poll::Ready(inbox.has_eof()),
+            None => Poll::Pending,
+        }
+    }
+
     fn set_disconnected(&self) {
         self.disconnected.store(true, Release);
         self.disconnect_watcher.wake();
@@ -107,6 +120,7 @@ impl PumpShared {
         self.set_unanswered(false);
         self.update(|inbox| inbox.set_end(end));
         self.writer.wake();
+        self.close_watcher.wake();
         self.set_disconnected();
     }
 }

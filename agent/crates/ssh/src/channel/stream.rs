@@ -59,6 +59,13 @@ impl ChannelStream {
         poll_fn(move |cx| shared.poll_disconnected(cx))
     }
 
+    /// Completes once the channel is closed or its session has ended, with whether the peer had sent EOF before. It does
+    /// not wait until what came before has been read. Only the last of several watches is woken.
+    pub fn closed(&self) -> impl Future<Output = bool> + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        poll_fn(move |cx| shared.poll_closed(cx))
+    }
+
     pub(super) fn of_halves(
         budget: Arc<SessionBudget>,
         receiver: impl ChannelReceiver,

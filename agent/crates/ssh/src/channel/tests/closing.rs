@@ -149,3 +149,35 @@ async fn the_spool_file_is_closed_when_the_application_leaves() {
     eventually("closed", || spools() == 0).await;
     assert_eq!(session.budget.open_channels(), 1);
 }
+
+/// EOF alone closes nothing: the peer still reads.
+#[tokio::test]
+async fn the_close_is_announced_beside_unread_bytes_and_tells_whether_all_was_sent() {
+    let session = Session::new(ChannelLimits::default());
+    for (with_eof, end) in [
+        (false, Some(ChannelMsg::Close)),
+        (true, Some(ChannelMsg::Close)),
+        (false, None),
+        (true, None),
+    ] {
+        let (stream, mut peer) = session.open();
+        let mut closed = tokio::spawn(stream.closed());
+        peer.send_all(&pattern(100_000)).await;
+        if with_eof {
+            peer.say(ChannelMsg::Eof).await;
+            tokio::time::timeout(LIVENESS, stream.disconnected())
+                .await
+                .unwrap();
+        }
+        let early = tokio::time::timeout(Duration::from_millis(20), &mut closed);
+        assert!(early.await.is_err(), "not closed yet");
+        match end {
+            Some(end) => peer.say(end).await,
+            None => peer.die(),
+        }
+        let closed = tokio::time::timeout(LIVENESS, closed).await;
+        assert_eq!(closed.unwrap().unwrap(), with_eof);
+        drop(stream);
+        eventually("nothing is held", || session.budget.used() == 0).await;
+    }
+}
