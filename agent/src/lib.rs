@@ -47,5 +47,5 @@ pub mod upstream;
 pub mod verify;
 
 pub use agent_base::{accounts, backoff, disk, printable, secret, vendor_text};
-use agent_base::{plain_file, spelling};
+use agent_base::{descriptors, plain_file, spelling};
 pub use agent_policy as policy;

@@ -126,6 +126,7 @@ mod tests {
                 audit: AuditReport::default(),
                 spool: Default::default(),
                 state_folder: Default::default(),
+                descriptors: Default::default(),
                 configuration: Default::default(),
                 upgrade: None,
             }

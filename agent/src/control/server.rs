@@ -1,7 +1,10 @@
 //! The server side, inside the running agent.
 
 use super::{CHECK_DEADLINE, ControlHandler, SOCKET_NAME, UpgradeError};
-use crate::pause::PauseRequest;
+use crate::{
+    descriptors::{self, DescriptorBudget},
+    pause::PauseRequest,
+};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -105,10 +108,15 @@ impl ControlListener {
                 () = stop.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
-                // Out of file descriptors: the data path needs them more.
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    if descriptors::is_shortage(&error) {
+                        DescriptorBudget::of_process().note_shortage(&error);
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
             };
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                 continue;

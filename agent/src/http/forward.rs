@@ -357,7 +357,8 @@ impl HttpForward {
             | FailedStep::KeptConnection
             | FailedStep::AnswerHead => ProofState::Degraded,
             // Their cause is in the status already, or is none of Jira's health.
-            FailedStep::RequestBody
+            FailedStep::Descriptors
+            | FailedStep::RequestBody
             | FailedStep::HeldBack
             | FailedStep::JiraPause
             | FailedStep::RateLimit => return,

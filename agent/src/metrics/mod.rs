@@ -51,6 +51,8 @@ impl MetricsPage {
         let full = spool.state == LayerState::Degraded;
         self.set(&families::SPOOL_DEGRADED, flag(full))?;
         self.set(&families::SPOOL_RESETS, spool.resets as f64)?;
+        let refused = report.descriptors.refused as f64;
+        self.set(&families::DESCRIPTORS_REFUSED, refused)?;
         let unsaved = report.state_folder.state == LayerState::Degraded;
         self.set(&families::STATE_FOLDER_DEGRADED, flag(unsaved))?;
         self.set(&families::AUDIT_DROPPED, audit.dropped as f64)

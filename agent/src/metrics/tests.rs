@@ -45,6 +45,10 @@ fn report() -> StatusReport {
             "state": "degraded", "cause": "", "remedy": "", "folder": "", "resets": 11, "reset_seconds_ago": 12.0,
         },
         "state_folder": { "state": "degraded", "cause": "", "remedy": "", "folder": "" },
+        "descriptors": {
+            "state": "degraded", "cause": "", "remedy": "", "limit": 64, "reserve": 28, "in_use": 1, "refused": 13,
+            "refused_seconds_ago": 1.0,
+        },
         "audit": { "written": 8, "dropped": 9, "state": "degraded", "summed": 10 },
     }))
     .unwrap()
@@ -121,6 +125,7 @@ fn what_was_counted_and_what_the_status_says_is_on_the_page() {
         "audit_records_dropped_total 9",
         "spool_degraded 1",
         "spool_resets_total 11",
+        "descriptors_refused_total 13",
         "state_folder_degraded 1",
         "audit_refusals_summed_total 10",
         r#"audit_state{state="degraded"} 1"#,

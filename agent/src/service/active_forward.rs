@@ -10,7 +10,7 @@ use crate::{
     policy::CompiledPolicy,
     status::{ProofState, StatusLayer},
     tunnel::InboundChannel,
-    upstream::{Upstream, UpstreamTarget, tcp},
+    upstream::{FailedStep, Upstream, UpstreamTarget, tcp},
 };
 use std::sync::Arc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -257,6 +257,8 @@ async fn pump(inbound: InboundChannel, config: &config::ForwardConfig, jira: &St
         Ok(()) => {
             jira.proven(Some("bytes went through"));
         }
+        // Its own section of the status has it.
+        Err(tcp::PumpError::Connect(error)) if error.kind == FailedStep::Descriptors => {}
         Err(tcp::PumpError::Connect(error)) => {
             let remedy =
                 "check that the service behind tcp:// is running and reachable from this host";

@@ -5,6 +5,7 @@
 use super::configuration::ActiveConfiguration;
 use crate::{
     config::Config,
+    descriptors,
     disk::{DiskReserve, SingleFlight},
     status::{SpoolReport, StateFolderReport},
     tunnel::channel::SpoolResets,
@@ -59,7 +60,7 @@ impl DiskWatch {
                     .run(PROBE_TIMEOUT, move || folder.probe(&config))
                     .await;
                 let found = match found {
-                    Some(Ok(found)) => found.map_err(|error| error.to_string()),
+                    Some(Ok(found)) => found.map_err(|error| descriptors::describe(&error)),
                     Some(Err(error)) => Err(error.to_string()),
                     None => Err(format!("its disk did not answer within {PROBE_TIMEOUT:?}")),
                 };

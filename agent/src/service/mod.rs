@@ -25,6 +25,7 @@ use crate::{
     check,
     config::{Config, ConfigSources},
     control::{ControlHandler, ControlListener, UpgradeError},
+    descriptors::DescriptorBudget,
     disk::DiskReserve,
     metrics,
     pause::{PauseRegistry, PauseRequest},
@@ -124,6 +125,7 @@ pub async fn run(
         connections = config.tunnel.connections,
         "agent started"
     );
+    DescriptorBudget::of_process().warn_if_few();
     let configuration = Arc::new(ActiveConfiguration::new(sources, config));
     let notify = Arc::new(SystemdNotifier::from_environment());
     let reloader = Arc::new(ConfigReloader {

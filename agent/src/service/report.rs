@@ -11,12 +11,13 @@ use super::{
 use crate::{
     audit::AuditHandle,
     auth::Concern,
+    descriptors::DescriptorBudget,
     expiry::CredentialExpiry,
     health,
     status::{
-        AgentReport, AuditReport, ConnectionView, CredentialReport, ForwardReport, ForwardState,
-        ForwardView, LayerReport, LayerState, LayerSummary, OverallState, ProtectionReport,
-        REPORT_VERSION, StatusLayer, StatusReport,
+        AgentReport, AuditReport, ConnectionView, CredentialReport, DescriptorReport,
+        ForwardReport, ForwardState, ForwardView, LayerReport, LayerState, LayerSummary,
+        OverallState, ProtectionReport, REPORT_VERSION, StatusLayer, StatusReport,
     },
     supervisor::SupervisorHandle,
     upstream::{self, ControlClient},
@@ -83,13 +84,15 @@ impl StatusCollector {
         let audit = AuditReport::of(&self.audit.condition());
         let spool = self.spool.spool(&self.supervisor.spool_resets());
         let state_folder = self.state_folder.state_folder();
+        let descriptors = DescriptorReport::of(&DescriptorBudget::of_process().snapshot());
         StatusReport {
             version: REPORT_VERSION,
             time: humantime::format_rfc3339_millis(now).to_string(),
             overall: OverallState::of(&connections, &forwards)
                 .with_audit(&audit)
                 .with_spool(&spool)
-                .with_state_folder(&state_folder),
+                .with_state_folder(&state_folder)
+                .with_descriptors(&descriptors),
             agent: AgentReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
@@ -106,6 +109,7 @@ impl StatusCollector {
             audit,
             spool,
             state_folder,
+            descriptors,
             configuration: self.configuration.report(),
             upgrade: self.upgrade.report(),
         }

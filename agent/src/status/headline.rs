@@ -70,6 +70,10 @@ fn why(report: &StatusReport) -> String {
     if let (LayerState::Degraded, Some(cause)) = (state_folder.state, &state_folder.cause) {
         return format!("state folder: {cause}");
     }
+    let descriptors = &report.descriptors;
+    if let (LayerState::Degraded, Some(cause)) = (descriptors.state, &descriptors.cause) {
+        return format!("descriptors: {cause}");
+    }
     match report.overall {
         OverallState::Proven => "network, tunnel, Jira and login".to_owned(),
         OverallState::Degraded | OverallState::Down => {

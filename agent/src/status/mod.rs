@@ -3,6 +3,7 @@
 
 mod connection;
 mod credential;
+mod descriptors;
 mod headline;
 mod layer;
 mod layer_report;
@@ -14,6 +15,7 @@ mod state_folder;
 
 pub use connection::{ConnectionPhase, ConnectionView, ForwardState, ForwardView};
 pub use credential::CredentialReport;
+pub use descriptors::DescriptorReport;
 pub use headline::headline;
 pub use layer::{LayerSnapshot, ProofState, StatusLayer};
 pub use layer_report::{LayerReport, LayerState};

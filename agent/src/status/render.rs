@@ -74,6 +74,13 @@ pub fn render_within(report: &StatusReport, color: ColorMode, width: Option<usiz
         &state_folder.cause,
         &state_folder.remedy,
     );
+    let descriptors = &report.descriptors;
+    page.folder(
+        "descriptors",
+        descriptors.state,
+        &descriptors.cause,
+        &descriptors.remedy,
+    );
     page.audit(&report.audit);
     page.text
 }

@@ -1,7 +1,8 @@
 //! The report that `agent status --json` prints. Its schema is `docs/status.schema.json`.
 
 use super::{
-    ConnectionView, CredentialReport, LayerReport, LayerState, SpoolReport, StateFolderReport,
+    ConnectionView, CredentialReport, DescriptorReport, LayerReport, LayerState, SpoolReport,
+    StateFolderReport,
 };
 use crate::{
     audit::AuditCondition, pause::PauseRecord, printable::printable_lines,
@@ -40,6 +41,9 @@ pub struct StatusReport {
     /// The folder where pauses and refreshed tokens are saved.
     #[serde(default)]
     pub state_folder: StateFolderReport,
+    /// Files that the agent's process may have open.
+    #[serde(default)]
+    pub descriptors: DescriptorReport,
     /// Which configuration is in effect.
     #[serde(default)]
     pub configuration: ConfigurationReport,
@@ -390,6 +394,14 @@ impl OverallState {
         }
     }
 
+    /// A shortage of file descriptors degrades it: requests are refused.
+    pub fn with_descriptors(self, descriptors: &DescriptorReport) -> Self {
+        match (self, descriptors.state) {
+            (Self::Proven, LayerState::Degraded) => Self::Degraded,
+            (overall, _) => overall,
+        }
+    }
+
     /// The exit code of `agent status`: 0, 1 or 2.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -642,6 +654,12 @@ mod tests {
                 std::path::Path::new("/state"),
                 Some(Err("Read-only file system")),
             ),
+            descriptors: DescriptorReport {
+                state: Degraded,
+                cause: Some("too many files are open".into()),
+                remedy: Some("raise the limit".into()),
+                ..DescriptorReport::default()
+            },
             audit: AuditReport::of(&AuditCondition {
                 written: 1,
                 dropped: 2,
@@ -679,6 +697,7 @@ mod tests {
             "DEGRADED  2 audit records were lost since the start, the last 7 s ago",
             "spool\n  DEGRADED  no room\n            remedy: make room on it",
             "state folder\n  DEGRADED  cannot write to /state: Read-only file system\n            remedy: free space",
+            "descriptors\n  DEGRADED  too many files are open\n            remedy: raise the limit",
             "PAUSED    since 2026-11-22T09:30:00Z by uid 0: CHG-7",
             "WARNING   the personal access token ends in 12 days",
             "remedy: make a new one",

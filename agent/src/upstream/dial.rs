@@ -4,6 +4,7 @@ use super::{
     Delivery, FailedStep, PresentedCertificate, SendError, Settings, TlsPeer, UpstreamTarget,
     explain, refused_chain, stream::EarlyAnswerStream, tls, tls::TlsConfigError,
 };
+use crate::descriptors::{self, DescriptorBudget, DescriptorPermit, DescriptorUse};
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -62,13 +63,15 @@ impl UpstreamDialer {
     /// A connection ready for HTTP.
     pub(super) async fn dial(&self) -> Result<EarlyAnswerStream, SendError> {
         let deadline = Instant::now() + self.timeout;
+        // Before the name is resolved, which opens files too.
+        let permit = promised(DESCRIPTORS)?;
         let tcp = self.tcp(deadline).await?;
         match &self.tls {
             Some(tls) => match self.tls_handshake(tls, tcp, deadline).await {
-                Ok(stream) => Ok(EarlyAnswerStream::tls(stream)),
+                Ok(stream) => Ok(EarlyAnswerStream::tls(stream, permit)),
                 Err(failure) => Err(not_sent(FailedStep::Tls, failure.detail)),
             },
-            None => Ok(EarlyAnswerStream::plain(tcp)),
+            None => Ok(EarlyAnswerStream::plain(tcp, permit)),
         }
     }
 
@@ -130,6 +133,10 @@ impl UpstreamDialer {
                     let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
                     return Ok(stream);
                 }
+                Ok(Err(error)) if descriptors::is_shortage(&error) => {
+                    DescriptorBudget::of_process().note_shortage(&error);
+                    return Err(not_sent(FailedStep::Descriptors, error.to_string()));
+                }
                 Ok(Err(error)) => failures.push(format!("{address} {}", explain::connect(&error))),
                 Err(_) => failures.push(format!("{address} did not answer")),
             }
@@ -177,6 +184,12 @@ impl UpstreamDialer {
     }
 }
 
+/// Promises descriptors to a request that is to be sent.
+pub(super) fn promised(count: u64) -> Result<DescriptorPermit, SendError> {
+    let taken = DescriptorBudget::of_process().take(DescriptorUse::Connection, count);
+    taken.map_err(|shortage| not_sent(FailedStep::Descriptors, shortage.to_string()))
+}
+
 fn not_sent(kind: FailedStep, detail: String) -> SendError {
     SendError {
         kind,
@@ -186,6 +199,8 @@ fn not_sent(kind: FailedStep, detail: String) -> SendError {
     }
 }
 
+/// The socket of a connection, and the copy that checks it while it is kept.
+const DESCRIPTORS: u64 = 2;
 /// Bytes that the kernel keeps of a request before Jira's side takes them. It would grow to 4 MiB for each upload that Jira
 /// does not read.
 const UNSENT: u32 = 256 << 10;

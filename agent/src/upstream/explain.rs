@@ -4,7 +4,7 @@ use super::{
     FailedStep,
     verifier::{self, CertificateRefusalReason},
 };
-use crate::printable::printable;
+use crate::{descriptors, printable::printable};
 use rustls::{AlertDescription, CertificateError, Error as TlsError, pki_types::ServerName};
 use std::{error::Error as StdError, io};
 
@@ -55,7 +55,7 @@ pub(super) fn connect(error: &io::Error) -> String {
         }
         io::ErrorKind::TimedOut => "did not answer".to_owned(),
         io::ErrorKind::PermissionDenied => "is forbidden by this host's own firewall".to_owned(),
-        _ => format!("failed ({error})"),
+        _ => format!("failed ({})", descriptors::describe(error)),
     }
 }
 
@@ -105,7 +105,10 @@ pub(super) fn exchange(error: &(dyn StdError + 'static)) -> (FailedStep, String)
             "Jira closed the connection before the request".to_owned()
         }
         _ => match in_chain::<io::Error>(error) {
-            Some(e) => format!("the connection to Jira broke ({e})"),
+            Some(e) => format!(
+                "the connection to Jira broke ({})",
+                descriptors::describe(e)
+            ),
             None => format!("the exchange with Jira failed ({error})"),
         },
     };

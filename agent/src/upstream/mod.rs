@@ -97,6 +97,8 @@ pub struct SendError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum FailedStep {
+    /// This process may open no more files.
+    Descriptors,
     Resolve,
     Connect,
     Tls,
@@ -122,6 +124,7 @@ pub enum FailedStep {
 impl std::fmt::Display for FailedStep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Descriptors => "file descriptors",
             Self::Resolve => "name resolution",
             Self::Connect => "connect",
             Self::Tls => "TLS",
@@ -305,7 +308,12 @@ impl Upstream {
                 }),
             Err(error) => Err(error),
         };
-        connected.inspect_err(|error| permit.connect_failed(error))
+        connected.inspect_err(|error| {
+            // This process's own limit says nothing about Jira.
+            if error.kind != FailedStep::Descriptors {
+                permit.connect_failed(error);
+            }
+        })
     }
 }
 

@@ -130,7 +130,7 @@ impl ConnectionPool {
 
 impl PooledConnection {
     /// Makes an HTTP/1.1 connection of a stream; its task ends with it.
-    pub(super) async fn new(stream: EarlyAnswerStream) -> Result<Self, hyper::Error> {
+    pub(super) async fn new(mut stream: EarlyAnswerStream) -> Result<Self, hyper::Error> {
         let probe = stream.probe();
         let request_line = stream.request_line();
         let answer_head = stream.answer_head();

@@ -1,6 +1,7 @@
 //! One connection to Jira as bytes, plain or TLS.
 
 use super::{answer_head::AnswerHead, raw_target::RequestLineSwap};
+use crate::descriptors::DescriptorPermit;
 use bytes::{Buf, BytesMut};
 use socket2::{SockRef, Socket};
 use std::{
@@ -27,6 +28,8 @@ pub(super) struct EarlyAnswerStream {
     answer_head: AnswerHead,
     /// A request line that hyper takes for written, and that is still to be written.
     unwritten: BytesMut,
+    /// For the socket and its probe. The last member, because it is dropped last.
+    permit: DescriptorPermit,
 }
 
 enum MaybeTlsStream {
@@ -36,14 +39,17 @@ enum MaybeTlsStream {
 }
 
 /// A second handle on a stream's socket, to check it while hyper owns the stream.
-pub(super) struct SocketProbe(Option<Socket>);
+pub(super) struct SocketProbe {
+    socket: Option<Socket>,
+    _permit: Option<DescriptorPermit>,
+}
 
 impl SocketProbe {
     /// Whether the kernel has nothing to read: on a connection without a request in flight, bytes, an end or an error mean
     /// that Jira's side has closed it or is about to. hyper notices only when it is polled next, and a request may already
     /// be written by then.
     pub(super) fn is_quiet(&self) -> bool {
-        let Some(socket) = &self.0 else {
+        let Some(socket) = &self.socket else {
             return true;
         };
         let mut byte = [MaybeUninit::uninit()];
@@ -52,21 +58,24 @@ impl SocketProbe {
 }
 
 impl EarlyAnswerStream {
-    pub(super) fn plain(stream: TcpStream) -> Self {
-        Self::new(MaybeTlsStream::Plain(stream))
+    /// `permit`: for two descriptors.
+    pub(super) fn plain(stream: TcpStream, permit: DescriptorPermit) -> Self {
+        Self::new(MaybeTlsStream::Plain(stream), permit)
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>) -> Self {
-        Self::new(MaybeTlsStream::Tls(Box::new(stream)))
+    /// `permit`: for two descriptors.
+    pub(super) fn tls(stream: TlsStream<TcpStream>, permit: DescriptorPermit) -> Self {
+        Self::new(MaybeTlsStream::Tls(Box::new(stream)), permit)
     }
 
-    fn new(inner: MaybeTlsStream) -> Self {
+    fn new(inner: MaybeTlsStream, permit: DescriptorPermit) -> Self {
         Self {
             inner,
             write_failed: false,
             request_line: RequestLineSwap::default(),
             answer_head: AnswerHead::default(),
             unwritten: BytesMut::new(),
+            permit,
         }
     }
 
@@ -81,12 +90,16 @@ impl EarlyAnswerStream {
     }
 
     /// Costs one more file descriptor; where none is free, hyper's own view must do.
-    pub(super) fn probe(&self) -> SocketProbe {
+    pub(super) fn probe(&mut self) -> SocketProbe {
+        let permit = self.permit.split_one();
         let socket = match &self.inner {
             MaybeTlsStream::Plain(stream) => stream,
             MaybeTlsStream::Tls(stream) => stream.get_ref().0,
         };
-        SocketProbe(SockRef::from(socket).try_clone().ok())
+        SocketProbe {
+            socket: SockRef::from(socket).try_clone().ok(),
+            _permit: permit,
+        }
     }
 
     /// Takes hyper's request line for written where another one is to be written in its place.

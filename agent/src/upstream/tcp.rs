@@ -2,7 +2,7 @@
 
 use super::{
     ActivityClock, ExpectedFlow, SendError, Settings, StallLimits, TlsConfigError,
-    dial::UpstreamDialer,
+    dial::{self, UpstreamDialer},
 };
 use std::{
     io,
@@ -89,6 +89,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let deadline = Instant::now() + settings.connect_timeout;
+    let _permit = dial::promised(1)?;
     let mut upstream = UpstreamDialer::new(settings)?.tcp(deadline).await?;
     let (from_upstream, to_upstream) = upstream.split();
     let (from_vendor, to_vendor) = tokio::io::split(stream);

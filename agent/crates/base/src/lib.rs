@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`accounts`] | names of local users and groups |
 //! | [`backoff`] | how long to wait after failures |
+//! | [`descriptors`] | the limit of open files, and a reserve below it |
 //! | [`disk`] | free space that must remain, space that is reserved, blocking work with a bound |
 //! | [`plain_file`] | regular files read within a bound |
 //! | [`printable`] | text of other hosts, made safe to print |
@@ -15,6 +16,7 @@
 
 pub mod accounts;
 pub mod backoff;
+pub mod descriptors;
 pub mod disk;
 pub mod plain_file;
 pub mod printable;

@@ -2,6 +2,7 @@
 
 use super::RejectedRequest;
 use crate::{
+    descriptors,
     http::{
         body::{UploadBody, UploadProgress},
         error_body,
@@ -122,6 +123,7 @@ fn send_failed(forward: &HttpForward, error: &SendError) -> HttpProblem {
     let kind = problem_kind(error.kind);
     let remedy = match error.kind {
         FailedStep::AnswerHead => FIND_ODD_HEADER,
+        FailedStep::Descriptors => descriptors::REMEDY,
         FailedStep::Resolve
         | FailedStep::Connect
         | FailedStep::Tls
@@ -171,6 +173,7 @@ fn upload_stalled(forward: &HttpForward, reason: StallReason) -> HttpProblem {
 
 fn problem_kind(step: FailedStep) -> ProblemKind {
     match step {
+        FailedStep::Descriptors => ProblemKind::Overloaded,
         FailedStep::Resolve => ProblemKind::JiraUnresolved,
         FailedStep::Connect => ProblemKind::JiraUnreachable,
         FailedStep::Tls => ProblemKind::JiraTls,
@@ -188,6 +191,9 @@ fn problem_kind(step: FailedStep) -> ProblemKind {
 /// For the vendor's engineer; the exact cause is the customer's to know.
 fn failure_detail(step: FailedStep) -> &'static str {
     match step {
+        FailedStep::Descriptors => {
+            "the customer's agent has as many files open as it may; nothing was sent to Jira"
+        }
         FailedStep::Resolve => {
             "the customer's agent cannot resolve the name of Jira; nothing was sent to it"
         }

@@ -5,7 +5,10 @@ use super::{
     addresses::{AddressLease, AddressMemory, DialOrder},
     error::{ConnectFailure, ConnectFailureKind, DialError},
 };
-use crate::tunnel::{HopEvent, HopObserver};
+use crate::{
+    descriptors,
+    tunnel::{HopEvent, HopObserver},
+};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use socket2::SockRef;
 use std::{io, net::SocketAddr, pin::pin, time::Duration};
@@ -185,7 +188,7 @@ async fn connect(
             io::ErrorKind::TimedOut => {
                 failure(ConnectFailureKind::Timeout, "did not answer".to_owned())
             }
-            _ => failure(ConnectFailureKind::Other, error.to_string()),
+            _ => failure(ConnectFailureKind::Other, descriptors::describe(&error)),
         }),
         Err(_) => Err(failure(
             ConnectFailureKind::Timeout,

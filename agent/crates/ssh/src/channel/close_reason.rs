@@ -14,6 +14,7 @@ use std::{error::Error, io};
 /// | the SSH session ended | `ConnectionAborted` (after an EOF `Ok(0)`) | `ConnectionAborted` |
 /// | the inbox was over its bound | `QuotaExceeded`, at once | `QuotaExceeded` |
 /// | the spool file failed, or its disk has no room left | `StorageFull`, at once | `StorageFull` |
+/// | no file descriptor was left for the spool file | `StorageFull`, at once | `StorageFull` |
 /// | the application shut the stream down | as before | `BrokenPipe` |
 ///
 /// Each [`io::Error`] except the last contains the `CloseReason`; see [`CloseReason::of`].
@@ -34,6 +35,9 @@ pub enum CloseReason {
     /// The spool's disk is full, or at its floor of free space; the channel was reset.
     #[error("the spool's disk has no room left for what was sent; channel reset")]
     SpoolFull,
+    /// The process may open no more files; the channel was reset.
+    #[error("no file descriptor is left for the spool file; channel reset")]
+    NoDescriptor,
 }
 
 impl CloseReason {
@@ -58,7 +62,10 @@ impl CloseReason {
 
     /// Whether we reset the channel, rather than the peer or the session ending it.
     pub fn is_reset(self) -> bool {
-        matches!(self, Self::Overflow | Self::SpoolFailed | Self::SpoolFull)
+        match self {
+            Self::Closed | Self::SessionEnded => false,
+            Self::Overflow | Self::SpoolFailed | Self::SpoolFull | Self::NoDescriptor => true,
+        }
     }
 
     pub(super) fn read_error(self) -> io::Error {
@@ -74,7 +81,7 @@ impl CloseReason {
             Self::Closed => closed,
             Self::SessionEnded => io::ErrorKind::ConnectionAborted,
             Self::Overflow => io::ErrorKind::QuotaExceeded,
-            Self::SpoolFailed | Self::SpoolFull => io::ErrorKind::StorageFull,
+            Self::SpoolFailed | Self::SpoolFull | Self::NoDescriptor => io::ErrorKind::StorageFull,
         }
     }
 }

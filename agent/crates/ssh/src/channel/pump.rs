@@ -8,6 +8,7 @@ use super::{
     outgoing::ChannelWriter,
     spool::{SpoolFile, SpoolJob, SpoolJobResult},
 };
+use agent_base::descriptors;
 use futures_util::{future::BoxFuture, task::AtomicWaker};
 use parking_lot::{Mutex, MutexGuard};
 use russh::ChannelMsg;
@@ -290,6 +291,8 @@ impl SpoolWorker {
                 self.shared.update(|inbox| inbox.finish(done));
                 Ok(())
             }
+            // The budget of descriptors logs and counts it.
+            Err(error) if descriptors::is_shortage(&error) => Err(CloseReason::NoDescriptor),
             Err(error) => {
                 let full = matches!(
                     error.kind(),

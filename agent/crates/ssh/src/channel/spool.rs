@@ -1,7 +1,10 @@
 //! The unlinked file of one channel. Each access runs on a blocking thread and has a deadline.
 
 use super::SessionBudget;
-use agent_base::disk::FreeSpaceFloor;
+use agent_base::{
+    descriptors::{DescriptorBudget, DescriptorPermit, DescriptorUse},
+    disk::FreeSpaceFloor,
+};
 use bytes::Bytes;
 use std::{
     fs::{DirBuilder, File},
@@ -42,7 +45,13 @@ pub(super) enum SpoolJobResult {
 /// The file, created at the first write.
 #[derive(Default)]
 pub(super) struct SpoolFile {
-    file: Option<Arc<File>>,
+    file: Option<Arc<CountedFile>>,
+}
+
+/// A file and the promise of its descriptor.
+struct CountedFile {
+    file: File,
+    _permit: DescriptorPermit,
 }
 
 impl SpoolFile {
@@ -70,7 +79,7 @@ impl SpoolFile {
                 (Some(file), _) => file,
                 (None, folder) => Arc::new(make(&folder.unwrap_or_default())?),
             };
-            let done = run(&file, job, ring, floor)?;
+            let done = run(&file.file, job, ring, floor)?;
             Ok((file, done))
         });
         match in_time(task, deadline, stuck).await {
@@ -119,12 +128,18 @@ where
 }
 
 /// Creates an unlinked file that only its owner may read, and its folder if that is missing.
-fn make(folder: &Path) -> io::Result<File> {
+fn make(folder: &Path) -> io::Result<CountedFile> {
+    let permit = DescriptorBudget::of_process()
+        .take(DescriptorUse::SpoolFile, 1)
+        .map_err(io::Error::other)?;
     if !folder.is_dir() {
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700).create(folder)?;
     }
-    tempfile::tempfile_in(folder)
+    Ok(CountedFile {
+        file: tempfile::tempfile_in(folder)?,
+        _permit: permit,
+    })
 }
 
 fn run(file: &File, job: SpoolJob, ring: u64, floor: FreeSpaceFloor) -> io::Result<SpoolJobResult> {

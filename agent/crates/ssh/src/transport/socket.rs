@@ -1,5 +1,6 @@
 //! Options of the TCP socket below SSH. russh sets none of them on the stream that it gets.
 
+use agent_base::descriptors::{DescriptorBudget, DescriptorPermit};
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     io,
@@ -44,17 +45,25 @@ impl Default for SocketOptions {
 /// An ordinary close puts its FIN behind the data that waits. If that data is lost, the gateway does not learn of the end
 /// and keeps the port of a forward. A reset is sent without waiting.
 #[derive(Debug)]
-pub struct ResettableSocket(socket2::Socket);
+pub struct ResettableSocket {
+    socket: socket2::Socket,
+    /// For both descriptors of the connection.
+    _permit: DescriptorPermit,
+}
 
 impl ResettableSocket {
     /// A second descriptor of `stream`; `None` if there is none left.
     pub fn of(stream: &TcpStream) -> Option<Self> {
-        SockRef::from(stream).try_clone().ok().map(Self)
+        let socket = SockRef::from(stream).try_clone().ok()?;
+        Some(Self {
+            socket,
+            _permit: DescriptorBudget::of_process().claim(2),
+        })
     }
 
     /// From now on the last close of the connection sends a reset.
     pub(super) fn reset_on_close(self) {
-        if let Err(error) = self.0.set_linger(Some(Duration::ZERO)) {
+        if let Err(error) = self.socket.set_linger(Some(Duration::ZERO)) {
             tracing::debug!(%error, "cannot reset a connection");
         }
     }

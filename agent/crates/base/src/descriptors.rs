@@ -1,0 +1,438 @@
+//! File descriptors of the process. What a vendor's requests open is promised before it is opened, and stays below a reserve:
+//! the runtime socket, the tunnel and the files of audit and state can always open theirs.
+
+use parking_lot::Mutex;
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+};
+use std::{
+    error::Error,
+    fs, io,
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
+
+/// Only the reserve is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "too many files are open: of the {limit} file descriptors that this process may have, requests use all but a reserve of {reserve}"
+)]
+pub struct DescriptorShortage {
+    /// The soft limit of open files (`RLIMIT_NOFILE`).
+    pub limit: u64,
+    /// Descriptors that requests leave.
+    pub reserve: u64,
+}
+
+/// What descriptors are for. Neither takes those of the other: a request that has its connection also gets its spool file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DescriptorUse {
+    /// A connection; one over which a request is sent may need two.
+    Connection,
+    /// The file of what one channel has received and nobody has taken.
+    SpoolFile,
+    /// A session or a listener: always granted, and taken from what is left for requests.
+    Tunnel,
+}
+
+/// The descriptors that requests may use, counted from promise to close.
+pub struct DescriptorBudget {
+    /// The soft limit now: an administrator may change it in a running process.
+    limit: fn() -> Option<u64>,
+    /// Open when the first descriptor was promised.
+    at_start: u64,
+    promises: Mutex<DescriptorPromises>,
+}
+
+#[derive(Default)]
+struct DescriptorPromises {
+    connections: u64,
+    spool_files: u64,
+    tunnel: u64,
+    refused: u64,
+    last_refused: Option<Instant>,
+    last_logged: Option<Instant>,
+}
+
+/// Some promised descriptors. Drop it when they are closed.
+#[derive(Debug)]
+#[must_use = "dropping it says that they are closed"]
+pub struct DescriptorPermit {
+    budget: Arc<DescriptorBudget>,
+    purpose: DescriptorUse,
+    count: u64,
+}
+
+/// What a [`DescriptorBudget`] has promised and refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DescriptorSnapshot {
+    /// The soft limit of open files; `None`: there is none.
+    pub limit: Option<u64>,
+    /// Descriptors that requests leave.
+    pub reserve: u64,
+    /// Promised and not closed.
+    pub promised: u64,
+    /// How often none was left, since the start.
+    pub refused: u64,
+    /// How long ago that was the last time.
+    pub last_refused: Option<Duration>,
+}
+
+impl DescriptorBudget {
+    /// The budget of this process. What it has open at the first call is taken as what it needs without requests.
+    pub fn of_process() -> &'static Arc<Self> {
+        static PROCESS: LazyLock<Arc<DescriptorBudget>> =
+            LazyLock::new(|| Arc::new(DescriptorBudget::new(process_limit, open_now())));
+        &PROCESS
+    }
+
+    fn new(limit: fn() -> Option<u64>, at_start: u64) -> Self {
+        Self {
+            limit,
+            at_start,
+            promises: Mutex::default(),
+        }
+    }
+
+    /// Promises descriptors to one request, or counts and logs that only the reserve is left.
+    pub fn take(
+        self: &Arc<Self>,
+        purpose: DescriptorUse,
+        count: u64,
+    ) -> Result<DescriptorPermit, DescriptorShortage> {
+        self.try_take(purpose, count)
+            .inspect_err(|shortage| self.note_shortage(shortage))
+    }
+
+    /// Counts descriptors of a session or a listener, which is opened in any case.
+    pub fn claim(self: &Arc<Self>, count: u64) -> DescriptorPermit {
+        self.promises.lock().tunnel += count;
+        DescriptorPermit {
+            budget: Arc::clone(self),
+            purpose: DescriptorUse::Tunnel,
+            count,
+        }
+    }
+
+    /// Promises one descriptor to an accepted connection, and waits for it if none is left.
+    pub async fn take_when_free(self: &Arc<Self>) -> DescriptorPermit {
+        loop {
+            match self.try_take(DescriptorUse::Connection, 1) {
+                Ok(permit) => return permit,
+                Err(_) => tokio::time::sleep(RETRY).await,
+            }
+        }
+    }
+
+    /// Completes while one more connection can be promised. A listener that waits for it before it accepts leaves further
+    /// connections in the kernel's queue.
+    pub async fn has_free(self: &Arc<Self>) {
+        let mut free = self.take(DescriptorUse::Connection, 1).map(drop);
+        while free.is_err() {
+            tokio::time::sleep(RETRY).await;
+            free = self.try_take(DescriptorUse::Connection, 1).map(drop);
+        }
+    }
+
+    /// Counts a shortage that the kernel has reported, and logs it once a minute.
+    pub fn note_shortage(&self, cause: &dyn Error) {
+        let now = Instant::now();
+        let mut promises = self.promises.lock();
+        promises.refused += 1;
+        promises.last_refused = Some(now);
+        let is_due = |last| now.saturating_duration_since(last) >= LOG_PAUSE;
+        if promises.last_logged.is_none_or(is_due) {
+            promises.last_logged = Some(now);
+            let refused = promises.refused;
+            drop(promises);
+            tracing::warn!(
+                %cause,
+                refused,
+                remedy = REMEDY,
+                "no file descriptor is left for further requests"
+            );
+        }
+    }
+
+    /// Logs that few requests can be in flight, if that is so. Call it at the start.
+    pub fn warn_if_few(&self) {
+        let (connections, limit) = (self.capacity(DescriptorUse::Connection), (self.limit)());
+        if connections < FEW {
+            tracing::warn!(
+                limit,
+                connections,
+                remedy = REMEDY,
+                "the limit of open files is low: few requests can be in flight"
+            );
+        }
+    }
+
+    /// What it has promised and refused until now.
+    pub fn snapshot(&self) -> DescriptorSnapshot {
+        let limit = (self.limit)();
+        let promises = self.promises.lock();
+        DescriptorSnapshot {
+            limit,
+            reserve: limit.map_or(0, reserve),
+            promised: promises.connections + promises.spool_files,
+            refused: promises.refused,
+            last_refused: promises.last_refused.map(|last| last.elapsed()),
+        }
+    }
+
+    /// Descriptors for this purpose in all.
+    fn capacity(&self, purpose: DescriptorUse) -> u64 {
+        let tunnel = self.promises.lock().tunnel;
+        (self.limit)().map_or(u64::MAX, |limit| self.share(limit, tunnel, purpose))
+    }
+
+    fn try_take(
+        self: &Arc<Self>,
+        purpose: DescriptorUse,
+        count: u64,
+    ) -> Result<DescriptorPermit, DescriptorShortage> {
+        let limit = (self.limit)();
+        let mut promises = self.promises.lock();
+        if let Some(limit) = limit {
+            let share = self.share(limit, promises.tunnel, purpose);
+            if *promises.of(purpose) + count > share {
+                let reserve = reserve(limit);
+                return Err(DescriptorShortage { limit, reserve });
+            }
+        }
+        *promises.of(purpose) += count;
+        Ok(DescriptorPermit {
+            budget: Arc::clone(self),
+            purpose,
+            count,
+        })
+    }
+
+    fn share(&self, limit: u64, tunnel: u64, purpose: DescriptorUse) -> u64 {
+        let spare = limit.saturating_sub(self.at_start + tunnel + reserve(limit));
+        match purpose {
+            // Two thirds: a connection of two descriptors may need one spool file.
+            DescriptorUse::Connection => spare - spare.div_ceil(3),
+            DescriptorUse::SpoolFile => spare.div_ceil(3),
+            DescriptorUse::Tunnel => u64::MAX,
+        }
+    }
+}
+
+impl DescriptorPromises {
+    fn of(&mut self, purpose: DescriptorUse) -> &mut u64 {
+        match purpose {
+            DescriptorUse::Connection => &mut self.connections,
+            DescriptorUse::SpoolFile => &mut self.spool_files,
+            DescriptorUse::Tunnel => &mut self.tunnel,
+        }
+    }
+}
+
+impl std::fmt::Debug for DescriptorBudget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.snapshot().fmt(f)
+    }
+}
+
+impl DescriptorPermit {
+    /// Splits one descriptor off, which is closed by itself.
+    pub fn split_one(&mut self) -> Option<Self> {
+        self.count = self.count.checked_sub(1)?;
+        Some(Self {
+            budget: Arc::clone(&self.budget),
+            purpose: self.purpose,
+            count: 1,
+        })
+    }
+}
+
+impl Drop for DescriptorPermit {
+    fn drop(&mut self) {
+        *self.budget.promises.lock().of(self.purpose) -= self.count;
+    }
+}
+
+/// Whether an error, or a source of it, is a [`DescriptorShortage`] or the system's own (`EMFILE`, `ENFILE`).
+pub fn is_shortage(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<io::Error>();
+        let inner = io.and_then(io::Error::get_ref);
+        let system = io.and_then(Errno::from_io_error);
+        if error.is::<DescriptorShortage>()
+            || inner.is_some_and(|inner| inner.is::<DescriptorShortage>())
+            || matches!(system, Some(Errno::MFILE | Errno::NFILE))
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// The text of an error; with the remedy, if it is a shortage of descriptors.
+pub fn describe(error: &io::Error) -> String {
+    match is_shortage(error) {
+        true => format!("{error}: {REMEDY}"),
+        false => error.to_string(),
+    }
+}
+
+fn process_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+/// Descriptors that the process has open. Reads /proc, so call it once.
+fn open_now() -> u64 {
+    match fs::read_dir("/proc/self/fd") {
+        // The listing has one itself.
+        Ok(open) => (open.count() as u64).saturating_sub(1),
+        Err(_) => UNKNOWN_OPEN,
+    }
+}
+
+/// A few connections of the runtime socket, sessions with their name look-ups and successors, and files of audit, state and
+/// secrets. 16 sessions, the most that can be configured, need 32 more for their successors.
+fn reserve(limit: u64) -> u64 {
+    (LEAST_RESERVE + limit / 16).min(MOST_RESERVE)
+}
+
+/// What to do about a shortage.
+pub const REMEDY: &str =
+    "raise the limit of open files (LimitNOFILE= of the unit, or that of the container)";
+
+const LEAST_RESERVE: u64 = 24;
+const MOST_RESERVE: u64 = 96;
+/// Where /proc cannot be read: twice what an agent with two sessions has.
+const UNKNOWN_OPEN: u64 = 32;
+/// Two for each connection to Jira, of which the default is 64 for a forward.
+const FEW: u64 = 128;
+/// Between two lines of the log: requests of a vendor must not fill it.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
+/// Between two looks of a listener that waits.
+const RETRY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::thread;
+
+    fn budget(limit: fn() -> Option<u64>) -> Arc<DescriptorBudget> {
+        Arc::new(DescriptorBudget::new(limit, 16))
+    }
+
+    use DescriptorUse::{Connection, SpoolFile};
+
+    #[test]
+    fn what_is_promised_never_reaches_the_reserve() {
+        let budget = budget(|| Some(64));
+        // Of 64, 16 are open and 28 are the reserve.
+        assert_eq!(
+            (budget.capacity(Connection), budget.capacity(SpoolFile)),
+            (13, 7)
+        );
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let budget = Arc::clone(&budget);
+                thread::spawn(move || {
+                    let taken = (0..100).map(|_| budget.take(Connection, 2).ok());
+                    taken.collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let taken = threads.into_iter().flat_map(|t| t.join().unwrap());
+        let held: Vec<_> = taken.flatten().collect();
+        assert_eq!(held.len(), 6);
+        let spooled: Vec<_> = (0..9)
+            .filter_map(|_| budget.take(SpoolFile, 1).ok())
+            .collect();
+        assert_eq!(spooled.len(), 7, "connections take none of theirs");
+        let full = budget.snapshot();
+        assert_eq!((full.promised, full.refused), (19, 794 + 2));
+        assert!(full.last_refused.is_some());
+        drop((held, spooled));
+        assert_eq!(budget.snapshot().promised, 0);
+    }
+
+    #[test]
+    fn sessions_are_always_counted_and_leave_less_for_requests() {
+        let budget = budget(|| Some(64));
+        let sessions = budget.claim(17);
+        assert_eq!(budget.capacity(Connection), 2);
+        let one = budget.take(Connection, 2).unwrap();
+        let more = budget.claim(100);
+        assert!(budget.take(Connection, 1).is_err());
+        drop((sessions, more, one));
+        assert_eq!(budget.capacity(Connection), 13);
+    }
+
+    #[test]
+    fn a_permit_is_returned_in_parts() {
+        let budget = budget(|| Some(64));
+        let mut two = budget.take(Connection, 2).unwrap();
+        let one = two.split_one().unwrap();
+        drop(two);
+        assert_eq!(budget.snapshot().promised, 1);
+        drop(one);
+        assert_eq!(budget.snapshot().promised, 0);
+        let mut one = budget.take(Connection, 1).unwrap();
+        let split = one.split_one();
+        assert!(one.split_one().is_none());
+        drop((one, split));
+        assert_eq!(budget.snapshot().promised, 0);
+    }
+
+    #[test]
+    fn a_limit_below_the_reserve_promises_nothing_and_none_promises_all() {
+        assert_eq!(
+            budget(|| Some(32)).take(Connection, 1).unwrap_err(),
+            DescriptorShortage {
+                limit: 32,
+                reserve: 26
+            }
+        );
+        assert!(budget(|| None).take(Connection, u64::MAX).is_ok());
+        assert_eq!(budget(|| Some(65_536)).snapshot().reserve, MOST_RESERVE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_waits_for_a_descriptor() {
+        let budget = budget(|| Some(64));
+        let all = budget.take(Connection, 13).unwrap();
+        let waiting = tokio::spawn({
+            let budget = Arc::clone(&budget);
+            async move {
+                budget.has_free().await;
+                budget.take_when_free().await
+            }
+        });
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(!waiting.is_finished());
+        assert_eq!(budget.snapshot().refused, 1, "one wait is one shortage");
+        drop(all);
+        drop(waiting.await.unwrap());
+    }
+
+    #[test]
+    fn a_shortage_is_found_below_other_errors_and_has_a_remedy() {
+        let shortage = budget(|| Some(16)).take(SpoolFile, 1).unwrap_err();
+        let system = io::Error::from(Errno::MFILE);
+        for error in [io::Error::other(shortage), system] {
+            assert!(is_shortage(&error));
+            assert!(describe(&error).contains("LimitNOFILE"), "{error}");
+        }
+        let other = io::Error::from(io::ErrorKind::NotFound);
+        assert!(!is_shortage(&other));
+        assert_eq!(describe(&other), other.to_string());
+    }
+
+    #[test]
+    fn the_process_has_a_limit_and_files_open() {
+        let budget = DescriptorBudget::of_process();
+        assert!(budget.at_start >= 3, "{}", budget.at_start);
+        assert!(budget.capacity(Connection) > 0);
+    }
+}
