@@ -2,19 +2,23 @@
 
 use super::{AgentForward, ForwardListener, Originator, VendorStream, open, order_candidates};
 use crate::{GatewayState, reconnect::ReconnectWait};
+use agent_base::descriptors::{DescriptorBudget, DescriptorPermit, DescriptorUse};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::copy_bidirectional_with_sizes,
     time::{Instant, sleep_until},
 };
 
-/// Accepts until the forward is closed, and pauses while file descriptors are exhausted. While its agent is away, it goes
+/// Accepts until the forward is closed, and leaves connections in the kernel's queue while only the reserve of file
+/// descriptors is left. While its agent is away, it goes
 /// on for a moment: connections wait for the agent instead of being refused.
 pub(crate) async fn listen(
     shared: Arc<GatewayState>,
     forward: Arc<AgentForward>,
     listener: ForwardListener,
 ) {
+    let descriptors = DescriptorBudget::of_process();
+    let _own = descriptors.claim(1);
     let mut served = forward.served();
     let mut close_at = None;
     loop {
@@ -35,7 +39,10 @@ pub(crate) async fn listen(
                 close_at = None;
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                descriptors.has_free().await;
+                listener.accept().await
+            } => accepted,
         };
         match accepted {
             Ok((stream, originator)) => {
@@ -44,6 +51,7 @@ pub(crate) async fn listen(
                     Arc::clone(&forward),
                     stream,
                     originator,
+                    descriptors.take(DescriptorUse::Connection, 1).ok(),
                 );
                 shared.tasks.spawn(relayed);
             }
@@ -60,7 +68,16 @@ async fn relay(
     forward: Arc<AgentForward>,
     mut stream: Box<dyn VendorStream>,
     originator: Originator,
+    permit: Option<DescriptorPermit>,
 ) {
+    // Several listeners may accept at once where one descriptor is left.
+    let _permit = match permit {
+        Some(permit) => permit,
+        None => tokio::select! {
+            () = shared.stop.cancelled() => return,
+            permit = DescriptorBudget::of_process().take_when_free() => permit,
+        },
+    };
     let deadline = shared.settings.limits.open_deadline;
     let mut reconnect = ReconnectWait::new(&shared, forward.agent.clone());
     let opened = loop {
