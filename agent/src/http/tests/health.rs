@@ -118,7 +118,7 @@ async fn a_balancer_may_use_its_channels_until_it_has_noticed_the_end() {
     assert_eq!(reply.status, 503);
     assert_eq!(reply.header("connection"), Some("close"));
     assert!(unused.end().await.is_empty());
-    assert!(began.elapsed() >= Duration::from_millis(1500));
+    assert!(began.elapsed() >= Duration::from_millis(1250));
 }
 
 #[tokio::test]
