@@ -19,6 +19,8 @@ pub(super) struct HostChanges {
     suspended: Duration,
     /// The earliest moment of the next sign.
     quiet_until: Instant,
+    /// Time without signs after the last one.
+    quiet: Duration,
 }
 
 /// What has changed.
@@ -48,12 +50,15 @@ impl HostChanges {
             routes,
             suspended: time_suspended(),
             quiet_until: Instant::now(),
+            quiet: QUIET,
         }
     }
 
-    /// Waits for the next change. Changes that come together are one, and there is at most one a second.
+    /// Waits for the next change. Changes that come together are one, and there is at most one a second. On a host whose
+    /// routes change all the time (BGP, containers) there are fewer: each ends dials that no one has answered yet.
     pub(super) async fn next(&mut self) -> HostChange {
         sleep_until(self.quiet_until).await;
+        let listening = Instant::now();
         let mut ticks = interval(SUSPEND_POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let change = loop {
@@ -72,7 +77,11 @@ impl HostChanges {
                 }
             }
         };
-        self.quiet_until = Instant::now() + QUIET;
+        self.quiet = match listening.elapsed() < QUIET {
+            true => (self.quiet * 2).min(LONGEST_QUIET),
+            false => QUIET,
+        };
+        self.quiet_until = Instant::now() + self.quiet;
         // An address comes with its routes.
         sleep(SETTLE).await;
         change
@@ -127,6 +136,8 @@ fn time_suspended() -> Duration {
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 /// Time without further signs after one.
 const QUIET: Duration = Duration::from_secs(1);
+/// The same while changes follow each other: a dial through a slow resolver and a lost packet takes seconds.
+const LONGEST_QUIET: Duration = Duration::from_secs(16);
 /// Time for the other changes that belong to the first one.
 const SETTLE: Duration = Duration::from_millis(50);
 /// Both clocks are compared this often.
@@ -138,6 +149,7 @@ const MAX_MESSAGES: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use tokio::time::timeout;
 
@@ -160,5 +172,40 @@ mod tests {
         changes.suspended = before;
         let change = changes.next().await;
         assert!(matches!(change, HostChange::Resumed(_)), "{change:?}");
+    }
+
+    /// Each sign ends the dials without an answer: with one a second, a dial that takes longer would never succeed.
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_changes_all_the_time_gives_few_signs() {
+        let (kernel, routes) = UnixDatagram::pair().unwrap();
+        let mut changes = HostChanges::new();
+        changes.routes = Some(routes);
+        let churning = tokio::spawn(async move {
+            for _ in 0..600 {
+                kernel.send(b"route").await.unwrap();
+                sleep(Duration::from_millis(100)).await;
+            }
+            kernel
+        });
+        let begun = Instant::now();
+        let mut signs = Vec::new();
+        while begun.elapsed() < Duration::from_secs(60) {
+            changes.next().await;
+            signs.push(begun.elapsed().as_secs());
+        }
+        assert!(
+            signs.starts_with(&[0, 1]) || signs.starts_with(&[0, 2]),
+            "{signs:?}"
+        );
+        assert!((4..10).contains(&signs.len()), "{signs:?}");
+        // After a pause the next sign comes at once.
+        let kernel = churning.await.unwrap();
+        while timeout(LONGEST_QUIET * 2, changes.next()).await.is_ok() {}
+        for _ in 0..2 {
+            sleep(LONGEST_QUIET).await;
+            kernel.send(b"route").await.unwrap();
+            let change = timeout(QUIET, changes.next()).await;
+            assert_eq!(change.ok(), Some(HostChange::Network));
+        }
     }
 }
