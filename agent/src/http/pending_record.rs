@@ -9,7 +9,7 @@ use crate::{
 use http::{HeaderValue, StatusCode};
 use std::{sync::Arc, time::Instant};
 
-/// Until another outcome is set the vendor has disconnected: that is what a request dropped on its way means.
+/// Until another outcome is set the vendor has disconnected: that is what a dropped request means.
 pub(super) struct PendingRecord {
     audit: AuditHandle,
     traffic: Arc<TrafficCounters>,

@@ -34,7 +34,7 @@ pub struct ActivityClock {
 pub enum ExpectedFlow {
     /// The vendor's body, of which Jira's side would take more.
     Upload = 1,
-    /// An answer on its way to the vendor.
+    /// An answer that is sent to the vendor.
     Download = 2,
     /// Bytes that the channel has not taken.
     Write = 4,

@@ -1,4 +1,4 @@
-//! The answer on its way to the vendor: Jira's, or the agent's own.
+//! The answer while it is sent to the vendor: Jira's, or the agent's own.
 
 use super::UploadProgress;
 use crate::{

@@ -1,4 +1,4 @@
-//! The vendor's body on its way to Jira, and how far it is.
+//! The vendor's body while it is sent to Jira, and how far it is.
 
 use super::{VendorBody, vendor::broke_off};
 use crate::{
@@ -18,7 +18,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// The vendor's body on its way to Jira. Its clock expects movement only while the vendor is the one to send.
+/// The vendor's body while it is sent to Jira. Its clock expects movement only while the vendor is the one to send.
 pub(in crate::http) struct UploadBody {
     inner: VendorBody,
     waiting: bool,

@@ -156,7 +156,7 @@ struct ForwardedRequest {
     in_flight: RequestPermit,
 }
 
-/// The path of one request to Jira and of the answer's head back. `body` is taken out once it is on its way to Jira.
+/// The path of one request to Jira and of the answer's head back. `body` is taken out once it is sent to Jira.
 async fn forward_request(
     context: &RequestContext,
     record: &mut PendingRecord,

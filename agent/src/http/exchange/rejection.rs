@@ -19,7 +19,7 @@ use http::{HeaderMap, Request};
 pub(super) struct RejectedRequest {
     pub(super) problem: HttpProblem,
     pub(super) outcome: RequestOutcome,
-    /// How far its body got, once that was on its way to Jira.
+    /// How far its body got, once that was sent to Jira.
     pub(super) upload: UploadEnd,
     pub(super) uploaded: u64,
 }

@@ -146,5 +146,5 @@ fn stalled(what: &'static str, limit: Duration) -> RejectedRequest {
 
 /// Bytes: the size of a ticket. Reading more costs more than a new channel.
 const MAX_DRAINED: u64 = 64 << 10;
-/// It is on its way already.
+/// It has been sent already.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);

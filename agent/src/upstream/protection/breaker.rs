@@ -36,7 +36,7 @@ struct OpenBreaker {
 pub(super) enum BreakerReason {
     /// Connections fail in this step, with the detail of the last failure.
     Connect(FailedStep, String),
-    /// Nobody gets an answer; for how long already.
+    /// No request gets an answer; for how long already.
     Silent(Duration),
 }
 
@@ -105,7 +105,7 @@ impl UpstreamBreaker {
         BreakerDecision::Trial(trial)
     }
 
-    /// Somebody got the head of an answer, whatever it says.
+    /// A request got the head of an answer, whatever it says.
     pub(super) fn answered(&mut self, now: Instant) -> Option<BreakerChange> {
         self.failures = 0;
         self.last_answer = now;

@@ -225,7 +225,7 @@ const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-r
 const MOST_RATE_LIMIT: Duration = Duration::from_secs(300);
 /// The same of a 503. It may come from anything in front of Jira.
 const MOST_PAUSE: Duration = Duration::from_secs(60);
-/// Distinct paths whose 503 stands for the whole of Jira.
+/// Distinct paths whose 503 counts for all paths.
 const PATHS_FOR_ALL: usize = 3;
 /// Entries kept at once: a vendor may call under many names and on many paths. About 10 KiB.
 const MOST_ENTRIES: usize = 256;

@@ -19,7 +19,7 @@ async fn after_three_failed_connections_the_next_request_is_not_tried_until_a_tr
     assert_eq!(error.delivery, Delivery::NotSent);
     assert!(error.retry_after.is_some_and(|after| !after.is_zero()));
     assert!(upstream.protection().breaker_open);
-    // Whoever is the trial gets through, and opens the way for the others.
+    // The trial gets through, and others are sent after it.
     let listener = TcpListener::bind(address).await.unwrap();
     tokio::spawn(async move {
         for index in 0.. {
@@ -128,7 +128,7 @@ fn ask(upstream: &Arc<Upstream>) -> tokio::task::JoinHandle<()> {
 
 /// By the deadline alone a caller would wait ten seconds for nothing.
 #[tokio::test]
-async fn a_queue_that_does_not_move_is_told_within_a_second_or_two() {
+async fn a_queue_that_does_not_move_is_answered_within_a_second_or_two() {
     let (upstream, hanging) = silent_jira(4).await;
     let asked = tokio::time::Instant::now();
     let waiting: Vec<_> = (0..20).map(|_| ask(&upstream)).collect();

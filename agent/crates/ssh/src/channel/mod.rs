@@ -13,7 +13,7 @@
 //! | `inbox` | bytes received and not read yet: where they are and what they cost |
 //! | `spool` | the unlinked file, accessed on blocking threads |
 //! | `pump` | the task that drains russh and closes the channel |
-//! | `outgoing` | one chunk on its way into russh, through the gate |
+//! | `outgoing` | one chunk that is given to russh, through the gate |
 //! | `halves` | the two halves of a russh channel, as traits |
 //! | `window` | the SSH window by the distance to the peer |
 

@@ -1,4 +1,4 @@
-//! One chunk on its way into russh, through the gate.
+//! One chunk that is given to russh, through the gate.
 
 use super::halves::ChannelSender;
 use crate::transport::{Gate, TransportHandle};
