@@ -233,7 +233,11 @@ pub fn remove_stale() -> Result<()> {
                 .filter_map(|pid| pid.parse().ok())
                 .collect();
             send_signal(&pids, "KILL");
-            run("ip", &["netns", "del", &name])?;
+            let removed = run("ip", &["netns", "del", &name]);
+            // Another run that starts now may have been faster.
+            if fs::exists(format!("/run/netns/{name}"))? {
+                removed?;
+            }
         }
     }
     Ok(())
