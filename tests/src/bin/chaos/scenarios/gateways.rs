@@ -70,7 +70,7 @@ pub(crate) async fn flapping(context: &ChaosContext, place: PlaceKind) -> Result
     let load = SteadyLoad::every(&gateway.host, &gateway.target(), EVERY);
     let began = Instant::now();
     let mut last = began;
-    for _ in 0..context.by_length(3, 8, 12) {
+    for _ in 0..context.by_length(3, 5, 12) {
         gateway.reset_for(Duration::from_millis(300)).await?;
         last = Instant::now();
         sleep(Duration::from_secs(4)).await;

@@ -198,6 +198,10 @@ impl ChaosContext {
                 scenario,
                 S::Blackhole | S::Killed | S::Two | S::Stolen | S::Restart | S::Upgrade
             ),
+            // Over a distance it is that sshd too: its HAProxy is on the vendor's side.
+            (RunLength::Usual, PlaceKind::GatewayOpenssh) if self.has_all_places() => {
+                scenario != S::Wan
+            }
             (RunLength::Usual | RunLength::Long, _) => true,
         }
     }
