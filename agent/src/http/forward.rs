@@ -181,6 +181,11 @@ impl HttpForward {
         self.pauses.known().await;
     }
 
+    /// Whether it is known whether the administrator has paused the forward.
+    pub(super) fn are_pauses_known(&self) -> bool {
+        self.pauses.is_known()
+    }
+
     /// Whether only expected requests are answered.
     pub(super) fn answers_only_expected(&self) -> bool {
         self.only_expected

@@ -45,6 +45,8 @@ pub enum HealthState {
     Suspect,
     /// A check runs in place of the agent.
     Checking,
+    /// This process has not taken over yet from the one before it: requests wait.
+    Starting,
 }
 
 impl HealthState {
@@ -52,7 +54,9 @@ impl HealthState {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Serving | Self::Paused => StatusCode::OK,
-            Self::Draining | Self::Suspect | Self::Checking => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Draining | Self::Suspect | Self::Checking | Self::Starting => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }
@@ -85,6 +89,7 @@ pub(super) fn answer(
         () if forward.answers_only_expected() => HealthState::Checking,
         () if context.draining => HealthState::Draining,
         () if place.is_some_and(|place| place.is_suspect()) => HealthState::Suspect,
+        () if !forward.are_pauses_known() => HealthState::Starting,
         () if forward.paused() => HealthState::Paused,
         () => HealthState::Serving,
     };

@@ -1,8 +1,11 @@
 //! The health request, which the agent answers alone.
 
 use super::support::*;
-use crate::http::{HEALTH_PATH, HealthReport, HealthState};
-use std::time::Duration;
+use crate::{
+    http::{HEALTH_PATH, HealthReport, HealthState},
+    pause::PauseRegistry,
+};
+use std::{path::Path, time::Duration};
 use tokio::time::{Instant, sleep};
 
 fn report(reply: &Reply) -> HealthReport {
@@ -119,6 +122,26 @@ async fn a_balancer_may_use_its_channels_until_it_has_noticed_the_end() {
     assert_eq!(reply.header("connection"), Some("close"));
     assert!(unused.end().await.is_empty());
     assert!(began.elapsed() >= Duration::from_millis(1250));
+}
+
+/// A process that takes over lets requests wait; the one before it still answers them.
+#[tokio::test]
+async fn a_process_that_has_not_taken_over_says_503() {
+    let jira = raw_jira(|_| async { panic!("it reached Jira") }).await;
+    let pauses = PauseRegistry::unknown(Path::new("/nonexistent"));
+    let options = Options {
+        pauses: pauses.clone(),
+        ..Options::default()
+    };
+    let agent = Agent::new(&jira, options);
+    let mut vendor = agent.channel();
+    let reply = vendor.get(HEALTH_PATH).await;
+    assert_eq!(
+        (reply.status, report(&reply).state),
+        (503, HealthState::Starting)
+    );
+    pauses.set_known();
+    assert_eq!(vendor.get(HEALTH_PATH).await.status, 200);
 }
 
 #[tokio::test]
