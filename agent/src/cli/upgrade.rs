@@ -37,7 +37,7 @@ pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCod
         Ok(done) => print(&(done + "\n"))?,
         Err(AgentClientError::Refused(cause)) => {
             print_error(format!("the upgrade has failed: {cause}"));
-            print_error("the running process keeps serving; more: agent status");
+            print_error("agent status shows which process serves, and why the upgrade has failed");
             return Ok(ExitCode::FAILURE);
         }
         Err(AgentClientError::Unsupported(cause)) => {

@@ -81,7 +81,9 @@ impl Attempt {
             }),
             Some(USAGE) => Err(AttemptFailure {
                 version: None,
-                cause: format!("{path} is of a version that cannot take over from a running agent"),
+                cause: format!(
+                    "{path} is of a version that cannot take over from a running agent; restart it: systemctl restart jira-tunnel-agent"
+                ),
                 unsupported: true,
             }),
             _ => Err(AttemptFailure::of(

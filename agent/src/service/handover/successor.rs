@@ -93,7 +93,9 @@ impl Successor {
             ("runtime_dir", runtime_dir != config.runtime_dir),
         ] {
             if moved {
-                let cause = format!("{key} has changed, which needs a restart");
+                let cause = format!(
+                    "{key} has changed, which needs a restart: systemctl restart jira-tunnel-agent"
+                );
                 let needs_restart = true;
                 sender
                     .send(&ToPredecessor::Failed {
