@@ -8,7 +8,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use tokio::{io::AsyncReadExt, sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 type Client = SendRequest<Full<Bytes>>;
 
@@ -156,6 +157,48 @@ async fn when_the_vendor_resets_a_stream_its_exchange_is_dropped() {
     answer.abort();
     assert_eq!(agent.records.next().await["outcome"], "vendor_gone");
     assert_eq!(agent.forward.in_flight(), 0);
+}
+
+/// The agent speaks HTTP/1.1 to Jira, so that each stream's connection to it is closed.
+#[tokio::test]
+async fn when_the_vendor_leaves_all_exchanges_of_its_connection_are_dropped() {
+    let (closed, mut is_closed) = mpsc::channel(3);
+    let jira = raw_jira(move |mut stream| {
+        let closed = closed.clone();
+        async move {
+            read_head(&mut stream).await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            let _ = closed.send(()).await;
+        }
+    });
+    let mut agent = Agent::new(&jira.await, Options::default());
+    let left = CancellationToken::new();
+    // The vendor's side stays open: only the end of the channel is announced.
+    let Vendor { io, served, .. } = agent.leaving_channel(left.clone());
+    let (client, connection) = handshake(TokioExecutor::new(), TokioIo::new(io))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    for _ in 0..3 {
+        let mut client = client.clone();
+        tokio::spawn(async move {
+            let _ = client.send_request(request(Method::GET, "/x", "")).await;
+        });
+    }
+    while agent.forward.in_flight() < 3 {
+        tokio::task::yield_now().await;
+    }
+    left.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(20), served).await;
+    ended.unwrap().unwrap();
+    for _ in 0..3 {
+        assert_eq!(agent.records.next().await["outcome"], "vendor_gone");
+    }
+    assert_eq!(agent.forward.in_flight(), 0);
+    for _ in 0..3 {
+        let closed = tokio::time::timeout(Duration::from_secs(20), is_closed.recv());
+        assert!(closed.await.unwrap().is_some());
+    }
 }
 
 #[tokio::test]
