@@ -17,7 +17,7 @@ use crate::{
     status::{
         AgentReport, AuditReport, ConnectionView, CredentialReport, DescriptorReport,
         ForwardReport, ForwardState, ForwardView, LayerReport, LayerState, LayerSummary,
-        OverallState, ProtectionReport, REPORT_VERSION, StatusLayer, StatusReport,
+        OverallState, PlaceState, ProtectionReport, REPORT_VERSION, StatusLayer, StatusReport,
     },
     supervisor::SupervisorHandle,
     upstream::{self, ControlClient},
@@ -181,15 +181,21 @@ fn probed(layer: &StatusLayer, upstream: &upstream::Settings, now: Instant) -> L
     LayerReport::new(&layer.snapshot(), now, stale_after)
 }
 
-/// The best connection that holds the forward; if none does, why not.
+/// The best connection whose place requests reach; if there is none, why not.
 fn tunnel(views: &[(&ConnectionView, &ForwardView)]) -> LayerReport {
-    let holders: Vec<_> = views
-        .iter()
-        .filter(|(_, view)| view.state == ForwardState::Bound)
-        .map(|(c, _)| &c.tunnel)
-        .collect();
+    let holders = |shared: bool| {
+        let bound = views.iter().filter(move |(_, view)| {
+            view.state == ForwardState::Bound
+                && !view.is_broken()
+                && (view.proof == Some(PlaceState::Shared)) == shared
+        });
+        bound.copied().collect::<Vec<_>>()
+    };
+    let own = holders(false);
+    let holders = if own.is_empty() { holders(true) } else { own };
     if !holders.is_empty() {
-        return LayerReport::best(holders);
+        let best = LayerReport::best(holders.iter().map(|(c, _)| &c.tunnel));
+        return with_proof(best, holders.iter().map(|(_, view)| *view));
     }
     let refused = views.iter().find(|(_, view)| view.cause.is_some());
     match refused {
@@ -213,6 +219,25 @@ fn tunnel(views: &[(&ConnectionView, &ForwardView)]) -> LayerReport {
                 | LayerState::NotApplicable => best,
             }
         }
+    }
+}
+
+/// The detail of a proven tunnel says so if no request has shown that the gateway listens.
+fn with_proof<'a>(
+    layer: LayerReport,
+    mut holders: impl Iterator<Item = &'a ForwardView>,
+) -> LayerReport {
+    let is_proven = holders.any(|view| view.proof != Some(PlaceState::Granted));
+    if is_proven || layer.state != LayerState::Proven {
+        return layer;
+    }
+    let detail = match &layer.detail {
+        Some(detail) => format!("{detail}; {GRANTED}"),
+        None => GRANTED.to_owned(),
+    };
+    LayerReport {
+        detail: Some(detail),
+        ..layer
     }
 }
 
@@ -245,6 +270,7 @@ fn view_of<'a>(connection: &'a ConnectionView, active: &ActiveForward) -> Option
         .find(|view| *view.name == *active.config.name)
 }
 
+const GRANTED: &str = "the place is granted, not proven by a request";
 const UNTRIED: &str = "not tried yet: no probe has been answered so far";
 const UNTRIED_REMEDY: &str = "wait up to 30 s for the first probe; if this persists, check the log";
 
@@ -299,6 +325,8 @@ mod tests {
             name: "jira".into(),
             bind: "127.0.0.1:8080".into(),
             state,
+            proof: None,
+            unproven: None,
             bound: None,
             cause: cause.map(str::to_owned),
             remedy: cause.map(|_| "ask the vendor".to_owned()),
@@ -339,6 +367,41 @@ mod tests {
         assert_eq!(report.state, LayerState::Failed);
         assert_eq!(report.cause.as_deref(), Some("the port is taken"));
         assert_eq!(report.remedy.as_deref(), Some("ask the vendor"));
+    }
+
+    #[test]
+    fn a_place_that_is_taken_or_lost_is_no_tunnel_and_a_granted_one_says_so() {
+        let connections = [
+            connection(0, LayerState::Proven),
+            connection(1, LayerState::Proven),
+        ];
+        let with = |proof| ForwardView {
+            proof: Some(proof),
+            ..view(ForwardState::Bound, None)
+        };
+        let broken = |proof| ForwardView {
+            cause: Some("another agent answers".into()),
+            ..with(proof)
+        };
+        for state in [PlaceState::Taken, PlaceState::Lost] {
+            let report = tunnel(&[(&connections[0], &broken(state))]);
+            assert_eq!(report.state, LayerState::Failed);
+            assert_eq!(report.cause.as_deref(), Some("another agent answers"));
+            let (lost, proven) = (broken(state), with(PlaceState::Proven));
+            let report = tunnel(&[(&connections[0], &lost), (&connections[1], &proven)]);
+            assert_eq!(report.detail.as_deref(), Some("connection 1"));
+        }
+        let granted = tunnel(&[(&connections[0], &with(PlaceState::Granted))]);
+        assert_eq!(granted.state, LayerState::Proven);
+        let detail = granted.detail.unwrap();
+        assert_eq!(detail, format!("connection 0; {GRANTED}"));
+        let (shared, proven) = (with(PlaceState::Shared), with(PlaceState::Proven));
+        let report = tunnel(&[(&connections[0], &shared), (&connections[1], &proven)]);
+        assert_eq!(report.detail.as_deref(), Some("connection 1"));
+        assert_eq!(
+            tunnel(&[(&connections[0], &shared)]).state,
+            LayerState::Proven
+        );
     }
 
     /// The prober hangs: nothing fails, and the proof ages all the same.

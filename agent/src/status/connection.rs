@@ -111,6 +111,12 @@ pub struct ForwardView {
     pub bind: String,
     /// How the gateway answered.
     pub state: ForwardState,
+    /// What requests through the place have shown, while bound.
+    #[serde(default)]
+    pub proof: Option<PlaceState>,
+    /// Why no request can prove the place, if that is known.
+    #[serde(default)]
+    pub unproven: Option<String>,
     /// The requested address with the port that the gateway chose, while bound. The protocol does not report the address
     /// that it really listens on; for OpenSSH, GatewayPorts decides.
     pub bound: Option<String>,
@@ -118,6 +124,31 @@ pub struct ForwardView {
     pub cause: Option<String>,
     /// What to do about it.
     pub remedy: Option<String>,
+}
+
+impl ForwardView {
+    /// Whether requests at the place that the gateway granted do not reach this agent.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.proof, Some(PlaceState::Taken | PlaceState::Lost))
+    }
+}
+
+/// What requests through a place have shown.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum PlaceState {
+    /// The gateway has granted it, and no request has shown more.
+    Granted,
+    /// A request through it reached the session.
+    Proven,
+    /// Another connection of this agent answers there.
+    Shared,
+    /// Another agent or another program answers there.
+    Taken,
+    /// Nothing answers there any more.
+    Lost,
 }
 
 /// How the gateway answered a request for a remote forward.

@@ -13,7 +13,7 @@ mod report;
 mod spool;
 mod state_folder;
 
-pub use connection::{ConnectionPhase, ConnectionView, ForwardState, ForwardView};
+pub use connection::{ConnectionPhase, ConnectionView, ForwardState, ForwardView, PlaceState};
 pub use credential::CredentialReport;
 pub use descriptors::DescriptorReport;
 pub use headline::headline;

@@ -8,10 +8,12 @@
 //! | `run` | the shell: tasks, clock, jitter, log |
 //! | `session_monitor` | one task per dial and per session |
 //! | `session_liveness` | the liveness of one session, for its monitor and for status |
+//! | `held_place` | a place that a session holds, for whoever proves it |
 //! | `published_state` | what status shows |
 //! | `host_changes` | addresses, routes and suspends of this host, after which dials may succeed |
 //! | `session_cuts` | how often gateways have cut sessions, and after how long |
 
+mod held_place;
 mod host_changes;
 mod ids;
 mod machine;
@@ -21,5 +23,6 @@ mod session_cuts;
 mod session_liveness;
 mod session_monitor;
 
+pub use held_place::{HeldPlace, HeldPlaceKey};
 pub use published_state::LastFailure;
 pub use run::{Supervisor, SupervisorHandle};

@@ -1,6 +1,7 @@
 //! The supervisor's state as status shows it. Neither writing nor reading it blocks the supervisor.
 
 use super::{
+    held_place::HeldPlace,
     ids::IdRegistry,
     machine::{ConnectionSummary, SessionId},
     session_cuts::{self, CutHistory},
@@ -9,10 +10,10 @@ use super::{
 use crate::{
     status::{
         ConnectionView, ForwardState, ForwardView, LayerReport, LayerSnapshot, LayerState,
-        ProofState, StatusLayer,
+        PlaceState, ProofState, StatusLayer,
     },
     tunnel::{
-        Hop, Settings,
+        Hop, PlaceProof, PlaceTaker, Settings, UnprovenReason,
         channel::SpoolResets,
         session::{ForwardError, Session, SessionEnd, SessionOpenError},
     },
@@ -395,6 +396,34 @@ impl PublishedState {
         holders
     }
 
+    /// The places that active sessions hold.
+    pub(super) fn held_places(&self) -> Vec<HeldPlace> {
+        let inner = self.inner.lock();
+        let mut held = Vec::new();
+        for (slot, entry) in inner.connections.iter().enumerate() {
+            let id = entry.summary.current;
+            let Some(id) = id.map(|generation| SessionId { slot, generation }) else {
+                continue;
+            };
+            let Some(session) = inner.sessions.get(&id) else {
+                continue;
+            };
+            for ((forward, wanted), state) in inner.ids.forwards().zip(&entry.summary.forwards) {
+                let place = session.place(&wanted.name);
+                let bound = *state == ForwardState::Bound;
+                held.extend(place.filter(|_| bound).map(|place| HeldPlace {
+                    name: Arc::clone(&wanted.name),
+                    session: session.clone(),
+                    connection: slot,
+                    place,
+                    id,
+                    forward,
+                }));
+            }
+        }
+        held
+    }
+
     /// Whether a forward that `which` selects may still have new channels.
     pub(super) fn expects_channels(&self, which: impl Fn(&str) -> bool) -> bool {
         self.inner
@@ -483,6 +512,12 @@ impl PublishedState {
             tunnel.cause = Some(pattern);
             tunnel.remedy = Some(session_cuts::REMEDY.to_owned());
         }
+        let forwards = forward_views(ids, entry, session);
+        let broken = forwards.iter().find(|view| view.is_broken());
+        if let Some(view) = broken.filter(|_| tunnel.state == LayerState::Proven) {
+            tunnel.state = LayerState::Degraded;
+            (tunnel.cause, tunnel.remedy) = (view.cause.clone(), view.remedy.clone());
+        }
         if let Some(missing) = missing_home(entry, inner)
             && session.is_some()
             && tunnel.state == LayerState::Proven
@@ -525,7 +560,7 @@ impl PublishedState {
             backlog: transport.map_or(0, |m| m.backlog()),
             closed_first: budget.map_or(0, |b| b.closed_first()),
             channel_resets: budget.map_or(0, |b| b.resets()),
-            forwards: forward_views(ids, entry, session),
+            forwards,
         }
     }
 }
@@ -572,15 +607,29 @@ fn forward_views(
         let refused = *state == ForwardState::Refused;
         let standby = *state == ForwardState::Standby;
         let exposed = bound && session.is_some_and(|session| session.is_exposed(&forward.name));
-        let (cause, remedy) = match exposed {
-            true => (Some(EXPOSED.to_owned()), Some(EXPOSED_REMEDY.to_owned())),
-            false => (answer.cause.clone(), answer.remedy.clone()),
+        let place = session.and_then(|session| session.place(&forward.name));
+        let place = place
+            .filter(|_| bound)
+            .map(|place| (place.bind(), place.proof()));
+        let (proof, unproven) = place
+            .as_ref()
+            .map_or((None, None), |(_, proof)| view_of(proof));
+        let lost = place.and_then(|(bind, proof)| {
+            let remedy = proof.remedy(&bind).map(str::to_owned);
+            proof.cause(&bind).map(|cause| (cause, remedy))
+        });
+        let shown = refused || exposed || lost.is_some();
+        let (cause, remedy) = match lost {
+            Some((cause, remedy)) => (Some(cause), remedy),
+            None if exposed => (Some(EXPOSED.to_owned()), Some(EXPOSED_REMEDY.to_owned())),
+            None => (answer.cause.clone(), answer.remedy.clone()),
         };
-        let shown = refused || exposed;
         ForwardView {
             name: forward.name.to_string(),
             bind: forward.bind.to_string(),
             state: *state,
+            proof,
+            unproven: unproven.map(|reason| reason.text().to_owned()),
             bound: answer.bound.filter(|_| bound),
             cause: match standby {
                 true => Some(STANDBY.to_owned()),
@@ -590,6 +639,18 @@ fn forward_views(
         }
     });
     views.collect()
+}
+
+fn view_of(proof: &PlaceProof) -> (Option<PlaceState>, Option<UnprovenReason>) {
+    match proof {
+        PlaceProof::Granted(reason) => (Some(PlaceState::Granted), *reason),
+        PlaceProof::Proven => (Some(PlaceState::Proven), None),
+        PlaceProof::Taken(PlaceTaker::OwnConnection(_)) => (Some(PlaceState::Shared), None),
+        PlaceProof::Taken(PlaceTaker::OtherAgent | PlaceTaker::OtherProgram(..)) => {
+            (Some(PlaceState::Taken), None)
+        }
+        PlaceProof::Lost(_) => (Some(PlaceState::Lost), None),
+    }
 }
 
 /// A layer while a session is open: each byte from the gateway renews its proof, and silence ends it.

@@ -2,9 +2,10 @@
 //! so that the loop never waits.
 
 use super::{
+    held_place::HeldPlace,
     host_changes::{HostChange, HostChanges},
     ids::IdRegistry,
-    machine::{SessionId, SlotShare, StateMachine, SupervisorAction, SupervisorEvent},
+    machine::{PlaceLoss, SessionId, SlotShare, StateMachine, SupervisorAction, SupervisorEvent},
     published_state::{LastFailure, PublishedState},
     session_monitor::{monitor, panicked_dial, spawn_cancellable, watch_idle},
 };
@@ -68,6 +69,7 @@ pub(super) enum SupervisorMessage {
     Granted(SessionId, usize, BoundForward),
     Refused(SessionId, usize, ForwardError),
     Cancelled(SessionId, usize),
+    PlaceLost(SessionId, usize, PlaceLoss),
     Ended(SessionId, SessionEnd),
     NeedsReplacement(SessionId),
     Idle(SessionId),
@@ -350,6 +352,9 @@ impl Supervisor {
                 SupervisorEvent::Refused(id, forward)
             }
             SupervisorMessage::Cancelled(id, forward) => SupervisorEvent::Cancelled(id, forward),
+            SupervisorMessage::PlaceLost(id, forward, loss) => {
+                SupervisorEvent::PlaceLost(id, forward, loss)
+            }
             SupervisorMessage::Ended(id, ended) => {
                 self.state.ended(id, &ended);
                 let hint = ended.retry_hint();
@@ -460,6 +465,7 @@ impl Supervisor {
             | SupervisorMessage::Granted(id, ..)
             | SupervisorMessage::Refused(id, ..)
             | SupervisorMessage::Cancelled(id, _)
+            | SupervisorMessage::PlaceLost(id, ..)
             | SupervisorMessage::Ended(id, _)
             | SupervisorMessage::NeedsReplacement(id)
             | SupervisorMessage::Idle(id) => (id, None),
@@ -503,6 +509,21 @@ impl SupervisorHandle {
     /// The sessions that hold this forward, each with the number of its connection.
     pub fn holders(&self, forward: &str) -> Vec<(usize, Session)> {
         self.state.holders(forward)
+    }
+
+    /// The places that sessions hold, each with its session.
+    pub fn held_places(&self) -> Vec<HeldPlace> {
+        self.state.held_places()
+    }
+
+    /// The proof of a place has changed: status shows it, and what is lost is asked for again.
+    pub async fn place_judged(&self, held: &HeldPlace) {
+        self.state.changed();
+        if let Some(loss) = held.loss() {
+            let message = SupervisorMessage::PlaceLost(held.id, held.forward, loss);
+            // A closed queue means that everything has stopped already.
+            let _ = self.messages.send(message).await;
+        }
     }
 
     /// Forwarded channels open now, on all sessions.

@@ -6,6 +6,7 @@
 pub mod egress;
 mod hop;
 mod place;
+mod place_proof;
 pub mod session;
 pub mod settings;
 
@@ -14,6 +15,7 @@ pub use agent_ssh::bind_template::{BindTemplate, SlotRange};
 pub use agent_ssh::{channel, transport};
 pub use hop::{Hop, HopEvent, HopObserver, ignore};
 pub use place::{ListeningPlace, instance};
+pub use place_proof::{LostSign, PlaceProof, PlaceTaker, UnprovenReason};
 pub use settings::{ForwardTemplate, RemoteForward, Settings};
 
 use std::sync::Arc;

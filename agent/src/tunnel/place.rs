@@ -1,6 +1,6 @@
 //! Where the gateway listens for one forward of one session, and what requests through it have shown.
 
-use super::BindAddress;
+use super::{BindAddress, PlaceProof};
 use parking_lot::Mutex;
 use std::{
     sync::{
@@ -18,6 +18,7 @@ pub struct ListeningPlace {
     suspect: AtomicBool,
     health_requests: AtomicU64,
     checked_at: Mutex<Option<Instant>>,
+    proof: Mutex<PlaceProof>,
 }
 
 impl ListeningPlace {
@@ -28,6 +29,7 @@ impl ListeningPlace {
             suspect: AtomicBool::new(false),
             health_requests: AtomicU64::new(0),
             checked_at: Mutex::new(None),
+            proof: Mutex::new(PlaceProof::Granted(None)),
         }
     }
 
@@ -67,6 +69,16 @@ impl ListeningPlace {
     pub fn is_checked(&self) -> bool {
         self.checked_at()
             .is_some_and(|at| at.elapsed() < CHECK_PAUSE)
+    }
+
+    /// What requests through it have shown last.
+    pub fn proof(&self) -> PlaceProof {
+        self.proof.lock().clone()
+    }
+
+    /// Sets what requests through it have shown. Returns the value before.
+    pub fn set_proof(&self, proof: PlaceProof) -> PlaceProof {
+        std::mem::replace(&mut *self.proof.lock(), proof)
     }
 
     /// When the last health request came through it.

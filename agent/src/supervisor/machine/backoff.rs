@@ -34,6 +34,15 @@ pub(super) fn forward(refusals: u32, jitter: f64) -> Duration {
     jittered(FORWARD.after(refusals.saturating_add(1)), 0.8, jitter)
 }
 
+/// The wait between two requests for a forward whose place is lost again and again: where the gateway grants what it does
+/// not do, requests are of no use. The first time there is none.
+pub(super) fn repeat(repeats: u32) -> Duration {
+    match repeats {
+        0 => Duration::ZERO,
+        more => REPEAT.after(more),
+    }
+}
+
 const RECONNECT: ExponentialBackoff =
     ExponentialBackoff::new(Duration::from_millis(400), CEILING, 2.0);
 const SHAKY_RECONNECT: ExponentialBackoff =
@@ -47,6 +56,13 @@ pub(super) const CEILING: Duration = Duration::from_secs(4);
 pub(super) const SHAKY_CEILING: Duration = Duration::from_secs(30);
 /// One session may end at once by chance.
 const SHAKY_SESSIONS: u32 = 2;
+const REPEAT: ExponentialBackoff = ExponentialBackoff::new(REPEAT_FLOOR, REPEAT_CEILING, 2.0);
+/// The shortest wait before a place is given up a second time.
+pub(super) const REPEAT_FLOOR: Duration = Duration::from_secs(4);
+/// The longest.
+pub(super) const REPEAT_CEILING: Duration = Duration::from_secs(60);
+/// A place that was kept this long was a good one.
+pub(super) const REPEATS_FORGOTTEN: Duration = Duration::from_secs(300);
 const FORWARD: ExponentialBackoff =
     ExponentialBackoff::new(Duration::from_millis(50), FORWARD_CEILING, 1.6);
 /// The longest wait of a refused forward.
@@ -86,6 +102,12 @@ mod tests {
         assert!(forward(0, 0.0) >= Duration::from_millis(40));
         assert!(forward(0, 1.0) <= Duration::from_millis(51));
         assert_eq!(forward(u32::MAX, 1.0), FORWARD_CEILING);
+    }
+
+    #[test]
+    fn a_place_is_given_up_at_once_and_then_after_four_seconds_to_a_minute() {
+        let waits: Vec<u64> = (0..7).map(|n| repeat(n).as_secs()).collect();
+        assert_eq!(waits, [0, 4, 8, 16, 32, 60, 60]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The forwards: requested, granted, released, and handed from one session to the next.
 
 use super::{
-    SessionId, StateMachine, SupervisorAction, backoff,
+    PlaceLoss, SessionId, StateMachine, SupervisorAction, backoff,
     places::NoFreeSlot,
     slot::{ForwardPhase, ReleasePhase},
 };
@@ -146,6 +146,16 @@ impl StateMachine {
             self.forward_phase(id, forward)
         {
             self.remove_forward(id, forward);
+            // Its place was lost: it is requested again.
+            if self.forwards.contains(&forward) {
+                let phase = match self.releasing_predecessor(id, forward) {
+                    Some(from) => ForwardPhase::AwaitingRelease { from },
+                    None => ForwardPhase::Due { refusals: 0 },
+                };
+                if let Some(active) = self.active_session(id) {
+                    active.forwards.insert(forward, phase);
+                }
+            }
         }
         if let Some(release) = self.release_phase(id, forward)
             && *release == ReleasePhase::Cancelling
@@ -153,6 +163,68 @@ impl StateMachine {
             *release = ReleasePhase::Released;
             self.release(now, id, forward);
         }
+    }
+
+    /// Releases a granted forward whose place is lost, and requests it again, at another place if its bind names the slot.
+    /// More and more rarely if that does not help. A place that another agent has is left to it: only a forward with another
+    /// slot moves there.
+    pub(super) fn on_place_lost(
+        &mut self,
+        now: Duration,
+        id: SessionId,
+        forward: usize,
+        loss: PlaceLoss,
+        actions: &mut Vec<SupervisorAction>,
+    ) {
+        if !self.forwards.contains(&forward)
+            || self.forward_phase(id, forward).copied() != Some(ForwardPhase::Granted)
+        {
+            return;
+        }
+        let Some(active) = self.active_session(id) else {
+            return;
+        };
+        let gateway = active.gateway;
+        let mut repeats = active.repeats.get(&forward).copied().unwrap_or_default();
+        let since = now.saturating_sub(repeats.last);
+        if repeats.count > 0 && since >= backoff::REPEATS_FORGOTTEN {
+            repeats.count = 0;
+        }
+        if repeats.count > 0 && since < backoff::repeat(repeats.count) {
+            return;
+        }
+        let is_left_to_another = loss == PlaceLoss::OtherAgent
+            && !(self.places.is_slotted(forward) && self.places.has_free(now, gateway, forward));
+        if is_left_to_another {
+            return;
+        }
+        self.places.avoid(now, id, gateway, forward);
+        repeats.count = repeats.count.saturating_add(1);
+        repeats.last = now;
+        if let Some(active) = self.active_session(id) {
+            active.repeats.insert(forward, repeats);
+            let releasing = ForwardPhase::Releasing(ReleasePhase::Cancelling);
+            active.forwards.insert(forward, releasing);
+            actions.push(SupervisorAction::Cancel(id, forward));
+        }
+    }
+
+    /// The older session of this connection that releases the same place, if there is one.
+    fn releasing_predecessor(&self, id: SessionId, forward: usize) -> Option<u64> {
+        if self.places.is_slotted(forward) {
+            return None;
+        }
+        let slot = self.slots.get(id.slot)?;
+        let gateway = slot.current.as_ref()?.gateway;
+        let mut elders = slot.draining.iter().filter(|l| l.gateway == gateway);
+        let elder = elders.rfind(|l| {
+            let release = l.forwards.get(&forward);
+            matches!(
+                release,
+                Some(ReleasePhase::Requested | ReleasePhase::Cancelling)
+            )
+        });
+        elder.map(|elder| elder.generation)
     }
 
     fn remove_forward(&mut self, id: SessionId, forward: usize) {

@@ -54,6 +54,8 @@ pub(super) enum SupervisorEvent {
     Refused(SessionId, usize),
     /// The gateway has stopped listening.
     Cancelled(SessionId, usize),
+    /// Requests through the place of a granted forward do not reach its session.
+    PlaceLost(SessionId, usize, PlaceLoss),
     /// A session has answered its first probe.
     Proven(SessionId),
     /// A session has ended; with the time after which the gateway wants to be dialed again, if it has said so.
@@ -72,6 +74,15 @@ pub(super) enum SupervisorEvent {
     ShareSlots(SlotShare),
     /// Let requests in flight finish within this time, then stop.
     Drain(Duration),
+}
+
+/// Why requests through a place do not reach the session that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::supervisor) enum PlaceLoss {
+    /// Nothing answers there, or a program that is no agent.
+    Gone,
+    /// Another agent answers there. It must not lose the place in turn, or two agents take it from each other forever.
+    OtherAgent,
 }
 
 /// What the configuration asks for. Gateways and forwards are numbers that are never reused: one that disappears does not
@@ -181,6 +192,9 @@ impl StateMachine {
                 self.on_refused(now, id, forward, jitter, &mut actions)
             }
             SupervisorEvent::Cancelled(id, forward) => self.on_cancelled(now, id, forward),
+            SupervisorEvent::PlaceLost(id, forward, loss) => {
+                self.on_place_lost(now, id, forward, loss, &mut actions)
+            }
             SupervisorEvent::Proven(id) => self.on_proven(id),
             SupervisorEvent::Ended(id, hint) => self.ended(now, id, hint, jitter, &mut actions),
             SupervisorEvent::Woken => self.wake(now, &mut actions),

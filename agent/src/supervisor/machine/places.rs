@@ -78,7 +78,7 @@ impl PlaceBook {
         if !self.is_slotted(forward) {
             return Ok(None);
         }
-        if self.free(now, gateway, forward).next().is_none() {
+        if !self.has_free(now, gateway, forward) {
             self.forget_refusals(gateway, forward);
         }
         let left = |slot: &u16| {
@@ -116,11 +116,24 @@ impl PlaceBook {
         self.taken.remove(&(forward, slot));
         self.refused
             .insert((gateway, forward, slot), now + REFUSED_LATELY);
-        if self.free(now, gateway, forward).next().is_some() {
+        if self.has_free(now, gateway, forward) {
             return true;
         }
         self.forget_refusals(gateway, forward);
         false
+    }
+
+    /// This session's place is lost. It keeps the number until it has released it, and takes another one then if it can.
+    pub(super) fn avoid(&mut self, now: Duration, id: SessionId, gateway: usize, forward: usize) {
+        if let Some(slot) = self.slot_of(id, forward) {
+            let place = (gateway, forward, slot);
+            self.refused.insert(place, now + REFUSED_LATELY);
+        }
+    }
+
+    /// Whether a number is free that was not refused lately.
+    pub(super) fn has_free(&self, now: Duration, gateway: usize, forward: usize) -> bool {
+        self.free(now, gateway, forward).next().is_some()
     }
 
     /// This session has ended and released nothing.

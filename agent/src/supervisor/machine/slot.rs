@@ -62,6 +62,8 @@ pub(super) struct ActiveSession {
     pub since: Duration,
     /// By the forward's number: all that are wanted, and those that are being released.
     pub forwards: BTreeMap<usize, ForwardPhase>,
+    /// By the forward's number: how often its place was lost lately.
+    pub repeats: BTreeMap<usize, RepeatedRequests>,
     /// It has answered a probe.
     pub proven: bool,
     /// It must be replaced.
@@ -76,6 +78,15 @@ pub(super) struct SuccessorSession {
     pub since: Duration,
     /// It has answered a probe.
     pub proven: bool,
+}
+
+/// How often a granted forward was requested again lately, because its place was lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RepeatedRequests {
+    /// Times in a row.
+    pub count: u32,
+    /// The last time.
+    pub last: Duration,
 }
 
 /// One forward of an active session.

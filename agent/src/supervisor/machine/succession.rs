@@ -162,6 +162,7 @@ impl StateMachine {
             gateway,
             since,
             forwards,
+            repeats: BTreeMap::new(),
             proven,
             needs_replacement: false,
         });

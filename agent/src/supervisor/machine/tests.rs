@@ -51,6 +51,8 @@ struct Peer {
     kept: BTreeSet<usize>,
     /// The slot number of each forward that it has asked for.
     places: BTreeMap<usize, Option<u16>>,
+    /// Forwards whose place was lost, with the time of the last release because of that.
+    lost: BTreeMap<usize, Option<Duration>>,
 }
 
 impl World {
@@ -259,7 +261,19 @@ impl World {
                 let drained = self.drained.is_some();
                 let no_slot = self.wanted.slotted.contains(&forward) && self.is_full(forward);
                 let retired = id.slot >= self.wanted.connections;
+                let now = self.now;
                 let peer = self.sessions.get_mut(&id).expect("a session that stands");
+                if let Some(before) = peer.lost.get_mut(&forward)
+                    && wanted
+                    && !peer.may_go
+                {
+                    let floor = before.is_none_or(|at| now >= at + backoff::REPEAT_FLOOR);
+                    assert!(floor, "a place is given up again after a wait only");
+                    *before = Some(now);
+                    assert!(peer.held.contains(&forward), "only what is held");
+                    assert!(peer.cancels.insert(forward), "cancelled once");
+                    return;
+                }
                 assert!(
                     peer.may_go || !wanted,
                     "what is wanted is cancelled on sessions that leave only"
@@ -416,11 +430,17 @@ impl World {
             }
             let parting = |held: &ForwardPhase| matches!(held, ForwardPhase::Releasing(_));
             let parts = live.forwards.values().any(parting);
+            let id = SessionId {
+                slot: index,
+                generation: live.generation,
+            };
             for (forward, held) in &live.forwards {
-                assert_ne!(
-                    parting(held),
-                    self.wanted.forwards.contains(forward),
-                    "what is not wanted is let go of, and nothing else"
+                let peer = &self.sessions[&id];
+                let lost = peer.lost.contains_key(forward) && peer.cancels.contains(forward);
+                assert!(
+                    parting(held) != self.wanted.forwards.contains(forward)
+                        || parting(held) && lost,
+                    "what is not wanted or lost is released, and nothing else"
                 );
                 match held {
                     ForwardPhase::Due { .. } => {
@@ -483,7 +503,8 @@ impl World {
             0..30 => self.pass(),
             30..53 => self.settle_a_dial(0.5, 0.2),
             53..58 => self.progress(),
-            58..90 => self.answer(),
+            58..89 => self.answer(),
+            89 => self.lose_a_place(),
             90..94 => {
                 if let Some(id) = self.pick(&ids) {
                     self.end(id);
@@ -603,9 +624,29 @@ impl World {
             left: false,
             kept: BTreeSet::new(),
             places: BTreeMap::new(),
+            lost: BTreeMap::new(),
         };
         self.sessions.insert(id, peer);
         self.send(SupervisorEvent::Opened(id));
+    }
+
+    /// Requests through a place do not reach its session any more.
+    fn lose_a_place(&mut self) {
+        let held = self.sessions.iter().flat_map(|(id, peer)| {
+            let held = peer.held.iter();
+            held.map(|forward| (*id, *forward))
+        });
+        let held: Vec<_> = held.collect();
+        let Some((id, forward)) = self.pick(&held) else {
+            return;
+        };
+        let loss = match self.rng.random_bool(0.3) {
+            true => PlaceLoss::OtherAgent,
+            false => PlaceLoss::Gone,
+        };
+        let peer = self.sessions.get_mut(&id).unwrap();
+        peer.lost.entry(forward).or_default();
+        self.send(SupervisorEvent::PlaceLost(id, forward, loss));
     }
 
     /// A session answers one of its questions.
@@ -1311,4 +1352,43 @@ fn where_all_places_are_refused_there_is_a_wait() {
         world.machine.slots[0].current.as_ref().unwrap().forwards[&0],
         ForwardPhase::Refused { .. }
     ));
+}
+
+/// The place of a session that holds it is released and asked for again on the same session, the next slot where there is
+/// one.
+#[test]
+fn a_lost_place_is_asked_for_again_at_once_and_then_less_and_less() {
+    let mut world = calm_with_slots(1, 1, 2, vec![1]);
+    world.run_well(seconds(10), World::everything_serves);
+    let id = world.id(0);
+    let lose = |world: &mut World, loss| {
+        for forward in [0, 1] {
+            let peer = world.sessions.get_mut(&id).unwrap();
+            peer.lost.entry(forward).or_default();
+            world.send(SupervisorEvent::PlaceLost(id, forward, loss));
+        }
+        let cancelled = world.sessions[&id].cancels.clone();
+        world.run_well(seconds(1), |w| {
+            let peer = &w.sessions[&id];
+            peer.cancels.is_empty() && peer.requests.is_empty()
+        });
+        cancelled.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(lose(&mut world, PlaceLoss::Gone), [0, 1]);
+    let places = &world.sessions[&id].places;
+    assert_eq!((places[&0], places[&1]), (None, Some(1)));
+    assert_eq!(lose(&mut world, PlaceLoss::Gone), [0; 0], "not in a loop");
+    world.now += seconds(4);
+    // What another agent holds is left to it; with another slot the session moves.
+    assert_eq!(lose(&mut world, PlaceLoss::OtherAgent), [0; 0]);
+    world.now += seconds(60);
+    assert_eq!(lose(&mut world, PlaceLoss::OtherAgent), [1]);
+    assert_eq!(world.sessions[&id].places[&1], Some(0));
+    assert_eq!(lose(&mut world, PlaceLoss::Gone), [0]);
+    world.now += seconds(301);
+    assert_eq!(lose(&mut world, PlaceLoss::Gone), [0, 1]);
+    world.now += seconds(4);
+    assert_eq!(lose(&mut world, PlaceLoss::Gone), [0, 1]);
+    world.now += seconds(7);
+    assert_eq!(lose(&mut world, PlaceLoss::Gone), [0; 0], "8 s now");
 }
