@@ -8,13 +8,16 @@ use super::{
 };
 use crate::tunnel::instance;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body, Incoming};
 use serde::{Deserialize, Serialize};
 
 /// The one target that is a health request, byte for byte. RFC 8615 keeps paths under `/.well-known/` for purposes like
 /// this; Jira has none of this name.
 pub const HEALTH_PATH: &str = "/.well-known/jira-tunnel-agent/health";
+
+/// With the name of this process in it, the health request is the agent's own.
+pub const SENDER: HeaderName = HeaderName::from_static("x-jira-tunnel-agent-instance");
 
 /// The answer to a health request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,13 +80,16 @@ pub(super) fn is_health_request(guard: &ResponseGuard, request: &Request<Incomin
 pub(super) fn answer(
     context: &RequestContext,
     guard: ResponseGuard,
-    is_head: bool,
+    request: &Request<Incoming>,
 ) -> Response<ResponseBody> {
     let forward = &context.forward;
     forward.traffic().count_health_request();
+    let is_head = request.method() == Method::HEAD;
+    let sender = request.headers().get(&SENDER);
+    let own = sender.is_some_and(|sender| sender.as_bytes() == instance().as_bytes());
     let place = context.place.as_deref();
     if let Some(place) = place {
-        place.note_health_request();
+        place.note_health_request(own);
     }
     let state = match () {
         () if forward.answers_only_expected() => HealthState::Checking,

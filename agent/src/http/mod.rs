@@ -31,7 +31,8 @@ pub use current_forward::CurrentForward;
 pub use dry_run::DryRun;
 pub use expected::ExpectedRequest;
 pub use forward::{HttpForward, InFlightGuard, RequestCounter};
-pub use health::{HEALTH_PATH, HealthReport, HealthState};
+pub use health::{HEALTH_PATH, HealthReport, HealthState, SENDER};
+pub(crate) use own_headers::X_TUNNEL_ANSWERED_BY;
 pub use server::{ChannelOrigin, ShutdownTokens, VendorStream, serve};
 
 use crate::upstream::StallLimits;

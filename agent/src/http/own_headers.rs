@@ -4,7 +4,7 @@ use super::request_id::{X_JIRA_REQUEST_ID, X_REQUEST_ID};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Who made an answer: [`BY_AGENT`] or [`BY_JIRA`]. On every answer; a header of Jira's by this name is dropped.
-pub(super) const X_TUNNEL_ANSWERED_BY: HeaderName = HeaderName::from_static("x-tunnel-answered-by");
+pub(crate) const X_TUNNEL_ANSWERED_BY: HeaderName = HeaderName::from_static("x-tunnel-answered-by");
 /// Marks the agent's own answer.
 pub(super) const BY_AGENT: HeaderValue = HeaderValue::from_static("agent");
 /// Marks Jira's answer, or that of a proxy before it.

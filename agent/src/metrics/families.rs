@@ -51,6 +51,7 @@ families! {
     LAYER = Gauge "layer_state" ["forward" "layer" "state"] "1 for the state that a layer is in, 0 for the others; an empty forward sums up all.";
     LAYER_AGE = Gauge "layer_proven_age_seconds" ["forward" "layer"] "Seconds since the other side last replied; absent if it never did.";
     BOUND = Gauge "forward_bound" ["forward"] "1 while a gateway listens for this forward.";
+    PLACES = Gauge "forward_places" ["forward" "state"] "Places that gateways have granted for this forward, by what requests through them have shown.";
     PAUSED = Gauge "forward_paused" ["forward"] "1 while the administrator has paused the forward.";
     REQUESTS = Counter "requests_total" ["forward" "outcome" "class"] "Requests that have ended, by outcome and first digit of the status.";
     ERRORS = Counter "errors_total" ["forward" "error"] "The agent's own answers, by the code of docs/errors.md.";

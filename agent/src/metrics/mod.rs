@@ -10,7 +10,7 @@ pub use traffic::TrafficCounters;
 
 use crate::{
     expiry::ExpiryUrgency,
-    status::{ConnectionPhase, ConnectionView, LayerReport, LayerState, StatusReport},
+    status::{ConnectionPhase, ConnectionView, LayerReport, LayerState, PlaceState, StatusReport},
 };
 use families::{MetricFamily, MetricKind};
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
@@ -92,6 +92,18 @@ impl MetricsPage {
         let each = || report.forwards.iter().map(|f| ([f.name.as_str()], f));
         let bound = each().map(|(name, f)| (name, flag(!f.bound.is_empty())));
         self.add(&families::BOUND, bound)?;
+        let places = each().flat_map(|([name], _)| {
+            let views = report.connections.iter().flat_map(|c| &c.forwards);
+            let proofs: Vec<_> = views
+                .filter(|view| view.name == name)
+                .filter_map(|view| view.proof)
+                .collect();
+            PLACE_STATES.map(|(state, word)| {
+                let number = proofs.iter().filter(|proof| **proof == state).count();
+                ([name, word], number as f64)
+            })
+        });
+        self.add(&families::PLACES, places)?;
         let paused = each().map(|(name, f)| (name, flag(f.paused.is_some())));
         self.add(&families::PAUSED, paused)?;
         let in_flight = each().map(|(name, f)| (name, f.in_flight as f64));
@@ -200,6 +212,13 @@ fn flag(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
 
+const PLACE_STATES: [(PlaceState, &str); 5] = [
+    (PlaceState::Granted, "granted"),
+    (PlaceState::Proven, "proven"),
+    (PlaceState::Shared, "shared"),
+    (PlaceState::Taken, "taken"),
+    (PlaceState::Lost, "lost"),
+];
 const STATES: [(LayerState, &str); 5] = [
     (LayerState::Proven, "proven"),
     (LayerState::Degraded, "degraded"),

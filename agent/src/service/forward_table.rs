@@ -175,6 +175,12 @@ impl ForwardTable {
         active.cloned()
     }
 
+    /// Whether this forward passes bytes as they are; also if there is no such forward.
+    pub(super) fn is_bytes(&self, name: &str) -> bool {
+        self.serving(name)
+            .is_none_or(|active| matches!(active.route, ForwardRoute::Bytes(_)))
+    }
+
     /// The forward of that name, including one that the gateway has yet to cancel.
     fn serving(&self, name: &str) -> Option<Arc<ActiveForward>> {
         let table = self.table.read();

@@ -2,7 +2,7 @@
 //!
 //! `forward_table` holds the forwards, each an `active_forward`, and routes each inbound channel to its own. `report`
 //! assembles the status, `expiry_monitor` knows when credentials expire, `disk_watch` whether spool and state folder can
-//! be written. `configuration` is the configuration in use, `reload` applies the next one. `notify` and `watchdog` report
+//! be written, `place_prover` whether requests at the granted places arrive. `configuration` is the configuration in use, `reload` applies the next one. `notify` and `watchdog` report
 //! to systemd.
 
 mod active_forward;
@@ -13,6 +13,7 @@ mod folders;
 mod forward_table;
 mod handover;
 mod notify;
+mod place_prover;
 mod reload;
 mod report;
 mod watchdog;
@@ -45,6 +46,7 @@ use handover::{
     Coordinator, HandedOver, ReplaceableProgram, Successor, UpgradeCondition, UpgradeRequest,
 };
 use notify::SystemdNotifier;
+use place_prover::PlaceProver;
 use reload::ConfigReloader;
 use report::StatusCollector;
 use std::{io::IsTerminal, sync::Arc, time::Duration};
@@ -113,6 +115,8 @@ pub async fn run(
         false => Arc::clone(&config.tunnel),
     };
     let supervisor = Supervisor::spawn(tunnel, accept, stop.clone());
+    let prover = PlaceProver::new(supervisor.clone(), Arc::clone(&table));
+    tokio::spawn(prover.run(stop.clone()));
     if let Some(successor) = &successor {
         supervisor.avoid_slots(successor.held_slots()).await;
     }

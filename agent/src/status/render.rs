@@ -1,7 +1,7 @@
 //! The status as a table for a person.
 
 use super::{
-    AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, OverallState,
+    AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, OverallState, PlaceState,
     StatusReport, UpgradeReport, UpgradeState,
 };
 use crate::{expiry::ExpiryUrgency, pause::PauseRecord};
@@ -267,6 +267,7 @@ impl StatusTable {
             if let Some(pause) = &f.paused {
                 self.paused(pause);
             }
+            self.places(&report.connections, &f.name);
             self.protection(f);
             if report.forwards.len() > 1 {
                 for layer in [
@@ -276,6 +277,30 @@ impl StatusTable {
                 ] {
                     self.layer("     ", layer.0, layer.1);
                 }
+            }
+        }
+    }
+
+    /// The places of a forward that no request has proven.
+    fn places(&mut self, connections: &[ConnectionView], forward: &str) {
+        for connection in connections {
+            let views = connection.forwards.iter();
+            for view in views.filter(|view| view.name == forward) {
+                let (word, rest) = match (view.proof, &view.unproven) {
+                    (Some(PlaceState::Granted), Some(why)) => (
+                        String::from("granted"),
+                        format!(", not proven by a request: {why}"),
+                    ),
+                    (Some(PlaceState::Taken), _) => (self.paint("TAKEN", RED), String::new()),
+                    (Some(PlaceState::Lost), _) => (self.paint("LOST", RED), String::new()),
+                    (
+                        Some(PlaceState::Granted | PlaceState::Proven | PlaceState::Shared) | None,
+                        _,
+                    ) => continue,
+                };
+                let place = view.bound.as_ref().unwrap_or(&view.bind);
+                let index = connection.index;
+                self.line(&format!("     {place} of connection {index}: {word}{rest}"));
             }
         }
     }

@@ -54,10 +54,12 @@ impl ListeningPlace {
         self.suspect.store(suspect, Relaxed);
     }
 
-    /// A health request has come through it: the gateway listens here, for this session.
-    pub fn note_health_request(&self) {
+    /// A health request has come through it: the gateway listens here, for this session. `own`: this agent has sent it.
+    pub fn note_health_request(&self, own: bool) {
         self.health_requests.fetch_add(1, Relaxed);
-        *self.checked_at.lock() = Some(Instant::now());
+        if !own {
+            *self.checked_at.lock() = Some(Instant::now());
+        }
     }
 
     /// Health requests that have come through it.
@@ -81,7 +83,7 @@ impl ListeningPlace {
         std::mem::replace(&mut *self.proof.lock(), proof)
     }
 
-    /// When the last health request came through it.
+    /// When the last health request of the gateway came through it.
     pub fn checked_at(&self) -> Option<Instant> {
         *self.checked_at.lock()
     }

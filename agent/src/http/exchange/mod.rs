@@ -70,7 +70,7 @@ pub(super) async fn handle(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     if health::is_health_request(&guard, &request) {
-        return health::answer(context, guard, request.method() == http::Method::HEAD);
+        return health::answer(context, guard, &request);
     }
     context.forward.count_request();
     let (mut head, body) = request.into_parts();

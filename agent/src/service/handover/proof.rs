@@ -1,6 +1,6 @@
 //! What a process has proven, and what a new one lacks of that.
 
-use crate::status::{ForwardState, LayerReport, LayerState, StatusReport};
+use crate::status::{ForwardState, ForwardView, LayerReport, LayerState, StatusReport};
 use std::collections::BTreeSet;
 
 /// What a process has proven.
@@ -80,13 +80,18 @@ pub(super) fn of_report(report: &StatusReport) -> ProcessProof {
         |layer: &LayerReport| matches!(layer.state, LayerState::Proven | LayerState::NotApplicable);
     let sessions = || {
         let connections = report.connections.iter();
-        connections.filter(|connection| connection.tunnel.state == LayerState::Proven)
+        connections.filter(|connection| {
+            // One broken place makes the connection degraded, and says nothing of its others.
+            let only_a_place = connection.forwards.iter().any(ForwardView::is_broken)
+                && connection.suspect_seconds.is_none();
+            connection.tunnel.state == LayerState::Proven || only_a_place
+        })
     };
-    let places = |name: &str, wanted: fn(ForwardState) -> bool| {
+    let places = |name: &str, wanted: fn(&ForwardView) -> bool| {
         sessions()
             .flat_map(|connection| {
                 let views = connection.forwards.iter();
-                let views = views.filter(|view| view.name == name && wanted(view.state));
+                let views = views.filter(|view| view.name == name && wanted(view));
                 views.map(|view| BoundPlace {
                     gateway: connection.gateway.clone(),
                     bind: view.bind.clone(),
@@ -107,9 +112,11 @@ pub(super) fn of_report(report: &StatusReport) -> ProcessProof {
             tunnel: proven(&forward.tunnel),
             jira: proven(&forward.jira),
             login: proven(&forward.login),
-            bound: places(&forward.name, |state| state == ForwardState::Bound),
-            refused: places(&forward.name, |state| {
-                matches!(state, ForwardState::Refused | ForwardState::Standby)
+            bound: places(&forward.name, |view| {
+                view.state == ForwardState::Bound && !view.is_broken()
+            }),
+            refused: places(&forward.name, |view| {
+                matches!(view.state, ForwardState::Refused | ForwardState::Standby)
             }),
             cause: cause.cloned().unwrap_or_default(),
         }

@@ -70,6 +70,9 @@ pub enum OpenDirectError {
     /// The gateway could not connect: nothing listens there, or it is overloaded.
     #[error("the gateway cannot connect to {0} ({1})")]
     Failed(String, String),
+    /// The gateway has too many channels open.
+    #[error("the gateway has no channel left for a call of {0}")]
+    Busy(String),
     /// The gateway did not answer within this.
     #[error("the gateway did not answer a call within {} s", .0.as_secs())]
     NoAnswer(Duration),
@@ -411,9 +414,8 @@ impl SessionInner {
                 | ChannelOpenFailure::UnknownChannelType => {
                     OpenDirectError::Prohibited(bind.to_string())
                 }
-                other @ (ChannelOpenFailure::ConnectFailed
-                | ChannelOpenFailure::ResourceShortage
-                | ChannelOpenFailure::Other { .. }) => {
+                ChannelOpenFailure::ResourceShortage => OpenDirectError::Busy(bind.to_string()),
+                other @ (ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::Other { .. }) => {
                     OpenDirectError::Failed(bind.to_string(), format!("{other:?}"))
                 }
             }),

@@ -1,0 +1,251 @@
+//! Proves the places that gateways have granted: a health request through a place must reach the session that holds it. The
+//! gateway's own checks show that, else the agent calls the place itself. `judge` is the pure part, `self_call` the request.
+
+mod judge;
+mod self_call;
+
+use self::judge::{CallOutcome, PlaceJudge};
+use super::forward_table::ForwardTable;
+use crate::{
+    supervisor::{HeldPlace, HeldPlaceKey, SupervisorHandle},
+    tunnel::{BindAddress, ListeningPlace, PlaceProof, PlaceTaker, UnprovenReason},
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Judges all places that sessions hold.
+pub(super) struct PlaceProver {
+    supervisor: SupervisorHandle,
+    forwards: Arc<ForwardTable>,
+    watched: HashMap<HeldPlaceKey, WatchedPlace>,
+    calls: JoinSet<FinishedCall>,
+}
+
+/// A place with its judge.
+struct WatchedPlace {
+    judge: PlaceJudge,
+    place: Arc<ListeningPlace>,
+    /// A call is running.
+    called: bool,
+    /// Other addresses that lead to the same port, and when each is called next.
+    other_families: Vec<(BindAddress, Instant)>,
+    /// When it was last held.
+    seen: Instant,
+}
+
+/// A call that has ended.
+struct FinishedCall {
+    held: HeldPlace,
+    /// Requests that had come through the place before it.
+    before: u64,
+    outcome: CallOutcome,
+    other_families: Vec<(BindAddress, Instant)>,
+}
+
+impl PlaceProver {
+    pub(super) fn new(supervisor: SupervisorHandle, forwards: Arc<ForwardTable>) -> Self {
+        Self {
+            supervisor,
+            forwards,
+            watched: HashMap::new(),
+            calls: JoinSet::new(),
+        }
+    }
+
+    /// Runs until `stop`.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut changes = self.supervisor.changes();
+        let mut ticks = interval(POLL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => self.poll_all().await,
+                // A place that was asked for again is called at once.
+                Ok(()) = changes.changed() => self.poll_granted().await,
+                Some(Ok(call)) = self.calls.join_next() => self.finish(call).await,
+            }
+        }
+    }
+
+    async fn poll_all(&mut self) {
+        let held = self.supervisor.held_places();
+        let now = Instant::now();
+        for place in &held {
+            self.poll(place, now).await;
+        }
+        self.watched
+            .retain(|_, watched| now.saturating_duration_since(watched.seen) < FORGOTTEN);
+    }
+
+    async fn poll_granted(&mut self) {
+        let now = Instant::now();
+        for held in self.supervisor.held_places() {
+            let watched = self.watched.get(&held.key());
+            if watched.is_none_or(|watched| !Arc::ptr_eq(&watched.place, &held.place)) {
+                self.poll(&held, now).await;
+            }
+        }
+    }
+
+    async fn poll(&mut self, held: &HeldPlace, now: Instant) {
+        if self.forwards.is_bytes(&held.name) {
+            held.place
+                .set_proof(PlaceProof::Granted(Some(UnprovenReason::Bytes)));
+            return;
+        }
+        let std_now = now.into_std();
+        let bind = held.place.bind();
+        let watched = self.watched.entry(held.key()).or_insert_with(|| {
+            let is_socket = matches!(bind, BindAddress::Socket(_));
+            WatchedPlace {
+                judge: PlaceJudge::new(std_now, is_socket),
+                place: Arc::clone(&held.place),
+                called: false,
+                other_families: other_families(&bind, now),
+                seen: now,
+            }
+        });
+        watched.seen = now;
+        if !Arc::ptr_eq(&watched.place, &held.place) {
+            watched.place = Arc::clone(&held.place);
+            watched.other_families = other_families(&bind, now);
+            watched.judge.on_granted_again(std_now);
+        }
+        // A session whose gateway is silent is judged by its probes.
+        if held.place.is_suspect() {
+            return;
+        }
+        let before = held.place.health_requests();
+        if watched.judge.poll(std_now, before) && !watched.called {
+            watched.called = true;
+            let (held, others) = (held.clone(), watched.other_families.clone());
+            self.calls.spawn(call(held, before, others));
+        }
+        let proof = watched.judge.proof().clone();
+        self.publish(held, proof).await;
+    }
+
+    async fn finish(&mut self, call: FinishedCall) {
+        let FinishedCall {
+            held,
+            before,
+            outcome,
+            other_families,
+        } = call;
+        let Some(watched) = self.watched.get_mut(&held.key()) else {
+            return;
+        };
+        watched.called = false;
+        // It was asked for again during the call.
+        if !Arc::ptr_eq(&watched.place, &held.place) {
+            return;
+        }
+        watched.other_families = other_families;
+        let now = Instant::now();
+        let requests = held.place.health_requests();
+        watched
+            .judge
+            .on_call(now.into_std(), outcome, before, requests);
+        let proof = watched.judge.proof().clone();
+        let is_due = watched.judge.poll(now.into_std(), requests);
+        self.publish(&held, proof).await;
+        if is_due {
+            self.poll(&held, now).await;
+        }
+    }
+
+    /// Status, log and supervisor learn what has changed; the supervisor also what stays lost.
+    async fn publish(&self, held: &HeldPlace, proof: PlaceProof) {
+        let before = held.place.set_proof(proof.clone());
+        if before == proof && !proof.is_broken() {
+            return;
+        }
+        if before != proof {
+            held.session.span().in_scope(|| log(held, &before, &proof));
+        }
+        self.supervisor.place_judged(held).await;
+    }
+}
+
+fn log(held: &HeldPlace, before: &PlaceProof, proof: &PlaceProof) {
+    let (forward, bind) = (&*held.name, held.place.bind());
+    match proof {
+        PlaceProof::Taken(PlaceTaker::OwnConnection(_)) | PlaceProof::Granted(_) => {
+            let cause = proof.cause(&bind);
+            tracing::debug!(forward, %bind, cause, "no request has shown that this session serves the place");
+        }
+        PlaceProof::Proven if before.is_broken() => {
+            tracing::info!(forward, %bind, "requests at the place reach this session again");
+        }
+        PlaceProof::Proven => {
+            tracing::debug!(forward, %bind, "a request through the place has reached this session");
+        }
+        PlaceProof::Taken(_) | PlaceProof::Lost(_) => tracing::warn!(
+            forward,
+            cause = proof.cause(&bind),
+            remedy = proof.remedy(&bind),
+            "requests at a place that the gateway granted do not reach this session"
+        ),
+    }
+}
+
+/// Calls the place, and its other addresses if the first call arrives.
+async fn call(
+    held: HeldPlace,
+    before: u64,
+    mut other_families: Vec<(BindAddress, Instant)>,
+) -> FinishedCall {
+    let mut outcome = self_call::call(&held, &held.place.bind()).await;
+    if outcome == CallOutcome::Arrived {
+        for (at, due) in &mut other_families {
+            if *due > Instant::now() {
+                continue;
+            }
+            match self_call::call(&held, at).await {
+                CallOutcome::Arrived | CallOutcome::Inconclusive => {}
+                // No client reaches another program there.
+                CallOutcome::Prohibited | CallOutcome::NotConnected => {
+                    *due = Instant::now() + OTHER_FAMILY_PAUSE;
+                }
+                other @ (CallOutcome::OwnConnection(_)
+                | CallOutcome::OtherAgent
+                | CallOutcome::Strange(..)) => outcome = other,
+            }
+        }
+    }
+    FinishedCall {
+        held,
+        before,
+        outcome,
+        other_families,
+    }
+}
+
+/// The addresses that clients of this name may try too: a gateway grants it if it can listen on one of them.
+fn other_families(bind: &BindAddress, now: Instant) -> Vec<(BindAddress, Instant)> {
+    let BindAddress::Tcp { host, port } = bind else {
+        return Vec::new();
+    };
+    let families: &[&str] = match host.as_str() {
+        "localhost" => &["127.0.0.1", "::1"],
+        "" | "*" => &["::1"],
+        _ => &[],
+    };
+    let at = |host: &&str| BindAddress::Tcp {
+        host: (*host).to_owned(),
+        port: *port,
+    };
+    families.iter().map(|host| (at(host), now)).collect()
+}
+
+/// Interval of looks at the places.
+const POLL: Duration = Duration::from_secs(1);
+/// A place that no session has held for this long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+/// An address that the gateway does not connect to is seldom tried: sshd logs each attempt.
+const OTHER_FAMILY_PAUSE: Duration = Duration::from_secs(600);
