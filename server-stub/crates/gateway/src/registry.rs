@@ -217,6 +217,20 @@ impl AgentRegistry {
         own.then_some(address)
     }
 
+    /// The bind with its actual port, if this session itself serves `address`.
+    pub(super) fn own_bind(
+        &self,
+        session: &AgentSession,
+        address: &ListenAddress,
+    ) -> Option<RequestedBind> {
+        let agents = self.agents.lock();
+        let forwards = &agents.get(&session.agent)?.forwards;
+        let forward = forwards.iter().find(|f| f.address == *address)?;
+        let serving = forward.serving();
+        let own = serving.iter().find(|own| own.session.id == session.id)?;
+        Some(own.bind.clone())
+    }
+
     /// Stops serving `bind` by `session`. Returns the forward if the session served it.
     pub(super) fn cancel(
         &self,

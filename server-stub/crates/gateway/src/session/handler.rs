@@ -142,7 +142,11 @@ impl ServerHandler {
             return reply.reject(ChannelOpenFailure::ResourceShortage).await;
         };
         let (shared, budget) = (Arc::clone(&self.shared), Arc::clone(&self.budget));
-        let calling = serve_direct_channel(shared, address, budget, channel, reply, permit);
+        let own = session.and_then(|session| {
+            let bind = shared.registry.own_bind(session, &address)?;
+            Some((Arc::clone(session), bind))
+        });
+        let calling = serve_direct_channel(shared, address, own, budget, channel, reply, permit);
         self.shared.tasks.spawn(calling);
     }
 
