@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// Sends a request through the forward of this name, which `session` holds.
 pub(super) async fn check(
@@ -34,7 +34,10 @@ pub(super) async fn check(
         return;
     };
     let path = format!("{context_path}{}", target(forward, context_path));
-    let work = async { (send_round_trip(session, &bound, forward, &path).await, None) };
+    let work = async {
+        let found = send_round_trip(session, name, &bound, forward, &path).await;
+        (found, None)
+    };
     steps.run::<()>("round-trip", work).await;
 }
 
@@ -53,6 +56,7 @@ fn target(forward: &own::HttpForward, context_path: &str) -> &'static str {
 
 async fn send_round_trip(
     session: &Session,
+    name: &str,
     bound: &BoundForward,
     forward: &own::HttpForward,
     path: &str,
@@ -61,7 +65,8 @@ async fn send_round_trip(
         Ok(stream) => stream,
         Err(OpenDirectError::Prohibited(_)) => {
             return StepResult::skipped(format!(
-                "the gateway does not let the agent call {bound}, which is common; the vendor can run on the gateway: {}",
+                "the gateway does not let the agent call {bound}, which is common. {} The vendor can run on the gateway: {}",
+                proof(session, name, bound),
                 curl(bound, path)
             ));
         }
@@ -69,7 +74,8 @@ async fn send_round_trip(
         // the session's chroot: it proves nothing.
         Err(OpenDirectError::Failed(..)) if matches!(bound.0, BindAddress::Socket(_)) => {
             return StepResult::skipped(format!(
-                "the gateway does not connect the agent to the socket {bound}, which is common: OpenSSH gives the same answer if nothing listens; the vendor can run on the gateway, with the socket's path as seen there: {}",
+                "the gateway does not connect the agent to the socket {bound}, which is common: OpenSSH gives the same answer if nothing listens. {} The vendor can run on the gateway, with the socket's path as seen there: {}",
+                proof(session, name, bound),
                 curl(bound, path)
             ));
         }
@@ -124,6 +130,25 @@ async fn send_round_trip(
             "if a second agent shares the bind, it may have got the request: check again; otherwise ask the vendor which program listens there",
         ),
         Ok(answer) => interpret(bound, path, &id, answer),
+    }
+}
+
+/// Whether the agent can see that requests reach the place, and what permits it if not. OpenSSH has no list of the sockets
+/// that a key may connect to; all of them would be too many.
+fn proof(session: &Session, name: &str, bound: &BoundForward) -> String {
+    let checked_at = session.place(name).and_then(|place| place.checked_at());
+    if checked_at.is_some_and(|at| at.elapsed() < CHECKED_LATELY) {
+        return "The gateway's own health checks prove the place.".to_owned();
+    }
+    match &bound.0 {
+        BindAddress::Tcp { .. } => format!(
+            "So the agent cannot see whether requests reach this place. To permit it, the vendor sets for this user in sshd_config: \
+             AllowTcpForwarding yes, PermitListen {bound}, PermitOpen {bound}."
+        ),
+        BindAddress::Socket(_) => format!(
+            "So the agent cannot see whether requests reach this place, until a balancer on the gateway checks it: GET {}.",
+            own::HEALTH_PATH
+        ),
     }
 }
 
@@ -284,6 +309,8 @@ const PROBE_PATHS: [&str; 3] = ["/status", "/rest/api/2/serverInfo", "/rest/api/
 const USER_AGENT: &str = concat!("jira-tunnel-agent-check/", env!("CARGO_PKG_VERSION"));
 const TUNNEL_WORKS: &str =
     "the tunnel works; the steps of the forward show what is wrong behind it";
+/// The gateway's checks come every few seconds.
+const CHECKED_LATELY: Duration = Duration::from_secs(10);
 /// Prefix of the agent's own problem types.
 const OWN: &str = "urn:jira-tunnel-agent:problem:";
 /// Bytes: two Ethernet packets, and half of what Tomcat takes as a head.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     check::step::{StepRecorder, StepResult},
     http,
-    status::{ConnectionView, ForwardState, ForwardView, LayerState},
+    status::{ConnectionView, ForwardState, ForwardView, LayerState, PlaceState},
     supervisor::LastFailure,
     tunnel::{
         GatewayAddress, Hop, Settings,
@@ -215,7 +215,8 @@ async fn forward(
         }
     }
     if !connected.is_empty() {
-        steps.add("forward", bind_result(&views));
+        let has_had_sessions = connections.iter().any(|c| c.generation > 1);
+        steps.add("forward", bind_result(&views, has_had_sessions));
     }
     let holder = forward_under_test
         .sessions
@@ -228,14 +229,25 @@ async fn forward(
     steps.set_forward(None);
 }
 
-/// The best bind result among the connections to one gateway.
-fn bind_result(views: &[&ForwardView]) -> StepResult {
+/// The best bind result among the connections to one gateway. `has_had_sessions`: sessions of this agent there have ended,
+/// which the gateway may not know.
+fn bind_result(views: &[&ForwardView], has_had_sessions: bool) -> StepResult {
     let in_state = |state| views.iter().find(move |view| view.state == state);
-    if let Some(view) = in_state(ForwardState::Bound) {
+    let bound = views.iter().find(|view| {
+        view.state == ForwardState::Bound && matches!(view.proof, Some(PlaceState::Proven))
+    });
+    if let Some(view) = bound.or(in_state(ForwardState::Bound)) {
         let place = view.bound.as_ref().unwrap_or(&view.bind);
         let seen = match place.parse() {
             Ok(bind) => listens(&bind),
             Err(_) => format!("the gateway listens, asked for {place}"),
+        };
+        let seen = match view.proof {
+            Some(PlaceState::Proven) => format!("{seen}; requests through it arrive"),
+            Some(
+                PlaceState::Granted | PlaceState::Shared | PlaceState::Taken | PlaceState::Lost,
+            )
+            | None => seen,
         };
         return match (&view.cause, &view.remedy) {
             (Some(cause), Some(remedy)) => StepResult::warn(cause, remedy).with_detail(seen),
@@ -247,10 +259,17 @@ fn bind_result(views: &[&ForwardView]) -> StepResult {
         return StepResult::ok(format!("standby for {}: {seen}", view.bind));
     }
     match in_state(ForwardState::Refused) {
-        Some(view) => StepResult::fail(
-            view.cause.clone().unwrap_or_default(),
-            view.remedy.clone().unwrap_or_default(),
-        ),
+        Some(view) => {
+            let cause = view.cause.clone().unwrap_or_default();
+            let remedy = view.remedy.clone().unwrap_or_default();
+            match has_had_sessions {
+                true => StepResult::fail(
+                    format!("{cause}; {DEAD_TWIN}"),
+                    format!("{DEAD_TWIN_REMEDY}; otherwise: {remedy}"),
+                ),
+                false => StepResult::fail(cause, remedy),
+            }
+        }
         None => StepResult::warn(
             "the gateway has not answered the request to listen yet",
             "check again in a few seconds; if it persists, check the log",
@@ -258,5 +277,10 @@ fn bind_result(views: &[&ForwardView]) -> StepResult {
     }
 }
 
+const DEAD_TWIN: &str =
+    "an earlier session of this agent has ended, and the gateway may still keep its place";
+const DEAD_TWIN_REMEDY: &str = "if the link of that session was lost, the gateway frees its place by itself: at rest after 25 to 42 s \
+     with \"ClientAliveInterval 5\" and \"ClientAliveCountMax 2\", under traffic after 14 s with net.ipv4.tcp_retries2=5, or else \
+     up to 16 minutes; a bind with {slot} does not wait for it";
 /// Above the sum of the default limits of DNS, TCP, proxy, TLS and banner.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
