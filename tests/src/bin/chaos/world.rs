@@ -325,7 +325,9 @@ impl ChaosGateway {
                     let listen = format!("ListenAddress 0.0.0.0:{SSH_PORT}");
                     let interval = format!("ClientAliveInterval {}", timers.interval);
                     let count = format!("ClientAliveCountMax {}", timers.count);
-                    let sshd = Sshd::with(&[&*listen, &*interval, &*count])?;
+                    // With these the agent can prove its place.
+                    let calls = ["AllowTcpForwarding yes", "AllowStreamLocalForwarding yes"];
+                    let sshd = Sshd::with(&[&*listen, &*interval, &*count, calls[0], calls[1]])?;
                     sshd.authorize(&public, "")?;
                     anyhow::Ok(sshd)
                 });

@@ -1,0 +1,249 @@
+//! What a stock sshd has granted is proved by requests through it: a place that is stolen, removed or half bound is seen, asked
+//! for again, and shown.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use agent::status::{
+    ForwardState, ForwardView, LayerState, OverallState, PlaceState, StatusReport,
+};
+use e2e::{
+    caller::HttpCaller,
+    recording_origin::{RecordingOrigin, issue},
+    setup::{AgentSetup, RunningAgent},
+    sshd::{Sshd, free_port, listener, signal},
+    wait::until,
+};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tokio::{net::UnixStream, time::timeout};
+
+const ISSUE: &str = "/rest/api/2/issue/DEMO-7";
+/// As OpenSSH does by default.
+const OPEN: [&str; 2] = ["AllowTcpForwarding yes", "AllowStreamLocalForwarding yes"];
+
+/// A gateway, a Jira, and a socket path for the forward.
+struct SocketSite {
+    sshd: Sshd,
+    jira: RecordingOrigin,
+    path: PathBuf,
+}
+
+impl SocketSite {
+    async fn start(lines: &[&str]) -> Self {
+        let sshd = Sshd::with(lines).unwrap();
+        let jira = RecordingOrigin::start().await.unwrap();
+        let path = sshd.folder().join("jira.sock");
+        Self { sshd, jira, path }
+    }
+
+    fn agent(&self) -> RunningAgent {
+        let bind = self.path.to_str().unwrap();
+        let setup = AgentSetup::for_sshd(&self.sshd).unwrap();
+        setup
+            .forward("jira", bind, &self.jira.url())
+            .start()
+            .unwrap()
+    }
+
+    async fn is_served(&self) {
+        until("an answer", async || {
+            answers(&self.path).await.then_some(())
+        })
+        .await
+        .unwrap();
+    }
+}
+
+/// Whether Jira answers a request at this path.
+async fn answers(path: &Path) -> bool {
+    let Ok(stream) = UnixStream::connect(path).await else {
+        return false;
+    };
+    let Ok(mut caller) = HttpCaller::over(stream).await else {
+        return false;
+    };
+    // Whoever has stolen the path does not answer.
+    let answer = timeout(Duration::from_secs(2), caller.get(ISSUE)).await;
+    answer.is_ok_and(|answer| answer.is_ok_and(|answer| *answer.body() == issue("DEMO-7")))
+}
+
+async fn answers_at(port: u16) -> bool {
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    let Ok(mut caller) = HttpCaller::connect(at).await else {
+        return false;
+    };
+    let answer = caller.get(ISSUE).await;
+    answer.is_ok_and(|answer| *answer.body() == issue("DEMO-7"))
+}
+
+fn view(report: &StatusReport, connection: usize) -> &ForwardView {
+    &report.connections[connection].forwards[0]
+}
+
+async fn until_place(agent: &RunningAgent, state: PlaceState) -> StatusReport {
+    let began = Instant::now();
+    let wanted = |r: &StatusReport| view(r, 0).proof == Some(state);
+    let what = format!("the place to be {state:?}");
+    let report = agent.until_status(&what, wanted).await.unwrap();
+    println!("{what}: {:.1} s", began.elapsed().as_secs_f64());
+    report
+}
+
+#[tokio::test]
+async fn of_two_agents_on_one_path_the_one_without_requests_says_so() {
+    let site = SocketSite::start(&OPEN).await;
+    let first = site.agent();
+    let report = until_place(&first, PlaceState::Proven).await;
+    assert_eq!(report.layers.tunnel.state, LayerState::Proven);
+    let mut second = site.agent();
+    let report = until_place(&first, PlaceState::Taken).await;
+    assert_eq!(report.overall, OverallState::Down);
+    assert_eq!(report.layers.tunnel.state, LayerState::Failed);
+    let cause = report.layers.tunnel.cause.unwrap();
+    assert!(cause.contains("another agent answers"), "{cause}");
+    assert!(report.layers.tunnel.remedy.unwrap().contains("{slot}"));
+    let (text, code) = first.status_output().unwrap();
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("TAKEN"), "{text}");
+    until_place(&second, PlaceState::Proven).await;
+    // The place is not taken back in turn.
+    assert_eq!(first.log().matches("granted the forward").count(), 1);
+    assert_eq!(second.log().matches("granted the forward").count(), 1);
+
+    second.process().kill();
+    let report = until_place(&first, PlaceState::Proven).await;
+    assert_eq!(report.overall, OverallState::Proven);
+    site.is_served().await;
+    assert_eq!(report.connections[0].generation, 1, "the same session");
+}
+
+#[tokio::test]
+async fn a_removed_or_stolen_path_is_seen_and_asked_for_again() {
+    let site = SocketSite::start(&OPEN).await;
+    let agent = site.agent();
+    until_place(&agent, PlaceState::Proven).await;
+    let lost = "granted do not reach this session";
+    let asked = || agent.log().matches("granted the forward").count();
+
+    fs::remove_file(&site.path).unwrap();
+    let began = Instant::now();
+    site.is_served().await;
+    println!("served again: {:.1} s", began.elapsed().as_secs_f64());
+    assert_eq!(asked(), 2);
+    assert!(agent.log().contains(lost), "{}", agent.log());
+    until_place(&agent, PlaceState::Proven).await;
+
+    fs::remove_file(&site.path).unwrap();
+    // It takes connections and says nothing.
+    let thief = UnixListener::bind(&site.path).unwrap();
+    agent
+        .logged("takes connections and does not answer")
+        .await
+        .unwrap();
+    site.is_served().await;
+    until_place(&agent, PlaceState::Proven).await;
+    drop(thief);
+    let connection = agent.status().await.unwrap().connections.remove(0);
+    assert_eq!(connection.generation, 1);
+    assert_eq!(connection.closed_first, 0, "no call costs memory");
+}
+
+#[tokio::test]
+async fn a_stale_path_is_shown_and_taken_once_it_is_removed() {
+    let site = SocketSite::start(&[OPEN[0], OPEN[1], "StreamLocalBindUnlink no"]).await;
+    drop(UnixListener::bind(&site.path).unwrap());
+    let agent = site.agent();
+    let refused = |r: &StatusReport| view(r, 0).state == ForwardState::Refused;
+    let report = agent.until_status("a refusal", refused).await.unwrap();
+    let remedy = view(&report, 0).remedy.clone().unwrap();
+    assert!(remedy.contains("StreamLocalBindUnlink"), "{remedy}");
+    fs::remove_file(&site.path).unwrap();
+    until_place(&agent, PlaceState::Proven).await;
+    site.is_served().await;
+}
+
+/// sshd grants a port if it can listen on one of the loopback addresses. Another program has the other one.
+#[tokio::test]
+async fn a_port_of_which_another_program_has_one_family_is_seen() {
+    let sshd = Sshd::with(&OPEN).unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
+    let (on_four, on_six) = ("127.0.0.1", "[::1]");
+    let four = half_of_a_port(&sshd, &jira, on_four);
+    tokio::join!(four, half_of_a_port(&sshd, &jira, on_six));
+}
+
+async fn half_of_a_port(sshd: &Sshd, jira: &RecordingOrigin, other: &str) {
+    let port = free_port().unwrap();
+    let program = TcpListener::bind(format!("{other}:{port}")).unwrap();
+    let setup = AgentSetup::for_sshd(sshd).unwrap();
+    let setup = setup.forward("jira", &format!("localhost:{port}"), &jira.url());
+    let agent = setup.start().unwrap();
+    let report = until_place(&agent, PlaceState::Taken).await;
+    assert_eq!(report.overall, OverallState::Down);
+    let cause = view(&report, 0).cause.clone().unwrap();
+    // sshd reports no address of the two; "localhost" leads to either.
+    assert!(cause.contains(&format!(":{port}, although")), "{cause}");
+    assert!(
+        view(&report, 0)
+            .remedy
+            .as_ref()
+            .unwrap()
+            .contains("ss -ltnp")
+    );
+    drop(program);
+    until_place(&agent, PlaceState::Proven).await;
+    let at_work = async || answers_at(port).await.then_some(());
+    until("an answer", at_work).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_connection_serves_its_own_port_and_waits_for_no_dead_one() {
+    let sshd = Sshd::with(&OPEN).unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
+    let base = free_port().unwrap();
+    let bind = format!("127.0.0.1:{{{base}+slot}}");
+    let setup = AgentSetup::for_sshd(&sshd).unwrap();
+    let setup = setup
+        .tunnel("connections", 2)
+        .tunnel("probe_timeout", "500ms");
+    let agent = setup.forward("jira", &bind, &jira.url()).start().unwrap();
+    let proven = |r: &StatusReport| (0..2).all(|c| view(r, c).proof == Some(PlaceState::Proven));
+    agent.until_status("both places", proven).await.unwrap();
+    assert!(answers_at(base).await && answers_at(base + 1).await);
+
+    // The link of one session is lost; its port stays with the dead session.
+    let twin = listener(base).unwrap();
+    signal(twin, "STOP").unwrap();
+    let replaced = |r: &StatusReport| {
+        proven(r) && r.connections.iter().map(|c| c.generation).sum::<u64>() == 3
+    };
+    agent
+        .until_status("another session", replaced)
+        .await
+        .unwrap();
+    assert!(answers_at(base + 1).await && answers_at(base + 2).await);
+    signal(twin, "KILL").unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_permits_no_call_leaves_the_place_granted() {
+    let sshd = Sshd::with(&["AllowTcpForwarding remote"]).unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
+    let port = free_port().unwrap();
+    let setup = AgentSetup::for_sshd(&sshd).unwrap();
+    let setup = setup.forward("jira", &format!("127.0.0.1:{port}"), &jira.url());
+    let agent = setup.start().unwrap();
+    let known =
+        |r: &StatusReport| view(r, 0).unproven.is_some() && r.overall == OverallState::Proven;
+    let report = agent.until_status("a prohibition", known).await.unwrap();
+    assert_eq!(view(&report, 0).proof, Some(PlaceState::Granted));
+    let (text, code) = agent.status_output().unwrap();
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("granted, not proven by a request"), "{text}");
+    // sshd logs each call that it refuses.
+    assert_eq!(sshd.log().matches("refused local port forward").count(), 1);
+}
