@@ -85,7 +85,7 @@ pub(super) fn answer(
     let forward = &context.forward;
     forward.traffic().count_health_request();
     let is_head = request.method() == Method::HEAD;
-    let sender = request.headers().get(&SENDER);
+    let sender = request.headers().get(SENDER);
     let own = sender.is_some_and(|sender| sender.as_bytes() == instance().as_bytes());
     let place = context.place.as_deref();
     if let Some(place) = place {
