@@ -279,8 +279,8 @@ fn bind_result(views: &[&ForwardView], has_had_sessions: bool) -> StepResult {
 
 const DEAD_TWIN: &str =
     "an earlier session of this agent has ended, and the gateway may still keep its place";
-const DEAD_TWIN_REMEDY: &str = "if the link of that session was lost, the gateway frees its place by itself: at rest after 25 to 42 s \
-     with \"ClientAliveInterval 5\" and \"ClientAliveCountMax 2\", under traffic after 14 s with net.ipv4.tcp_retries2=5, or else \
+const DEAD_TWIN_REMEDY: &str = "if the link of that session was lost, the gateway frees its place by itself: at rest after the time of \
+     \"ClientAliveInterval 3\" and \"ClientAliveCountMax 2\", under traffic within seconds with net.ipv4.tcp_retries2=4, or else after \
      up to 16 minutes; a bind with {slot} does not wait for it";
 /// Above the sum of the default limits of DNS, TCP, proxy, TLS and banner.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
