@@ -2,7 +2,7 @@
 
 use super::{
     PlaceLoss, SessionId, StateMachine, SupervisorAction, backoff,
-    places::NoFreeSlot,
+    places::PlaceShortage,
     slot::{ForwardPhase, ReleasePhase},
 };
 use std::time::Duration;
@@ -33,7 +33,10 @@ impl StateMachine {
                     actions.push(SupervisorAction::Request(id, forward, place));
                     ForwardPhase::Requested { refusals }
                 }
-                Err(NoFreeSlot) => self.refused_phase(now, id, forward, refusals, jitter, actions),
+                Err(PlaceShortage::AllTaken) => {
+                    self.refused_phase(now, id, forward, refusals, jitter, actions)
+                }
+                Err(PlaceShortage::JustRefused) => wait_to_request(now, refusals, jitter),
             };
             if let Some(active) = self.active_session(id) {
                 active.forwards.insert(forward, phase);
@@ -72,10 +75,7 @@ impl StateMachine {
     ) -> ForwardPhase {
         match self.release_predecessors(id.slot, forward, actions) {
             Some(from) => ForwardPhase::AwaitingRelease { from },
-            None => ForwardPhase::Refused {
-                retry_at: now + backoff::forward(refusals, jitter),
-                refusals: refusals.saturating_add(1),
-            },
+            None => wait_to_request(now, refusals, jitter),
         }
     }
 
@@ -137,7 +137,8 @@ impl StateMachine {
             && *release == ReleasePhase::Requested
         {
             *release = ReleasePhase::Released;
-            self.release(now, id, forward);
+            // It held nothing, so that other connections gain nothing from asking now.
+            self.resume_successor(id, forward);
         }
     }
 
@@ -265,15 +266,23 @@ impl StateMachine {
         gateway: usize,
         forward: usize,
     ) {
-        let from = id.generation;
-        let successor = self.slots.get_mut(id.slot).and_then(|slot| {
-            let phase = slot.current.as_mut()?.forwards.get_mut(&forward)?;
-            (*phase == ForwardPhase::AwaitingRelease { from }).then_some(phase)
-        });
-        match successor {
-            Some(phase) => *phase = ForwardPhase::Due { refusals: 0 },
-            None => self.retry_now(now, gateway, forward),
+        if !self.resume_successor(id, forward) {
+            self.retry_now(now, gateway, forward);
         }
+    }
+
+    /// Returns whether the successor of this session has waited for the forward; it requests it now.
+    fn resume_successor(&mut self, id: SessionId, forward: usize) -> bool {
+        let from = id.generation;
+        let slot = self.slots.get_mut(id.slot);
+        let active = slot.and_then(|slot| slot.current.as_mut());
+        let phase = active.and_then(|active| active.forwards.get_mut(&forward));
+        let waiting = phase.filter(|phase| **phase == ForwardPhase::AwaitingRelease { from });
+        let Some(phase) = waiting else {
+            return false;
+        };
+        *phase = ForwardPhase::Due { refusals: 0 };
+        true
     }
 
     /// All refused forwards are requested at once: another process has released what it held.
@@ -300,5 +309,12 @@ impl StateMachine {
                 };
             }
         }
+    }
+}
+
+fn wait_to_request(now: Duration, refusals: u32, jitter: f64) -> ForwardPhase {
+    ForwardPhase::Refused {
+        retry_at: now + backoff::forward(refusals, jitter),
+        refusals: refusals.saturating_add(1),
     }
 }

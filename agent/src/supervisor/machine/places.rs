@@ -74,12 +74,12 @@ impl PlaceBook {
         id: SessionId,
         gateway: usize,
         forward: usize,
-    ) -> Result<Option<u16>, NoFreeSlot> {
+    ) -> Result<Option<u16>, PlaceShortage> {
         if !self.is_slotted(forward) {
             return Ok(None);
         }
         if !self.has_free(now, gateway, forward) {
-            self.forget_refusals(gateway, forward);
+            self.forget_refusals(now, gateway, forward);
         }
         let left = |slot: &u16| {
             let until = self.left.get(&(forward, *slot)).copied();
@@ -87,7 +87,7 @@ impl PlaceBook {
         };
         // `min_by_key` returns the first of equals.
         let free = self.free(now, gateway, forward).min_by_key(left);
-        let free = free.ok_or(NoFreeSlot)?;
+        let free = free.ok_or_else(|| self.shortage(forward))?;
         self.left.remove(&(forward, free));
         self.taken.insert((forward, free), id);
         Ok(Some(free))
@@ -119,7 +119,7 @@ impl PlaceBook {
         if self.has_free(now, gateway, forward) {
             return true;
         }
-        self.forget_refusals(gateway, forward);
+        self.forget_refusals(now, gateway, forward);
         false
     }
 
@@ -152,9 +152,21 @@ impl PlaceBook {
         self.taken.retain(|(forward, _), id| holds(*id, *forward));
     }
 
-    fn forget_refusals(&mut self, gateway: usize, forward: usize) {
-        let other = |(at, of): (usize, usize)| (at, of) != (gateway, forward);
-        self.refused.retain(|(at, of, _), _| other((*at, *of)));
+    fn shortage(&self, forward: usize) -> PlaceShortage {
+        let mut slots = self.slots.iter();
+        let taken =
+            |slot: &u16| self.taken.contains_key(&(forward, *slot)) || self.others.contains(slot);
+        match slots.all(taken) {
+            true => PlaceShortage::AllTaken,
+            false => PlaceShortage::JustRefused,
+        }
+    }
+
+    /// A refusal of this moment stays: another session of ours may have run out of numbers.
+    fn forget_refusals(&mut self, now: Duration, gateway: usize, forward: usize) {
+        self.refused.retain(|(at, of, _), until| {
+            (*at, *of) != (gateway, forward) || *until > now + REFUSED_LATELY - SHORTEST_REFUSAL
+        });
     }
 
     fn free(&self, now: Duration, gateway: usize, forward: usize) -> impl Iterator<Item = u16> {
@@ -168,9 +180,16 @@ impl PlaceBook {
     }
 }
 
-/// Sessions of this agent have all numbers.
+/// Why no number can be asked for now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoFreeSlot;
+pub(super) enum PlaceShortage {
+    /// Sessions of this agent have all numbers.
+    AllTaken,
+    /// The gateway has refused the others just now.
+    JustRefused,
+}
 
 /// A place that was refused is not the first choice for this long: whoever has it keeps it for a while.
 const REFUSED_LATELY: Duration = Duration::from_secs(60);
+/// A place is not asked for again sooner after a refusal: the shortest wait of a forward.
+const SHORTEST_REFUSAL: Duration = Duration::from_millis(40);
