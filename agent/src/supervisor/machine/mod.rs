@@ -17,6 +17,8 @@ mod dialing;
 mod forwards;
 mod places;
 mod reload;
+#[cfg(test)]
+mod simulation;
 mod slot;
 mod succession;
 mod summary;
