@@ -63,9 +63,9 @@ sections! {
         /// Gateways reached without the proxy: hosts, domains (including subdomains), addresses, or networks like
         /// `10.0.0.0/8`.
         no_proxy: Vec<String> = Vec::new();
-        /// Number of SSH sessions to keep open. If a forward binds a socket path without `{slot}` and this key is
-        /// missing: at most one for each gateway, because on one OpenSSH server a later session takes the socket from
-        /// an earlier one.
+        /// Number of SSH sessions to keep open. If this key is missing: one for each gateway where there are more. If
+        /// also a forward binds a socket path without `{slot}`: one for each gateway, because on one OpenSSH server a
+        /// later session takes the socket from an earlier one.
         connections: u32 = 2, 1..=16;
         /// Slot numbers of this host, for a `bind` with `{slot}`: first and last, like `0-3`. Each session takes one,
         /// and a new session never one that an old session still has. A second host of the same customer needs other

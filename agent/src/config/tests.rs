@@ -562,11 +562,15 @@ fn another_way_to_a_site_of_cloud_is_another_way_and_another_secret_is_none() {
 fn a_socket_bind_defaults_to_one_connection_for_each_gateway() {
     let one = "gateways = [\"gw1.vendor.example:443\"]";
     let two = "gateways = [\"gw1.vendor.example:443\", \"gw2.vendor.example:443\"]";
+    let three = &two
+        .replace("gw2.", "gw3.")
+        .replace("[", "[\"gw2.vendor.example:443\", ");
     let socket = MINIMAL.replace("127.0.0.1:8080", "/s/jira.sock");
     for (toml, connections) in [
         (MINIMAL.to_owned(), 2),
         (socket.clone(), 1),
         (socket.replace(one, two), 2),
+        (MINIMAL.replace(one, three), 3),
         (socket.replace("user =", "connections = 3\nuser ="), 3),
     ] {
         let folder = Folder::new(&toml);

@@ -90,11 +90,15 @@ pub(super) fn tunnel(
 fn default_connections(usual: usize, gateways: usize, forwards: &[ForwardTemplate]) -> usize {
     let shares_socket =
         |forward: &ForwardTemplate| forward.bind.is_socket() && !forward.bind.has_slot();
+    // Each gateway has a session, so that one of them can fail.
     match forwards.iter().any(shares_socket) {
-        true => usual.min(gateways).max(1),
-        false => usual,
+        true => gateways.clamp(1, MAX_CONNECTIONS),
+        false => usual.max(gateways).min(MAX_CONNECTIONS),
     }
 }
+
+/// The most that may be configured.
+const MAX_CONNECTIONS: usize = 16;
 
 /// The slot numbers of this host: two for each connection, unless they are written.
 fn slots(
