@@ -11,8 +11,10 @@
 //! | `held_place` | a place that a session holds, for whoever proves it |
 //! | `published_state` | what status shows |
 //! | `host_changes` | addresses, routes and suspends of this host, after which dials may succeed |
+//! | `arrival` | how the logins of many agents arrive at a gateway that restarts |
 //! | `session_cuts` | how often gateways have cut sessions, and after how long |
 
+mod arrival;
 mod held_place;
 mod host_changes;
 mod ids;
@@ -23,6 +25,7 @@ mod session_cuts;
 mod session_liveness;
 mod session_monitor;
 
+pub use arrival::{ArrivalCurve, GatewayRestart};
 pub use held_place::{HeldPlace, HeldPlaceKey};
 pub use published_state::LastFailure;
 pub use run::{Supervisor, SupervisorHandle};

@@ -1,5 +1,6 @@
 //! The scenarios by name. Each makes its own world, so that they can run alone and in any order.
 
+mod arrival;
 mod distance;
 mod gateways;
 mod hosts;
@@ -63,6 +64,8 @@ pub(crate) enum Scenario {
     Heal,
     /// Two gateways: the second takes over, the first is used again
     Two,
+    /// The logins of 10,000 agents after a gateway's restart, simulated
+    Arrival,
     /// Socket paths that are stolen or removed
     Stolen,
     /// Restarts of the agent under load
@@ -132,6 +135,10 @@ pub(crate) async fn run(context: &ChaosContext, scenarios: &[Scenario]) {
     for scenario in scenarios {
         let began = Instant::now();
         let name = scenario.name();
+        if *scenario == Scenario::Arrival {
+            arrival::arrival(context);
+            continue;
+        }
         for place in &context.places {
             if !context.includes(*scenario, *place) {
                 continue;
@@ -162,6 +169,8 @@ async fn run_one(context: &ChaosContext, scenario: Scenario, place: PlaceKind) -
         Scenario::Flapping => gateways::flapping(context, place).await,
         Scenario::Heal => gateways::heal(context, place).await,
         Scenario::Two => gateways::two(context, place).await,
+        // Without a place.
+        Scenario::Arrival => Ok(()),
         Scenario::Stolen => places::stolen(context, place).await,
         Scenario::Restart => restart::restart(context, place).await,
         Scenario::Upgrade => restart::upgrade(context, place).await,
