@@ -108,7 +108,14 @@ impl HealthProber {
                     let age = proven_at.map_or(Duration::ZERO, |at| at.elapsed());
                     self.cadence().pause(age, rand::rng().random())
                 }
-                _ => backoff::jittered(RETRY.after(failures), LEAST_JITTER, rand::rng().random()),
+                _ => {
+                    let mut pause = RETRY.after(failures);
+                    // A Jira that is down is probed as often as one that is not: its breaker waits for that.
+                    if self.jira.snapshot().state != ProofState::Proven {
+                        pause = pause.min(self.cadence().interval);
+                    }
+                    backoff::jittered(pause, LEAST_JITTER, rand::rng().random())
+                }
             };
             tokio::select! {
                 requested = self.wait_for_next_probe(begun, pause, healthy) => if requested { failures = 0 },

@@ -17,8 +17,8 @@ pub(super) struct UpstreamBreaker {
     failures: u32,
     /// When any request last got an answer; at first the start.
     last_answer: Instant,
-    /// The agent's own probe was the last to ask, and got no answer.
-    probe_failed: bool,
+    /// When the agent's own probe last got no answer, if nothing was answered since.
+    probe_failed: Option<Instant>,
     open: Option<OpenBreaker>,
 }
 
@@ -69,7 +69,7 @@ impl UpstreamBreaker {
         Self {
             failures: 0,
             last_answer: now,
-            probe_failed: false,
+            probe_failed: None,
             open: None,
         }
     }
@@ -92,9 +92,16 @@ impl UpstreamBreaker {
         let is_tried = open
             .trial
             .is_some_and(|TrialStart(since)| now.saturating_duration_since(since) < TRIAL_PATIENCE);
+        let probe_tries = self
+            .probe_failed
+            .is_some_and(|at| now.saturating_duration_since(at) < PROBE_TRIES);
         let earliest = match (&open.why, harmless) {
+            // It waits for an answer in place of a request of the vendor.
+            (BreakerReason::Silent(_), _) if probe_tries => {
+                return BreakerDecision::Refuse(open.why.clone());
+            }
             (BreakerReason::Silent(_), false) => open.next_trial + WRITE_WAITS,
-            _ => open.next_trial,
+            (BreakerReason::Silent(_) | BreakerReason::Connect(..), _) => open.next_trial,
         };
         if is_tried || now < earliest {
             return BreakerDecision::Refuse(open.why.clone());
@@ -109,7 +116,7 @@ impl UpstreamBreaker {
     pub(super) fn answered(&mut self, now: Instant) -> Option<BreakerChange> {
         self.failures = 0;
         self.last_answer = now;
-        self.probe_failed = false;
+        self.probe_failed = None;
         self.open.take().map(|_| BreakerChange::Closed)
     }
 
@@ -138,7 +145,7 @@ impl UpstreamBreaker {
         if waited < LEAST_SILENCE {
             return None;
         }
-        self.probe_failed = true;
+        self.probe_failed = Some(now);
         let silence = now.saturating_duration_since(self.last_answer);
         if self.open.is_some() || silence < LEAST_PATIENCE {
             return None;
@@ -161,7 +168,11 @@ impl UpstreamBreaker {
         }
         let waiting = waits.iter().filter(|wait| **wait >= patience).count();
         // With the probe, one request is the second witness.
-        let several = if self.probe_failed { 1 } else { SEVERAL };
+        let several = if self.probe_failed.is_some() {
+            1
+        } else {
+            SEVERAL
+        };
         if waiting < several {
             return None;
         }
@@ -210,6 +221,8 @@ const MOST_PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const TRIAL_PAUSE: Duration = Duration::from_secs(1);
 /// After this, a trial without an answer no longer keeps the next one waiting.
 const TRIAL_PATIENCE: Duration = Duration::from_secs(10);
+/// After a probe without an answer, the next ones try for this long: longer than one probe takes and the pause behind it.
+const PROBE_TRIES: Duration = Duration::from_secs(30);
 /// A write that Jira does not answer may have been carried out: for this long only reads and the probe try.
 const WRITE_WAITS: Duration = Duration::from_secs(10);
 
@@ -351,6 +364,25 @@ mod tests {
         // Where nothing else tries, a write does.
         let due = next + TRIAL_PAUSE + WRITE_WAITS;
         assert!(tried(&breaker.admit(due, false)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_request_of_the_vendor_tries_a_silent_jira_while_the_probe_does() {
+        let start = Instant::now();
+        let mut breaker = UpstreamBreaker::new(start);
+        let opened = start + seconds(10);
+        breaker.observe(opened, &[seconds(10); 5], USUAL).unwrap();
+        breaker.probe_failed(opened, seconds(3));
+        assert!(refused(&breaker.admit(opened + seconds(29), true)));
+        breaker.probe_failed(opened + seconds(20), seconds(10));
+        assert!(refused(&breaker.admit(opened + seconds(49), true)));
+        // The probe has stopped.
+        assert!(tried(&breaker.admit(opened + seconds(50), true)));
+        assert!(breaker.answered(opened + seconds(51)).is_some());
+        assert_eq!(
+            breaker.admit(opened + seconds(51), false),
+            BreakerDecision::Send
+        );
     }
 
     /// A connection that a firewall resets says nothing of Jira, however long no request came.
