@@ -20,10 +20,16 @@ fn start(setup: &AgentSetup, jira: &RecordingOrigin) -> (RunningAgent, SocketAdd
     (setup.start().unwrap(), addr)
 }
 
-/// Transfers both ways over one session.
+/// Transfers both ways over one session, with a Jira that ends then.
 async fn serves(gateway: &OtherGateway) -> (RunningAgent, StatusReport) {
-    let jira = RecordingOrigin::start().await.unwrap();
-    let (agent, addr) = start(&gateway.setup(), &jira);
+    serves_from(&RecordingOrigin::start().await.unwrap(), gateway).await
+}
+
+async fn serves_from(
+    jira: &RecordingOrigin,
+    gateway: &OtherGateway,
+) -> (RunningAgent, StatusReport) {
+    let (agent, addr) = start(&gateway.setup(), jira);
     agent.until_proven().await.unwrap();
     let mut vendor = HttpCaller::connect(addr).await.unwrap();
     let answer = vendor.get("/rest/api/2/issue/ABC-1").await.unwrap();
@@ -54,8 +60,9 @@ async fn an_asyncssh_server_is_a_gateway() {
 #[tokio::test]
 async fn a_gateway_that_knows_no_keep_alive_keeps_its_session() {
     for habit in ["unimplemented", "mute"] {
+        let jira = RecordingOrigin::start().await.unwrap();
         let gateway = asyncssh(habit).await;
-        let (agent, _) = serves(&gateway).await;
+        let (agent, _) = serves_from(&jira, &gateway).await;
         agent
             .logged("opening a session channel instead")
             .await
