@@ -222,13 +222,15 @@ fn tunnel(views: &[(&ConnectionView, &ForwardView)]) -> LayerReport {
     }
 }
 
-/// The detail of a proven tunnel says so if no request has shown that the gateway listens.
+/// The detail of a proven tunnel says so if no request can show that the gateway listens. The first call comes 1 s after the
+/// grant.
 fn with_proof<'a>(
     layer: LayerReport,
     mut holders: impl Iterator<Item = &'a ForwardView>,
 ) -> LayerReport {
-    let is_proven = holders.any(|view| view.proof != Some(PlaceState::Granted));
-    if is_proven || layer.state != LayerState::Proven {
+    let is_proven_or_pending =
+        holders.any(|view| view.proof != Some(PlaceState::Granted) || view.unproven.is_none());
+    if is_proven_or_pending || layer.state != LayerState::Proven {
         return layer;
     }
     let detail = match &layer.detail {
@@ -391,10 +393,13 @@ mod tests {
             let report = tunnel(&[(&connections[0], &lost), (&connections[1], &proven)]);
             assert_eq!(report.detail.as_deref(), Some("connection 1"));
         }
-        let granted = tunnel(&[(&connections[0], &with(PlaceState::Granted))]);
-        assert_eq!(granted.state, LayerState::Proven);
-        let detail = granted.detail.unwrap();
-        assert_eq!(detail, format!("connection 0; {GRANTED}"));
+        let mut granted = with(PlaceState::Granted);
+        let pending = tunnel(&[(&connections[0], &granted)]);
+        assert_eq!(pending.detail.as_deref(), Some("connection 0"));
+        granted.unproven = Some("the gateway does not let the agent connect".into());
+        let known = tunnel(&[(&connections[0], &granted)]);
+        assert_eq!(known.state, LayerState::Proven);
+        assert_eq!(known.detail.unwrap(), format!("connection 0; {GRANTED}"));
         let (shared, proven) = (with(PlaceState::Shared), with(PlaceState::Proven));
         let report = tunnel(&[(&connections[0], &shared), (&connections[1], &proven)]);
         assert_eq!(report.detail.as_deref(), Some("connection 1"));
