@@ -30,7 +30,7 @@ pub struct DescriptorShortage {
 pub enum DescriptorUse {
     /// A connection; one over which a request is sent may need two.
     Connection,
-    /// The file of what one channel has received and nobody has taken.
+    /// The file of what one channel has received and no reader has taken.
     SpoolFile,
     /// A session or a listener: always granted, and taken from what is left for requests.
     Tunnel,

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 /// Accepts until the forward is closed, and leaves connections in the kernel's queue while only the reserve of file
-/// descriptors is left. While its agent is away, it goes
-/// on for a moment: connections wait for the agent instead of being refused.
+/// descriptors is left. After its agent has left, it continues for a moment: connections wait for the agent instead of being
+/// refused.
 pub(crate) async fn listen(
     shared: Arc<GatewayState>,
     forward: Arc<AgentForward>,
