@@ -318,6 +318,13 @@ impl SendProgress {
         self.clock.waited()
     }
 
+    /// The same once the request is sent whole. An upload that Jira does not read says nothing of how many Jira can answer.
+    pub(super) fn waited_for_answer(&self) -> Option<Duration> {
+        (self.waiting_for() == WaitingFor::Done)
+            .then(|| self.clock.waited())
+            .flatten()
+    }
+
     /// Completes once Jira's side has let the request wait for `limit` since the last byte it took.
     pub(super) async fn overdue(&self, limit: Duration) {
         self.clock.too_slow(StallLimits::without_rate(limit)).await;

@@ -410,7 +410,11 @@ impl ProtectionState {
         let waits = self.waits();
         // In a window without a new turn nothing else tells it.
         self.concurrency.in_use(self.turn_holders.len());
-        self.concurrency.observe(now, &waits);
+        let unanswered = self.turn_holders.values();
+        let unanswered: Vec<_> = unanswered
+            .filter_map(|holder| holder.unanswered.as_ref()?.waited_for_answer())
+            .collect();
+        self.concurrency.observe(now, &unanswered);
         let usual = self.heads.quantile(0.9);
         let change = self.breaker.observe(now, &waits, usual);
         self.apply(change);
