@@ -83,7 +83,23 @@ impl InstalledGateway {
 
     /// Runs `jira-gateway-customer`; an error holds its output.
     pub fn customer(&self, arguments: &[&str]) -> Result<String> {
-        run(&mut self.script(arguments))
+        let before = self.loads();
+        let text = run(&mut self.script(arguments))?;
+        self.await_reload(arguments, before);
+        Ok(text)
+    }
+
+    /// How often HAProxy has loaded its configuration.
+    fn loads(&self) -> usize {
+        self.log().matches("Loading success").count()
+    }
+
+    /// Waits for the reload that `add` asks for: HAProxy takes two signals that come at once for one.
+    fn await_reload(&self, arguments: &[&str], before: usize) {
+        let end = Instant::now() + RELOAD_LIMIT;
+        while arguments.first() == Some(&"add") && self.loads() == before && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn script(&self, arguments: &[&str]) -> Command {
@@ -103,7 +119,10 @@ impl InstalledGateway {
         file.rewind()?;
         let mut command = self.script(arguments);
         command.stdin(file);
-        printed(&mut command)
+        let before = self.loads();
+        let text = printed(&mut command)?;
+        self.await_reload(arguments, before);
+        Ok(text)
     }
 
     /// The configuration of a customer's agent with this key.
@@ -306,3 +325,5 @@ touch /srv/ready
 exec sleep infinity";
 /// Generous: only a broken start waits this long.
 const START: Duration = Duration::from_secs(30);
+/// A customer that is known already needs no reload.
+const RELOAD_LIMIT: Duration = Duration::from_secs(2);
