@@ -14,7 +14,7 @@ use std::{
     ffi::OsString,
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Command, Output},
     time::{Duration, Instant},
@@ -64,8 +64,18 @@ impl AgentProcess {
     }
 
     /// Kills the agent if it runs and starts it again.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "milliseconds, as starting a process"
+    )]
     pub fn restart(&mut self) -> Result<()> {
         self.process = None;
+        // In a namespace the kernel ends the agent a little later than the process that was killed.
+        let socket = self.dir.join("run").join("agent.sock");
+        let end = Instant::now() + PATIENCE;
+        while UnixStream::connect(&socket).is_ok() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let mut command = match &self.namespace {
             Some(script) => enter_namespace(&self.dir, script, &self.program()),
             None => self.command(&["run"]),

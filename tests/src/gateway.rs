@@ -95,6 +95,7 @@ impl InstalledGateway {
     }
 
     /// Waits for the reload that `add` asks for: HAProxy takes two signals that come at once for one.
+    #[expect(clippy::disallowed_methods, reason = "short, as running the script")]
     fn await_reload(&self, arguments: &[&str], before: usize) {
         let end = Instant::now() + RELOAD_LIMIT;
         while arguments.first() == Some(&"add") && self.loads() == before && Instant::now() < end {
