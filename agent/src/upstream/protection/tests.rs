@@ -1,10 +1,10 @@
 //! What several callers of one Jira do to each other.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-use super::*;
-use crate::upstream::{BodyError, UpstreamBody, exchange};
+use super::{breaker::TRIAL_PAUSE, *};
+use crate::upstream::{BodyError, Delivery, FailedStep, UpstreamBody, exchange};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use tokio::time::{advance, sleep};
 
