@@ -1,9 +1,20 @@
 //! Joins the rooms into the running agent: builds, waits, drains. It decides nothing about a request or a connection.
 //!
-//! `forward_table` holds the forwards, each an `active_forward`, and routes each inbound channel to its own. `report`
-//! assembles the status, `expiry_monitor` knows when credentials expire, `disk_watch` whether spool and state folder can
-//! be written, `place_prover` whether requests at the granted places arrive. `configuration` is the configuration in use, `reload` applies the next one. `notify` and `watchdog` report
-//! to systemd.
+//! | module | what it holds |
+//! |---|---|
+//! | `active_forward` | one forward that answers |
+//! | `forward_table` | all forwards; routes each inbound channel to its own |
+//! | `configuration` | the configuration in use |
+//! | `reload` | puts the next one into use |
+//! | `report` | assembles the status |
+//! | `runtime_control` | what the runtime socket can do |
+//! | `expiry_monitor` | when credentials expire |
+//! | `disk_watch` | whether spool and state folder can be written |
+//! | `folders` | the folder of the spool |
+//! | `place_prover` | whether requests at the granted places arrive |
+//! | `handover` | replaces this process by a new one |
+//! | `stop_signals` | the signals that stop the agent |
+//! | `notify`, `watchdog` | report to systemd |
 
 mod active_forward;
 mod configuration;
@@ -16,6 +27,8 @@ mod notify;
 mod place_prover;
 mod reload;
 mod report;
+mod runtime_control;
+mod stop_signals;
 mod watchdog;
 
 pub use folders::make_spool_dir;
@@ -23,15 +36,13 @@ pub use handover::{PredecessorLink, detach};
 
 use crate::{
     audit::AuditHandle,
-    check,
     config::{Config, ConfigSources},
-    control::{ControlHandler, ControlListener, UpgradeError},
+    control::{ControlHandler, ControlListener},
     descriptors::DescriptorBudget,
     disk::DiskReserve,
-    metrics,
-    pause::{PauseRegistry, PauseRequest},
-    status::{StatusReport, UpgradeState},
-    supervisor::{Supervisor, SupervisorHandle},
+    pause::PauseRegistry,
+    status::UpgradeState,
+    supervisor::Supervisor,
     telemetry,
     tunnel::{self, ChannelAcceptor},
 };
@@ -41,18 +52,17 @@ use configuration::ActiveConfiguration;
 use disk_watch::DiskWatch;
 use expiry_monitor::ExpiryMonitor;
 use forward_table::ForwardTable;
-use futures_util::future::BoxFuture;
-use handover::{
-    Coordinator, HandedOver, ReplaceableProgram, Successor, UpgradeCondition, UpgradeRequest,
-};
+use handover::{Coordinator, HandedOver, ReplaceableProgram, Successor, UpgradeCondition};
 use notify::SystemdNotifier;
 use place_prover::PlaceProver;
 use reload::ConfigReloader;
 use report::StatusCollector;
+use runtime_control::RuntimeControl;
 use std::{io::IsTerminal, sync::Arc, time::Duration};
+use stop_signals::StopSignals;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -362,174 +372,6 @@ pub async fn run(
     Ok(())
 }
 
-/// What the runtime socket can do with the running agent.
-struct RuntimeControl {
-    collector: StatusCollector,
-    forwards: Arc<ForwardTable>,
-    supervisor: SupervisorHandle,
-    configuration: Arc<ActiveConfiguration>,
-    /// Cancelled once the agent is stopping.
-    stopping: CancellationToken,
-    pauses: PauseRegistry,
-    log: telemetry::LogLevelHandle,
-    reloader: Arc<ConfigReloader>,
-    /// One check at a time.
-    checking: Arc<Semaphore>,
-    upgrades: mpsc::Sender<UpgradeRequest>,
-}
-
-impl ControlHandler for RuntimeControl {
-    fn status(&self) -> StatusReport {
-        self.collector.report(self.stopping.is_cancelled())
-    }
-
-    fn metrics(&self) -> Result<String, String> {
-        let traffic = self.forwards.traffic();
-        metrics::render(&self.status(), &traffic).map_err(|error| error.to_string())
-    }
-
-    fn check_tunnel(
-        &self,
-        forward: &str,
-    ) -> BoxFuture<'static, Result<Vec<check::CheckStep>, String>> {
-        let permit = self.lock_check();
-        let under_test = self.forwards.forwards_under_test(forward, &self.supervisor);
-        let host = check::HostRequirements::of(&self.configuration.current());
-        let supervisor = self.supervisor.clone();
-        Box::pin(async move {
-            let _permit = permit?;
-            let running = check::RunningAgent {
-                connections: supervisor.connections(),
-                failures: supervisor.failures(),
-                forwards: under_test?,
-            };
-            Ok(check::check_running(&host, &supervisor.settings(), &running).await)
-        })
-    }
-
-    fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::CheckStep>, String>> {
-        let permit = self.lock_check();
-        let active = self.forwards.require(forward);
-        Box::pin(async move {
-            let _permit = permit?;
-            Ok(active?.check().await)
-        })
-    }
-
-    fn set_log_level(&self, level: &str) -> Result<(), String> {
-        self.log.set_level(level).map_err(|error| error.to_string())
-    }
-
-    fn retry_login(&self, forward: Option<&str>) -> Result<(), String> {
-        self.forwards.retry_login(forward)
-    }
-
-    fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>> {
-        let reloader = Arc::clone(&self.reloader);
-        // The client may disconnect; a reload that has begun is completed.
-        let task = tokio::spawn(async move { reloader.reload().await });
-        Box::pin(async move {
-            match task.await {
-                Ok(outcome) => outcome.map_err(|refused| refused.to_string()),
-                Err(_) => Err("the reload failed unexpectedly; check the log".to_owned()),
-            }
-        })
-    }
-
-    fn upgrade(
-        &self,
-        retry: bool,
-        by: Option<u32>,
-    ) -> BoxFuture<'static, Result<String, UpgradeError>> {
-        let own = rustix::process::geteuid().as_raw();
-        if by.is_some_and(|by| by != 0 && by != own) {
-            let text = "only root and the agent's user may do that";
-            return Box::pin(std::future::ready(Err(UpgradeError::Failed(
-                text.to_owned(),
-            ))));
-        }
-        let (answer, answered) = oneshot::channel();
-        let asked = self.upgrades.try_send(UpgradeRequest { retry, answer });
-        Box::pin(async move {
-            asked.map_err(|_| UpgradeError::Failed(IN_PROGRESS.to_owned()))?;
-            let stopping = || UpgradeError::Failed("the agent is stopping".to_owned());
-            answered.await.map_err(|_| stopping())?
-        })
-    }
-
-    fn pause(
-        &self,
-        request: PauseRequest,
-        by: Option<u32>,
-    ) -> BoxFuture<'static, Result<(), String>> {
-        let named = request.forward.as_deref();
-        let known = named.map(|name| self.forwards.require(name)).transpose();
-        let pauses = self.pauses.clone();
-        Box::pin(async move {
-            known?;
-            let done = pauses.pause(request, by).await;
-            done.map_err(|error| error.to_string())
-        })
-    }
-
-    fn resume(
-        &self,
-        request: PauseRequest,
-        by: Option<u32>,
-    ) -> BoxFuture<'static, Result<(), String>> {
-        let named = request.forward.as_deref();
-        let known = named.map(|name| self.forwards.require(name)).transpose();
-        let pauses = self.pauses.clone();
-        Box::pin(async move {
-            known?;
-            let done = pauses.resume(&request, by).await;
-            done.map_err(|error| error.to_string())
-        })
-    }
-}
-
-impl RuntimeControl {
-    /// Permission for one check. `Err`: another one is running.
-    fn lock_check(&self) -> Result<OwnedSemaphorePermit, String> {
-        let permit = Arc::clone(&self.checking).try_acquire_owned();
-        permit.map_err(|_| "a check is already running; try again when it has finished".to_owned())
-    }
-}
-
-/// The signals that stop the agent.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// Only where it does not mean a reload.
-    hangup: Option<Signal>,
-}
-
-impl StopSignals {
-    /// From now on they no longer end the process by themselves.
-    fn listen() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("installing the SIGTERM handler")?,
-            interrupt: signal(SignalKind::interrupt()).context("installing the SIGINT handler")?,
-            hangup: None,
-        })
-    }
-
-    async fn received(&mut self) -> &'static str {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = hangup => "SIGHUP",
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
-const IN_PROGRESS: &str = "an upgrade is already in progress; try again when it has finished";
 /// For the answers to requests that waited for a hand-over which did not happen.
 const REJECT_WAITING: Duration = Duration::from_secs(1);
 /// For the gateways to confirm that they no longer listen. One that takes longer is probably unreachable.

@@ -1,0 +1,155 @@
+//! What the runtime socket can do with the running agent.
+
+use super::{
+    configuration::ActiveConfiguration, forward_table::ForwardTable, handover::UpgradeRequest,
+    reload::ConfigReloader, report::StatusCollector,
+};
+use crate::{
+    check,
+    control::{ControlHandler, UpgradeError},
+    metrics,
+    pause::{PauseRegistry, PauseRequest},
+    status::StatusReport,
+    supervisor::SupervisorHandle,
+    telemetry,
+};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// The running agent, as the runtime socket reaches it.
+pub(super) struct RuntimeControl {
+    pub(super) collector: StatusCollector,
+    pub(super) forwards: Arc<ForwardTable>,
+    pub(super) supervisor: SupervisorHandle,
+    pub(super) configuration: Arc<ActiveConfiguration>,
+    /// Cancelled once the agent is stopping.
+    pub(super) stopping: CancellationToken,
+    pub(super) pauses: PauseRegistry,
+    pub(super) log: telemetry::LogLevelHandle,
+    pub(super) reloader: Arc<ConfigReloader>,
+    /// One check at a time.
+    pub(super) checking: Arc<Semaphore>,
+    pub(super) upgrades: mpsc::Sender<UpgradeRequest>,
+}
+
+impl ControlHandler for RuntimeControl {
+    fn status(&self) -> StatusReport {
+        self.collector.report(self.stopping.is_cancelled())
+    }
+
+    fn metrics(&self) -> Result<String, String> {
+        let traffic = self.forwards.traffic();
+        metrics::render(&self.status(), &traffic).map_err(|error| error.to_string())
+    }
+
+    fn check_tunnel(
+        &self,
+        forward: &str,
+    ) -> BoxFuture<'static, Result<Vec<check::CheckStep>, String>> {
+        let permit = self.lock_check();
+        let under_test = self.forwards.forwards_under_test(forward, &self.supervisor);
+        let host = check::HostRequirements::of(&self.configuration.current());
+        let supervisor = self.supervisor.clone();
+        Box::pin(async move {
+            let _permit = permit?;
+            let running = check::RunningAgent {
+                connections: supervisor.connections(),
+                failures: supervisor.failures(),
+                forwards: under_test?,
+            };
+            Ok(check::check_running(&host, &supervisor.settings(), &running).await)
+        })
+    }
+
+    fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::CheckStep>, String>> {
+        let permit = self.lock_check();
+        let active = self.forwards.require(forward);
+        Box::pin(async move {
+            let _permit = permit?;
+            Ok(active?.check().await)
+        })
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<(), String> {
+        self.log.set_level(level).map_err(|error| error.to_string())
+    }
+
+    fn retry_login(&self, forward: Option<&str>) -> Result<(), String> {
+        self.forwards.retry_login(forward)
+    }
+
+    fn reload(&self) -> BoxFuture<'static, Result<Vec<String>, String>> {
+        let reloader = Arc::clone(&self.reloader);
+        // The client may disconnect; a reload that has begun is completed.
+        let task = tokio::spawn(async move { reloader.reload().await });
+        Box::pin(async move {
+            match task.await {
+                Ok(outcome) => outcome.map_err(|refused| refused.to_string()),
+                Err(_) => Err("the reload failed unexpectedly; check the log".to_owned()),
+            }
+        })
+    }
+
+    fn upgrade(
+        &self,
+        retry: bool,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<String, UpgradeError>> {
+        let own = rustix::process::geteuid().as_raw();
+        if by.is_some_and(|by| by != 0 && by != own) {
+            let text = "only root and the agent's user may do that";
+            return Box::pin(std::future::ready(Err(UpgradeError::Failed(
+                text.to_owned(),
+            ))));
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = self.upgrades.try_send(UpgradeRequest { retry, answer });
+        Box::pin(async move {
+            asked.map_err(|_| UpgradeError::Failed(IN_PROGRESS.to_owned()))?;
+            let stopping = || UpgradeError::Failed("the agent is stopping".to_owned());
+            answered.await.map_err(|_| stopping())?
+        })
+    }
+
+    fn pause(
+        &self,
+        request: PauseRequest,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let named = request.forward.as_deref();
+        let known = named.map(|name| self.forwards.require(name)).transpose();
+        let pauses = self.pauses.clone();
+        Box::pin(async move {
+            known?;
+            let done = pauses.pause(request, by).await;
+            done.map_err(|error| error.to_string())
+        })
+    }
+
+    fn resume(
+        &self,
+        request: PauseRequest,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<(), String>> {
+        let named = request.forward.as_deref();
+        let known = named.map(|name| self.forwards.require(name)).transpose();
+        let pauses = self.pauses.clone();
+        Box::pin(async move {
+            known?;
+            let done = pauses.resume(&request, by).await;
+            done.map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl RuntimeControl {
+    /// Permission for one check. `Err`: another one is running.
+    fn lock_check(&self) -> Result<OwnedSemaphorePermit, String> {
+        let permit = Arc::clone(&self.checking).try_acquire_owned();
+        permit.map_err(|_| "a check is already running; try again when it has finished".to_owned())
+    }
+}
+
+const IN_PROGRESS: &str = "an upgrade is already in progress; try again when it has finished";
