@@ -1,29 +1,20 @@
 //! File descriptors of the process. What a vendor's requests open is promised before it is opened, and stays below a reserve:
 //! the runtime socket, the tunnel and the files of audit and state can always open theirs.
+//!
+//! The promises are here; `shortage` is what is said when none is left.
+
+mod shortage;
+
+pub use shortage::{DescriptorShortage, REMEDY, describe, is_shortage};
 
 use parking_lot::Mutex;
-use rustix::{
-    io::Errno,
-    process::{Resource, getrlimit},
-};
+use rustix::process::{Resource, getrlimit};
 use std::{
     error::Error,
-    fs, io,
+    fs,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
-
-/// Only the reserve is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "too many files are open: of the {limit} file descriptors that this process may have, requests use all but a reserve of {reserve}"
-)]
-pub struct DescriptorShortage {
-    /// The soft limit of open files (`RLIMIT_NOFILE`).
-    pub limit: u64,
-    /// Descriptors that requests leave.
-    pub reserve: u64,
-}
 
 /// What descriptors are for. Neither takes those of the other: a request that has its connection also gets its spool file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,32 +245,6 @@ impl Drop for DescriptorPermit {
     }
 }
 
-/// Whether an error, or a source of it, is a [`DescriptorShortage`] or the system's own (`EMFILE`, `ENFILE`).
-pub fn is_shortage(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let io = error.downcast_ref::<io::Error>();
-        let inner = io.and_then(io::Error::get_ref);
-        let system = io.and_then(Errno::from_io_error);
-        if error.is::<DescriptorShortage>()
-            || inner.is_some_and(|inner| inner.is::<DescriptorShortage>())
-            || matches!(system, Some(Errno::MFILE | Errno::NFILE))
-        {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
-/// The text of an error; with the remedy, if it is a shortage of descriptors.
-pub fn describe(error: &io::Error) -> String {
-    match is_shortage(error) {
-        true => format!("{error}: {REMEDY}"),
-        false => error.to_string(),
-    }
-}
-
 fn process_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
@@ -299,10 +264,6 @@ fn reserve(limit: u64) -> u64 {
     (LEAST_RESERVE + limit / 16).min(MOST_RESERVE)
 }
 
-/// What to do about a shortage.
-pub const REMEDY: &str =
-    "raise the limit of open files (LimitNOFILE= of the unit, or that of the container)";
-
 const LEAST_RESERVE: u64 = 24;
 const MOST_RESERVE: u64 = 96;
 /// Where /proc cannot be read: twice what an agent with two sessions has.
@@ -315,124 +276,4 @@ const LOG_PAUSE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use std::thread;
-
-    fn budget(limit: fn() -> Option<u64>) -> Arc<DescriptorBudget> {
-        Arc::new(DescriptorBudget::new(limit, 16))
-    }
-
-    use DescriptorUse::{Connection, SpoolFile};
-
-    #[test]
-    fn what_is_promised_never_reaches_the_reserve() {
-        let budget = budget(|| Some(64));
-        // Of 64, 16 are open and 28 are the reserve.
-        assert_eq!(
-            (budget.capacity(Connection), budget.capacity(SpoolFile)),
-            (13, 7)
-        );
-        let threads: Vec<_> = (0..8)
-            .map(|_| {
-                let budget = Arc::clone(&budget);
-                thread::spawn(move || {
-                    let taken = (0..100).map(|_| budget.take(Connection, 2).ok());
-                    taken.collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let taken = threads.into_iter().flat_map(|t| t.join().unwrap());
-        let held: Vec<_> = taken.flatten().collect();
-        assert_eq!(held.len(), 6);
-        let spooled: Vec<_> = (0..9)
-            .filter_map(|_| budget.take(SpoolFile, 1).ok())
-            .collect();
-        assert_eq!(spooled.len(), 7, "connections take none of theirs");
-        let full = budget.snapshot();
-        assert_eq!((full.promised, full.refused), (19, 794 + 2));
-        assert!(full.last_refused.is_some());
-        drop((held, spooled));
-        assert_eq!(budget.snapshot().promised, 0);
-    }
-
-    #[test]
-    fn sessions_are_always_counted_and_leave_less_for_requests() {
-        let budget = budget(|| Some(64));
-        let sessions = budget.claim(17);
-        assert_eq!(budget.capacity(Connection), 2);
-        let one = budget.take(Connection, 2).unwrap();
-        let more = budget.claim(100);
-        assert!(budget.take(Connection, 1).is_err());
-        drop((sessions, more, one));
-        assert_eq!(budget.capacity(Connection), 13);
-    }
-
-    #[test]
-    fn a_permit_is_returned_in_parts() {
-        let budget = budget(|| Some(64));
-        let mut two = budget.take(Connection, 2).unwrap();
-        let one = two.split_one().unwrap();
-        drop(two);
-        assert_eq!(budget.snapshot().promised, 1);
-        drop(one);
-        assert_eq!(budget.snapshot().promised, 0);
-        let mut one = budget.take(Connection, 1).unwrap();
-        let split = one.split_one();
-        assert!(one.split_one().is_none());
-        drop((one, split));
-        assert_eq!(budget.snapshot().promised, 0);
-    }
-
-    #[test]
-    fn a_limit_below_the_reserve_promises_nothing_and_none_promises_all() {
-        assert_eq!(
-            budget(|| Some(32)).take(Connection, 1).unwrap_err(),
-            DescriptorShortage {
-                limit: 32,
-                reserve: 26
-            }
-        );
-        assert!(budget(|| None).take(Connection, u64::MAX).is_ok());
-        assert_eq!(budget(|| Some(65_536)).snapshot().reserve, MOST_RESERVE);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_listener_waits_for_a_descriptor() {
-        let budget = budget(|| Some(64));
-        let all = budget.take(Connection, 13).unwrap();
-        let waiting = tokio::spawn({
-            let budget = Arc::clone(&budget);
-            async move {
-                budget.has_free().await;
-                budget.take_when_free().await
-            }
-        });
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        assert!(!waiting.is_finished());
-        assert_eq!(budget.snapshot().refused, 1, "one wait is one shortage");
-        drop(all);
-        drop(waiting.await.unwrap());
-    }
-
-    #[test]
-    fn a_shortage_is_found_below_other_errors_and_has_a_remedy() {
-        let shortage = budget(|| Some(16)).take(SpoolFile, 1).unwrap_err();
-        let system = io::Error::from(Errno::MFILE);
-        for error in [io::Error::other(shortage), system] {
-            assert!(is_shortage(&error));
-            assert!(describe(&error).contains("LimitNOFILE"), "{error}");
-        }
-        let other = io::Error::from(io::ErrorKind::NotFound);
-        assert!(!is_shortage(&other));
-        assert_eq!(describe(&other), other.to_string());
-    }
-
-    #[test]
-    fn the_process_has_a_limit_and_files_open() {
-        let budget = DescriptorBudget::of_process();
-        assert!(budget.at_start >= 3, "{}", budget.at_start);
-        assert!(budget.capacity(Connection) > 0);
-    }
-}
+mod tests;
