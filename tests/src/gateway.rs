@@ -83,33 +83,14 @@ impl InstalledGateway {
 
     /// Runs `jira-gateway-customer`; an error holds its output.
     pub fn customer(&self, arguments: &[&str]) -> Result<String> {
-        let before = self.loads();
-        let text = run(&mut self.script(arguments))?;
-        self.await_reload(arguments, before);
-        Ok(text)
-    }
-
-    /// How often HAProxy has loaded its configuration.
-    fn loads(&self) -> usize {
-        self.log().matches("Loading success").count()
-    }
-
-    /// Waits for the reload that `add` asks for: HAProxy takes two signals that come at once for one.
-    #[expect(clippy::disallowed_methods, reason = "short, as running the script")]
-    fn await_reload(&self, arguments: &[&str], before: usize) {
-        let end = Instant::now() + RELOAD_LIMIT;
-        while arguments.first() == Some(&"add") && self.loads() == before && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        run(&mut self.script(arguments))
     }
 
     fn script(&self, arguments: &[&str]) -> Command {
-        let mut command = self.in_namespace("/usr/local/sbin/jira-gateway-customer");
-        command.args(arguments).env(
-            "JIRA_GATEWAY_RELOAD",
-            // The master process is the oldest.
-            "pkill -USR2 --oldest --exact haproxy",
-        );
+        let mut command = self.in_namespace("sh");
+        command
+            .args(["-c", SCRIPT, "/usr/local/sbin/jira-gateway-customer"])
+            .args(arguments);
         command
     }
 
@@ -120,10 +101,7 @@ impl InstalledGateway {
         file.rewind()?;
         let mut command = self.script(arguments);
         command.stdin(file);
-        let before = self.loads();
-        let text = printed(&mut command)?;
-        self.await_reload(arguments, before);
-        Ok(text)
+        printed(&mut command)
     }
 
     /// The configuration of a customer's agent with this key.
@@ -326,5 +304,6 @@ touch /srv/ready
 exec sleep infinity";
 /// Generous: only a broken start waits this long.
 const START: Duration = Duration::from_secs(30);
-/// A customer that is known already needs no reload.
-const RELOAD_LIMIT: Duration = Duration::from_secs(2);
+/// Runs a script with what the unit runs at a reload. HAProxy's master is the oldest process of that name.
+const SCRIPT: &str = "master=$(pgrep --oldest --exact haproxy)
+JIRA_GATEWAY_RELOAD=\"/usr/local/sbin/jira-gateway-reload $master\" exec \"$0\" \"$@\"";

@@ -3,7 +3,7 @@
 use crate::{setup::AgentSetup, sshd::keygen, test_env::vendor};
 use anyhow::{Context, Result};
 use server_stub::gateway::{Gateway, RunningGateway, Settings};
-use std::{fs, net::SocketAddr, ops::Deref, path::PathBuf, time::Duration};
+use std::{fs, ops::Deref, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -49,13 +49,9 @@ impl StubGateway {
     }
 
     /// Starts callers of the HTTP listener, each with its own client.
-    pub fn callers(&self, count: usize) -> StubCallers {
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        for caller in 0..count {
-            tasks.spawn(call_until(stop.clone(), self.gateway.http_addr, caller));
-        }
-        StubCallers { stop, tasks }
+    pub fn callers(&self, count: usize) -> GatewayCallers {
+        let url = format!("http://{}/rest/api/2/issue/DEMO-1", self.gateway.http_addr);
+        GatewayCallers::start(&url, CUSTOMER_HOST, count)
     }
 }
 
@@ -67,13 +63,23 @@ impl Deref for StubGateway {
     }
 }
 
-/// Callers that send one request after another.
-pub struct StubCallers {
+/// Callers of a gateway that send one request after another.
+pub struct GatewayCallers {
     stop: CancellationToken,
     tasks: JoinSet<(u64, Vec<String>)>,
 }
 
-impl StubCallers {
+impl GatewayCallers {
+    /// Starts callers of `url`, each with its own client, with the customer's name as the host.
+    pub fn start(url: &str, host: &str, count: usize) -> Self {
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        for _ in 0..count {
+            tasks.spawn(call_until(stop.clone(), url.to_owned(), host.to_owned()));
+        }
+        Self { stop, tasks }
+    }
+
     /// Stops them. Returns the count of answers of each, and what was not answered with 200.
     pub async fn stop(mut self) -> Result<(Vec<u64>, Vec<String>)> {
         self.stop.cancel();
@@ -87,16 +93,11 @@ impl StubCallers {
     }
 }
 
-async fn call_until(
-    stop: CancellationToken,
-    http: SocketAddr,
-    caller: usize,
-) -> (u64, Vec<String>) {
+async fn call_until(stop: CancellationToken, url: String, host: String) -> (u64, Vec<String>) {
     let client = vendor();
-    let url = format!("http://{http}/rest/api/2/issue/DEMO-{caller}");
     let (mut answers, mut failures) = (0, Vec::new());
     while !stop.is_cancelled() {
-        let request = client.get(&url).header("host", CUSTOMER_HOST);
+        let request = client.get(&url).header("host", &host);
         match request.send().await {
             Ok(answer) if answer.status() == 200 => answers += 1,
             Ok(answer) => failures.push(answer.text().await.unwrap_or_default()),

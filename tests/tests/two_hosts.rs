@@ -1,14 +1,16 @@
 //! Two agents of one customer, each with its own key: one is stopped and started again under load, then the other.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use agent::status::StatusReport;
 use e2e::{
+    agent::AgentProcess,
+    enrollment::{CustomerHost, VendorSetup},
     recording_origin::RecordingOrigin,
-    setup::RunningAgent,
     sshd::{free_port, signal},
-    stub::StubGateway,
+    stub::{GatewayCallers, StubGateway},
     wait::PATIENCE,
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use tokio::time::sleep;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,7 +35,45 @@ async fn no_request_is_lost_or_refused_when_one_is_stopped() {
     assert!(answers.iter().all(|count| *count > 20), "{answers:?}");
 }
 
-async fn stop_and_start(agent: &mut RunningAgent) {
+/// From the tokens for two hosts to requests that both serve, each host with slots and a key of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_host_enrolls_with_its_slots_and_serves_beside_the_first() {
+    let vendor = VendorSetup::start().await.unwrap();
+    let bind = format!("127.0.0.1:{{{}+slot}}", free_port().unwrap());
+    let gateway = vendor.gateway.ssh_addr.to_string();
+    let enrolled = |slots: &[&str]| {
+        let new = ["new", "acme", "--gateway", &gateway, "--bind", &bind];
+        let token = vendor.token_command(&[&new, slots].concat()).unwrap();
+        let host = CustomerHost::new().unwrap();
+        host.enroll_ok(token.trim(), &vendor.answers()).unwrap();
+        host
+    };
+    let hosts = [enrolled(&[]), enrolled(&["--slots", "4-7"])];
+    assert_eq!(vendor.authorized().lines().count(), 2);
+    let [mut first, mut second] = hosts.each_ref().map(|host| host.run().unwrap());
+    let mut places = BTreeSet::new();
+    for agent in [&first, &second] {
+        let bound = |r: &StatusReport| r.forwards[0].bound.len() == 2;
+        agent.until_proven().await.unwrap();
+        let report = agent.until_status("two places", bound).await.unwrap();
+        places.extend(report.forwards[0].bound.clone());
+    }
+    assert_eq!(places.len(), 4, "{places:?}");
+
+    let at = vendor.gateway.http_addr;
+    let url = format!("http://{at}/jira/rest/api/2/serverInfo");
+    let name = format!("acme.{}", vendor.gateway.snapshot().domain);
+    let callers = GatewayCallers::start(&url, &name, 4);
+    // While one is stopped, the other serves alone.
+    for agent in [&mut first, &mut second] {
+        stop_and_start(agent).await;
+    }
+    let (answers, failures) = callers.stop().await.unwrap();
+    assert_eq!(failures, Vec::<String>::new());
+    assert!(answers.iter().all(|count| *count > 20), "{answers:?}");
+}
+
+async fn stop_and_start(agent: &mut AgentProcess) {
     signal(agent.process().pid(), "TERM").unwrap();
     let ended = agent.process().wait(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(0));

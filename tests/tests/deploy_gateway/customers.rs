@@ -9,9 +9,11 @@ use e2e::{
     enrollment::{CustomerHost, answers, jira},
     gateway::{InstalledGateway, PLACES},
     login::output_text,
-    recording_origin::issue,
+    recording_origin::{RecordingOrigin, issue},
+    sshd::signal,
+    stub::GatewayCallers,
     test_env::vendor,
-    wait::until,
+    wait::{PATIENCE, until},
 };
 use std::{
     fs,
@@ -21,7 +23,7 @@ use std::{
     process::Stdio,
     time::{Duration, SystemTime},
 };
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_customer_can_bind_its_own_socket_and_nothing_else() {
@@ -243,11 +245,114 @@ async fn the_documented_enrollment_works_from_token_to_request() {
 
 /// Whether a customer is up according to the metrics.
 async fn up(gateway: &InstalledGateway, customer: &str) -> Option<bool> {
+    Some(servers_up(gateway, customer).await? != 0)
+}
+
+async fn servers_up(gateway: &InstalledGateway, customer: &str) -> Option<u32> {
     let metrics = ask(gateway.monitoring(), "any", "/metrics").await;
     let metrics = String::from_utf8_lossy(&metrics.body).into_owned();
     let name = format!("haproxy_backend_active_servers{{proxy=\"customer-{customer}\"}} ");
     let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
-    line.map(|value| value != "0")
+    line?.parse().ok()
+}
+
+/// A second host has a token, a key and sockets of its own. While one host is stopped, the other serves alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_host_enrolls_and_serves_beside_the_first() {
+    let (gateway, jira) = (InstalledGateway::start().unwrap(), jira().await.unwrap());
+    let address = gateway.ssh_address();
+    let enrolled = |second: &[&str]| {
+        let token = [&["token"], second, &["duo", &address]].concat();
+        let token = gateway.customer(&token).unwrap();
+        let customer = CustomerHost::new().unwrap();
+        let text = customer.enroll_ok(token.trim(), &answers(&jira)).unwrap();
+        let line = text.lines().find(|line| line.starts_with("restrict,"));
+        let line = line.unwrap_or_else(|| panic!("no line for the vendor: {text}"));
+        let add = [&["add"], second, &["duo", "-"]].concat();
+        (customer, add.join(" "), format!("{line}\n"))
+    };
+    let add = |arguments: &str, line: &str| {
+        let arguments: Vec<_> = arguments.split(' ').collect();
+        gateway.customer_reads(&arguments, line)
+    };
+    let (first, add_first, first_line) = enrolled(&[]);
+    let (second, add_second, second_line) = enrolled(&["--second"]);
+    let refused = add(&add_second, &second_line).unwrap_err();
+    assert!(refused.to_string().contains("is no customer"), "{refused}");
+    // Each host's key may be replaced again; that of the other stays.
+    for _ in 0..2 {
+        add(&add_first, &first_line).unwrap();
+        add(&add_second, &second_line).unwrap();
+    }
+    let keys = fs::read_to_string(gateway.path("/etc/jira-gateway/keys/duo")).unwrap();
+    assert_eq!(keys.lines().count(), 2, "{keys}");
+    let listed = gateway.customer(&["list"]).unwrap();
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    assert_eq!(listed.matches("SHA256:").count(), 2, "{listed}");
+
+    let [mut first, mut second] = [&first, &second].map(|host| host.run().unwrap());
+    let all_up = async || (servers_up(&gateway, "duo").await == Some(4)).then_some(());
+    until("two places of each host", all_up).await.unwrap();
+    let url = format!("http://{}/jira/rest/api/2/serverInfo", gateway.services());
+    let callers = GatewayCallers::start(&url, &host("duo"), 4);
+    for agent in [&mut first, &mut second] {
+        signal(agent.process().pid(), "TERM").unwrap();
+        agent.process().wait(PATIENCE).await.unwrap();
+        let half = async || (servers_up(&gateway, "duo").await == Some(2)).then_some(());
+        until("the places of the other host alone", half)
+            .await
+            .unwrap();
+        agent.restart().unwrap();
+        until("all places again", all_up).await.unwrap();
+    }
+    let (counts, failures) = callers.stop().await.unwrap();
+    assert_eq!(failures, Vec::<String>::new());
+    assert!(counts.iter().all(|count| *count > 20), "{counts:?}");
+}
+
+/// HAProxy ignores a reload signal that it gets while it loads a configuration.
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_added_and_removed_at_the_same_moment_are_in_use_at_once() {
+    let gateway = InstalledGateway::start().unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
+    let names = ["one", "two", "three", "four", "five"];
+    let add = |name: &&str| gateway.add(name).unwrap().0;
+    let keys = std::thread::scope(|all| {
+        let adding = names.map(|name| all.spawn(move || add(&name)));
+        adding.map(|one| one.join().unwrap())
+    });
+    let mut known = JoinSet::new();
+    for name in names {
+        let at = gateway.services();
+        known.spawn(async move { ask(at, &host(name), "/rest/api/2/issue/A-1").await });
+    }
+    while let Some(answer) = known.join_next().await {
+        let error = gateway_error(&answer.unwrap());
+        assert!(error.1.ends_with("agent-offline"), "{error:?}");
+    }
+    let agents: Vec<_> = names
+        .iter()
+        .zip(&keys)
+        .map(|(name, key)| gateway.agent(name, key, &jira.url()).start().unwrap())
+        .collect();
+    for name in names {
+        let served = async || {
+            let answer = ask(gateway.services(), &host(name), "/rest/api/2/issue/A-1").await;
+            (answer.status == 200).then_some(())
+        };
+        until(name, served).await.unwrap();
+    }
+    std::thread::scope(|all| {
+        for name in ["one", "two", "three"] {
+            let gateway = &gateway;
+            all.spawn(move || gateway.customer(&["remove", name]).unwrap());
+        }
+    });
+    for (name, status) in names.iter().zip([421, 421, 421, 200, 200]) {
+        let answer = ask(gateway.services(), &host(name), "/rest/api/2/issue/A-1").await;
+        assert_eq!(answer.status, status, "{name}");
+    }
+    drop(agents);
 }
 
 #[test]
