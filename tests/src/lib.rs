@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod egress;
 pub mod enrollment;
 pub mod gateway;
+pub mod handover;
 pub mod impaired_link;
 pub mod lab;
 pub mod load;

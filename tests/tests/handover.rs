@@ -6,10 +6,8 @@ use agent::status::{StatusReport, UpgradeState};
 use e2e::{
     agent::AgentProcess,
     background_load::BackgroundLoad,
-    recording_origin::RecordingOrigin,
+    handover::ReplaceableAgent,
     setup::RecordedTunnel,
-    sshd::free_port,
-    stub::StubGateway,
     wait::{PATIENCE, until},
 };
 use serde_json::Value;
@@ -84,24 +82,13 @@ async fn on_one_port_no_request_is_lost_and_the_gap_is_short() {
 /// Behind the stub both processes listen at once: nothing is lost and nothing refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_the_stub_no_request_is_lost_or_refused() {
-    let gateway = StubGateway::start(1).await.unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let bind = format!("127.0.0.1:{}", free_port().unwrap());
-    let setup = gateway.agent(0).unwrap();
-    let mut agent = setup
-        .tunnel("connections", 2)
-        .forward("jira", &bind, &jira.url())
-        .start()
-        .unwrap();
-    agent.use_replaceable_program().unwrap();
-    agent.restart().unwrap();
-    agent.until_proven().await.unwrap();
-
-    let callers = gateway.callers(4);
+    let env = ReplaceableAgent::start(|_| {}).await.unwrap();
+    let agent = &env.agent;
+    let callers = env.gateway.callers(4);
     let mut pid = agent.status().await.unwrap().agent.pid;
     for _ in 0..5 {
         agent.succeed(&["upgrade"]).unwrap();
-        pid = until_pid(&agent, pid).await.agent.pid;
+        pid = until_pid(agent, pid).await.agent.pid;
     }
     let (answers, failures) = callers.stop().await.unwrap();
     assert_eq!(failures, Vec::<String>::new(), "{}", agent.log());

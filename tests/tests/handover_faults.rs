@@ -3,49 +3,32 @@
 
 use e2e::{
     agent::{AgentProcess, command},
+    handover::ReplaceableAgent,
     recording_origin::RecordingOrigin,
-    setup::RunningAgent,
-    sshd::free_port,
-    stub::StubGateway,
     test_env::vendor,
     wait::until,
 };
 use std::{
     fs,
+    ops::Deref,
     os::unix::net::UnixDatagram,
-    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
-struct TestEnv {
-    gateway: StubGateway,
-    jira: RecordingOrigin,
-    agent: RunningAgent,
-    program: PathBuf,
+/// What the tests do with the agent and its processes.
+struct TestEnv(ReplaceableAgent);
+
+async fn start(prepare: impl FnOnce(&mut AgentProcess)) -> TestEnv {
+    TestEnv(ReplaceableAgent::start(prepare).await.unwrap())
 }
 
-/// Behind the stub, where both processes listen at once.
-async fn start(prepare: impl FnOnce(&mut AgentProcess)) -> TestEnv {
-    let gateway = StubGateway::start(1).await.unwrap();
-    let jira = RecordingOrigin::start().await.unwrap();
-    let bind = format!("127.0.0.1:{}", free_port().unwrap());
-    let setup = gateway.agent(0).unwrap();
-    let mut agent = setup
-        .tunnel("connections", 2)
-        .forward("jira", &bind, &jira.url())
-        .start()
-        .unwrap();
-    let program = agent.use_replaceable_program().unwrap();
-    prepare(&mut agent);
-    agent.restart().unwrap();
-    agent.until_proven().await.unwrap();
-    TestEnv {
-        gateway,
-        jira,
-        agent,
-        program,
+impl Deref for TestEnv {
+    type Target = ReplaceableAgent;
+
+    fn deref(&self) -> &ReplaceableAgent {
+        &self.0
     }
 }
 
