@@ -35,7 +35,7 @@ impl PlaceBalancer {
         let guide = GUIDE.split_once("backend acme\n").context("no backend")?.1;
         let backend = guide.split_once("```").context("no end of the backend")?.0;
         let config = folder.join("haproxy.cfg");
-        fs::write(&config, FRONTENDS.to_owned() + backend)?;
+        fs::write(&config, FRONTENDS.to_owned() + backend + SECOND_HOST)?;
         let mut command = Command::new("haproxy");
         command.args(["-db", "-f"]).arg(&config);
         let log = folder.join("haproxy.log");
@@ -101,4 +101,11 @@ frontend operations
     http-request use-service prometheus-exporter if { path /metrics }
     http-request return status 404
 backend acme
+";
+
+/// What the guide says of the slots 4 to 7.
+const SECOND_HOST: &str = "    server slot-4 127.0.0.1:8084
+    server slot-5 127.0.0.1:8085
+    server slot-6 127.0.0.1:8086
+    server slot-7 127.0.0.1:8087
 ";

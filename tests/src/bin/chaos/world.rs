@@ -133,8 +133,8 @@ pub(crate) struct SshdTimers {
     pub(crate) interval: u32,
     /// `ClientAliveCountMax`.
     pub(crate) count: u32,
-    /// `net.ipv4.tcp_retries2` on the gateway, also of gateway-openssh.
-    pub(crate) retries2: u32,
+    /// `net.ipv4.tcp_retries2` on the gateway, also of gateway-openssh; `None` as in the shipped `sysctl.conf`.
+    pub(crate) retries2: Option<u32>,
 }
 
 impl Default for SshdTimers {
@@ -142,7 +142,7 @@ impl Default for SshdTimers {
         Self {
             interval: 3,
             count: 2,
-            retries2: 4,
+            retries2: None,
         }
     }
 }
@@ -180,7 +180,8 @@ impl ChaosWorld {
             let place = folder.path().join(format!("gw{}", at + 1));
             fs::create_dir(&place)?;
             if *kind != PlaceKind::Stub {
-                host.set("ipv4/tcp_retries2", &options.timers.retries2.to_string())?;
+                let retries2 = options.timers.retries2.map_or_else(shipped_retries2, Ok)?;
+                host.set("ipv4/tcp_retries2", &retries2.to_string())?;
             }
             let timers = options.timers;
             gateways.push(ChaosGateway::start(*kind, host, link, place, &key, timers).await?);
@@ -670,12 +671,20 @@ pub(crate) fn is_proven(connection: &ConnectionView) -> bool {
     connection.tunnel.state == LayerState::Proven
 }
 
+/// What `install` sets on a gateway.
+fn shipped_retries2() -> Result<u32> {
+    let mut lines = SHIPPED_SYSCTL.lines();
+    let value = lines.find_map(|line| line.strip_prefix("net.ipv4.tcp_retries2 = "));
+    Ok(value.context("sysctl.conf sets no tcp_retries2")?.parse()?)
+}
+
 fn next_world() -> u32 {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+const SHIPPED_SYSCTL: &str = include_str!("../../../../deploy/gateway-openssh/sysctl.conf");
 /// Customer of gateway-openssh; no user of this machine has this name.
 const CUSTOMER: &str = "chaos-acme";
 const SSH_PORT: u16 = 2222;

@@ -120,7 +120,7 @@ impl Scenario {
         use Scenario as S;
         matches!(
             self,
-            S::Blackhole | S::Nat | S::Address | S::Stopped | S::Killed
+            S::Blackhole | S::Nat | S::Address | S::Stopped | S::Killed | S::Hosts
         )
     }
 

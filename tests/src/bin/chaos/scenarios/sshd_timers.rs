@@ -72,6 +72,7 @@ fn name(timers: SshdTimers) -> String {
         count,
         retries2,
     } = timers;
+    let retries2 = retries2.map_or_else(|| "as shipped".to_owned(), |count| count.to_string());
     format!("ClientAlive {interval} s × {count}, tcp_retries2 {retries2}")
 }
 
@@ -79,7 +80,7 @@ const fn timers(interval: u32, count: u32, retries2: u32) -> SshdTimers {
     SshdTimers {
         interval,
         count,
-        retries2,
+        retries2: Some(retries2),
     }
 }
 
