@@ -17,8 +17,12 @@ use std::process::ExitCode;
 /// ends, the old one keeps serving, and that program is not tried again without --retry.
 ///
 /// The packages run this at an upgrade. With an unchanged program it is a restart without an interruption. Exit codes: 0
-/// the new process serves, 1 the old one keeps serving, 3 no agent is running, 4 a restart is needed: the running version,
-/// or the one on the disk, cannot hand over.
+/// the new process serves, 1 the old one keeps serving, 3 no agent is running, 4 a restart is needed.
+///
+/// A restart is needed if the running version or the one on the disk cannot hand over (up to and including 0.1), if
+/// state_dir or runtime_dir has changed, or if the running process cannot find its program. The packages then restart the
+/// service; after a change of your own, run: systemctl restart jira-tunnel-agent. If the agent is the first process of a
+/// container, which ends with it, start a container of the new image.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Try a program again that has failed before
