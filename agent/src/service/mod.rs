@@ -77,6 +77,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     // First of all: from here on, no signal ends the process abruptly.
     let mut stops = StopSignals::listen()?;
+    // Before a package can replace the file.
+    let program = ReplaceableProgram::of_process();
     let hangup = signal(SignalKind::hangup()).context("installing the SIGHUP handler")?;
     let runtime_dir = config.runtime_dir.clone();
     let (mut listener, mut successor) = match predecessor {
@@ -258,7 +260,7 @@ pub async fn run(
         // A reload does not change them.
         folders: (started.state_dir.clone(), started.runtime_dir.clone()),
         stop: asked_to_stop.clone(),
-        program: ReplaceableProgram::of_process(),
+        program,
         refused: None,
     };
 

@@ -4,12 +4,15 @@ use super::messages::{ToPredecessor, line};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use sha2::{Digest, Sha256};
 use std::{
-    ffi::OsString,
-    fs::File,
+    env,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
     io::{self, Write},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{ffi::OsStrExt, net::UnixStream as StdUnixStream},
+        unix::{
+            ffi::OsStrExt, fs::MetadataExt, net::UnixStream as StdUnixStream, process::CommandExt,
+        },
     },
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -32,14 +35,10 @@ pub(in crate::service) struct ReplaceableProgram {
 impl ReplaceableProgram {
     /// Of this process. To be called before the file can have been replaced.
     pub(in crate::service) fn of_process() -> io::Result<Self> {
-        let path = std::env::current_exe()?;
-        let name = path.as_os_str().as_bytes();
-        // The kernel's mark of a replaced file.
-        let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
         let own = |argument: &OsString| argument != SUCCESSOR_FLAG && argument != DETACHED_FLAG;
         Ok(Self {
-            path: PathBuf::from(std::ffi::OsStr::from_bytes(name)),
-            arguments: std::env::args_os().skip(1).filter(own).collect(),
+            path: program_path()?,
+            arguments: env::args_os().skip(1).filter(own).collect(),
         })
     }
 
@@ -71,11 +70,47 @@ impl ReplaceableProgram {
     }
 }
 
+/// The path of the running program, as it was started where that is known: where links lead to versions, they lead to the
+/// next one later, while `current_exe` is the file to which they led at the start.
+fn program_path() -> io::Result<PathBuf> {
+    let file = env::current_exe()?;
+    // The kernel's mark of a replaced file.
+    let name = file.as_os_str().as_bytes();
+    let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
+    let started = env::args_os().next().and_then(|name| {
+        let folders = env::var_os("PATH").unwrap_or_default();
+        started_path(&name, &folders, Path::new("/proc/self/exe"))
+    });
+    Ok(started.unwrap_or_else(|| PathBuf::from(OsStr::from_bytes(name))))
+}
+
+/// The absolute path that a shell finds for the command `name`, if it leads to the same file as `running`. Whoever starts a
+/// program may give it any name.
+fn started_path(name: &OsStr, folders: &OsStr, running: &Path) -> Option<PathBuf> {
+    let running = fs::metadata(running).ok()?;
+    let is_running = |path: &PathBuf| {
+        let found = fs::metadata(path);
+        found.is_ok_and(|found| (found.dev(), found.ino()) == (running.dev(), running.ino()))
+    };
+    let path = match name.as_bytes().contains(&b'/') {
+        true => Some(PathBuf::from(name)).filter(is_running),
+        false => env::split_paths(folders)
+            .map(|folder| folder.join(name))
+            .find(is_running),
+    };
+    std::path::absolute(path?).ok()
+}
+
 /// Starts this program once more and returns; the new process is a child of the system's first process alone, as
 /// systemd needs it to be for its main process. Standard input is inherited.
 pub fn detach() -> io::Result<()> {
-    let child = std::process::Command::new(std::env::current_exe()?)
-        .args(std::env::args_os().skip(1))
+    let mut program = std::process::Command::new(env::current_exe()?);
+    if let Some(name) = env::args_os().next() {
+        // The path by which the successor's own successor is found.
+        program.arg0(name);
+    }
+    let child = program
+        .args(env::args_os().skip(1))
         .arg(DETACHED_FLAG)
         .stdin(Stdio::inherit())
         .spawn()?;
@@ -166,3 +201,53 @@ impl Write for HashWriter {
 
 /// Loading a program from a slow disk.
 const DETACH_LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// Two versions, and a link that leads to the first.
+    fn linked() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        for version in ["v1", "v2"] {
+            fs::create_dir(dir.path().join(version)).unwrap();
+            fs::write(dir.path().join(version).join("agent"), version).unwrap();
+        }
+        let link = dir.path().join("agent");
+        symlink("v1/agent", &link).unwrap();
+        (dir, link)
+    }
+
+    #[test]
+    fn a_link_is_followed_when_the_program_is_replaced() {
+        let (dir, link) = linked();
+        let running = dir.path().join("v1/agent");
+        let by_path = started_path(link.as_os_str(), OsStr::new(""), &running);
+        let folders = env::join_paths([Path::new("/nonexistent"), dir.path()]).unwrap();
+        let by_name = started_path(OsStr::new("agent"), &folders, &running);
+        assert_eq!(by_path.as_ref(), Some(&link));
+        assert_eq!(by_path, by_name);
+        let program = ReplaceableProgram {
+            path: by_path.unwrap(),
+            arguments: Vec::new(),
+        };
+        let first = program.digest().unwrap();
+        fs::remove_file(&link).unwrap();
+        symlink("v2/agent", &link).unwrap();
+        assert_ne!(program.digest().unwrap(), first);
+    }
+
+    #[test]
+    fn a_name_that_leads_to_another_file_is_not_followed() {
+        let (dir, link) = linked();
+        let folders = dir.path().as_os_str();
+        let running = dir.path().join("v2/agent");
+        assert_eq!(started_path(link.as_os_str(), folders, &running), None);
+        assert_eq!(started_path(OsStr::new("agent"), folders, &running), None);
+        assert_eq!(started_path(OsStr::new("other"), folders, &running), None);
+        let gone = dir.path().join("v3/agent");
+        assert_eq!(started_path(link.as_os_str(), folders, &gone), None);
+    }
+}
