@@ -22,6 +22,7 @@ pub(super) struct Inbox {
     running: Option<RunningSpoolJob>,
     /// The last job was a read: a write is next, so that neither starves.
     read_last: bool,
+    patience: ReaderPatience,
     eof: bool,
     end: Option<CloseReason>,
     abandoned: bool,
@@ -40,6 +41,18 @@ struct MessageQueue {
 enum RunningSpoolJob {
     Write { bytes: usize, cost: usize },
     Read { bytes: usize },
+}
+
+/// Whether a full inbox waits for its reader before it uses the file. A reader at work makes room within milliseconds; the
+/// file would cost both more than that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReaderPatience {
+    /// It will wait once it is full.
+    Left,
+    /// It is full, and waits.
+    Waiting,
+    /// It has waited in vain: the file is used until all of it is read.
+    Spent,
 }
 
 /// The result of a read.
@@ -63,6 +76,7 @@ impl Inbox {
             tail: MessageQueue::default(),
             running: None,
             read_last: false,
+            patience: ReaderPatience::Left,
             eof: false,
             end: None,
             abandoned: false,
@@ -104,7 +118,7 @@ impl Inbox {
         if self.running.is_some() || self.is_discarding() {
             return None;
         }
-        let may_read = self.written > self.read && self.head.cost < self.memory_limit() / 2;
+        let may_read = self.written > self.read && self.has_room();
         let batch = self.batch();
         let may_write = self.tail.cost >= batch;
         if may_read && !(may_write && self.read_last) {
@@ -164,6 +178,24 @@ impl Inbox {
     /// Whether too much waits for the disk. Nothing may be pushed then.
     pub(super) fn is_behind(&self) -> bool {
         self.tail.cost + self.in_write() > self.disk_queue_limit()
+    }
+
+    /// Whether nothing should be pushed for a moment, because the reader may make room without the file.
+    pub(super) fn awaits_reader(&mut self) -> bool {
+        let in_memory = !self.on_disk() && self.tail.queue.is_empty();
+        let may_wait = in_memory && !self.is_discarding() && !self.budget.is_memory_short();
+        let is_full = self.head.cost >= self.memory_limit();
+        if in_memory && self.has_room() {
+            self.patience = ReaderPatience::Left;
+        } else if may_wait && is_full && self.patience == ReaderPatience::Left {
+            self.patience = ReaderPatience::Waiting;
+        }
+        may_wait && self.patience == ReaderPatience::Waiting
+    }
+
+    /// The reader made no room in time.
+    pub(super) fn stop_waiting(&mut self) {
+        self.patience = ReaderPatience::Spent;
     }
 
     /// The peer will send no more.
@@ -238,11 +270,16 @@ impl Inbox {
         }
     }
 
-    /// Whether the pump would find a job.
-    pub(super) fn wants_work(&self) -> bool {
-        self.running.is_none()
-            && self.written > self.read
-            && self.head.cost < self.memory_limit() / 2
+    /// Whether the pump would find a job, or the room that it waits for.
+    pub(super) fn wants_pump(&self) -> bool {
+        let would_read = self.running.is_none() && self.written > self.read;
+        let has_waited = self.patience == ReaderPatience::Waiting;
+        (would_read || has_waited) && self.has_room()
+    }
+
+    /// Whether half of the memory is free again.
+    fn has_room(&self) -> bool {
+        self.head.cost < self.memory_limit() / 2
     }
 
     /// Whether everything received is discarded.
@@ -252,10 +289,7 @@ impl Inbox {
 
     /// Moves bytes that need not be spooled to the head.
     fn promote(&mut self) {
-        if !self.on_disk()
-            && !self.tail.queue.is_empty()
-            && self.head.cost < self.memory_limit() / 2
-        {
+        if !self.on_disk() && !self.tail.queue.is_empty() && self.has_room() {
             self.head.cost += std::mem::take(&mut self.tail.cost);
             self.head.queue.append(&mut self.tail.queue);
         }

@@ -184,6 +184,7 @@ async fn drain(
     let mut last_writes: Option<ChannelWriter> = None;
     let mut close_at = None;
     let mut behind_since = None;
+    let mut full_since = None;
     let mut discarded = 0u64;
     loop {
         if close_at.is_none() && shared.inbox().is_abandoned() {
@@ -192,14 +193,14 @@ async fn drain(
             // Not after `close_wait`: the file may hold a descriptor and a gigabyte.
             disk.release();
         }
-        let behind = shared.inbox().is_behind();
-        if !behind {
-            behind_since = None;
-        } else if behind_since.is_none() {
-            behind_since = Some(Instant::now());
-        }
+        let (behind, full) = {
+            let mut inbox = shared.inbox();
+            (inbox.is_behind(), inbox.awaits_reader())
+        };
+        keep_since(&mut behind_since, behind);
+        keep_since(&mut full_since, full);
         tokio::select! {
-            message = receiver.next(), if !behind => match message {
+            message = receiver.next(), if !behind && !full => match message {
                 // Empty data is not EOF (RFC 4254 §5.2 allows it).
                 Some(ChannelMsg::Data { data }) if data.is_empty() => {}
                 Some(ChannelMsg::Data { data }) if close_at.is_some() => {
@@ -237,8 +238,17 @@ async fn drain(
                 }
                 return ours(CloseReason::SpoolFailed);
             }
+            () = until(full_since.map(|since| since + READER_WAIT)) => shared.inbox().stop_waiting(),
             () = shared.stream_changed.notified() => {}
         }
+    }
+}
+
+/// Keeps the time from which on something is so.
+fn keep_since(since: &mut Option<Instant>, is_so: bool) {
+    match is_so {
+        true => _ = since.get_or_insert_with(Instant::now),
+        false => *since = None,
     }
 }
 
@@ -341,6 +351,9 @@ impl SpoolWorker {
 
 /// Resets and spool faults of one session that are logged as warnings; status counts all of them.
 const MAX_LOGGED_FAULTS: u64 = 10;
+/// How long a full channel waits for its reader before it uses the file. russh queues 100 messages meanwhile, then all
+/// channels of the session wait: short beside a round trip, and long beside the time that a reader at work takes.
+const READER_WAIT: Duration = Duration::from_millis(10);
 /// A channel that blocks its session for this long because the disk is behind is reset. Shorter than every keep-alive, and
 /// longer than a busy machine takes to write a few megabytes to its page cache.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -109,7 +109,7 @@ impl AsyncRead for ChannelStream {
     ) -> Poll<io::Result<()>> {
         let mut inbox = self.shared.inbox();
         let outcome = inbox.read(buf, cx.waker());
-        if inbox.wants_work() {
+        if inbox.wants_pump() {
             self.shared.stream_changed.notify_one();
         }
         match outcome {

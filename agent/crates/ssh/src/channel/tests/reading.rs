@@ -100,6 +100,31 @@ async fn a_reader_and_a_sender_at_full_speed_both_get_on() {
     drop(sender.await.unwrap());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reader_at_work_needs_no_file() {
+    let session = Session::new(ChannelLimits::default());
+    let (mut stream, peer) = session.open();
+    let sent = pattern(16 << 20);
+    let copy = sent.clone();
+    let sender = tokio::spawn(async move {
+        peer.send_all(&copy).await;
+        peer.say(ChannelMsg::Eof).await;
+        peer
+    });
+    let (mut read, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
+    loop {
+        let n = stream.read(&mut buffer).await.unwrap();
+        if n == 0 {
+            break;
+        }
+        read.extend_from_slice(&buffer[..n]);
+        assert_eq!(session.budget.used(), session.budget.memory());
+        tokio::task::yield_now().await;
+    }
+    assert!(read == sent);
+    drop(sender.await.unwrap());
+}
+
 #[tokio::test]
 async fn neither_reading_the_file_nor_writing_it_starves() {
     let session = Session::new(ChannelLimits::default());
