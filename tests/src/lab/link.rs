@@ -1,5 +1,5 @@
 //! A link between two hosts: a tun device on each, and threads that carry packets with delay, rate, loss and cuts. The
-//! kernels that these tests run on have no netem.
+//! kernels that these tests run on have no netem. Without delay, rate and loss a link may be a wire instead.
 
 use super::{LabHost, namespace::APPEAR};
 use anyhow::{Result, ensure};
@@ -17,7 +17,8 @@ use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 /// A running link; the first host has addresses ending in 1, the second in 2.
 pub struct LabLink {
-    state: Arc<Mutex<LinkState>>,
+    /// A wire has none.
+    state: Option<Arc<Mutex<LinkState>>>,
     number: u8,
 }
 
@@ -71,14 +72,43 @@ impl LabLink {
     pub fn join(a: &LabHost, b: &LabHost, number: u8, quality: LinkQuality) -> Result<Self> {
         let state = Arc::new(Mutex::new(LinkState { quality, cut: None }));
         let link = Self {
-            state: Arc::clone(&state),
+            state: Some(Arc::clone(&state)),
             number,
         };
         let devices = [
             device(a, number, quality.offload)?,
             device(b, number, quality.offload)?,
         ];
-        for (host, at, side) in [(a, link.first(), 1), (b, link.second(), 2)] {
+        link.set_up(a, b)?;
+        let [a, b] = devices.map(Arc::new);
+        carry(
+            Arc::clone(&a),
+            Arc::clone(&b),
+            CutDirection::Forth,
+            Arc::clone(&state),
+        );
+        carry(b, a, CutDirection::Back, state);
+        Ok(link)
+    }
+
+    /// Joins two hosts by a veth pair: as fast as the kernel, for measurements that the threads of a link would distort. It
+    /// cannot be cut.
+    pub fn wire(a: &LabHost, b: &LabHost, number: u8) -> Result<Self> {
+        let link = Self {
+            state: None,
+            number,
+        };
+        let device = format!("link{number}");
+        let far = ["peer", "name", &device, "netns", b.name()];
+        a.ip(&[&["link", "add", &device, "type", "veth"][..], &far].concat())?;
+        link.set_up(a, b)?;
+        Ok(link)
+    }
+
+    /// Addresses of both ends.
+    fn set_up(&self, a: &LabHost, b: &LabHost) -> Result<()> {
+        let number = self.number;
+        for (host, at, side) in [(a, self.first(), 1), (b, self.second(), 2)] {
             let device = format!("link{number}");
             let deadline = Instant::now() + APPEAR;
             while host.ip(&["link", "show", &device]).is_err() {
@@ -89,15 +119,7 @@ impl LabLink {
             host.ip(&["-6", "addr", "add", &v6, "dev", &device, "nodad"])?;
             host.ip(&["link", "set", &device, "up", "txqueuelen", "10000"])?;
         }
-        let [a, b] = devices.map(Arc::new);
-        carry(
-            Arc::clone(&a),
-            Arc::clone(&b),
-            CutDirection::Forth,
-            Arc::clone(&state),
-        );
-        carry(b, a, CutDirection::Back, state);
-        Ok(link)
+        Ok(())
     }
 
     /// Address of the first host on this link.
@@ -112,12 +134,17 @@ impl LabLink {
 
     /// From now on drops these packets silently.
     pub fn cut(&self, direction: CutDirection) {
-        self.state.lock().cut = Some(direction);
+        self.set_cut(Some(direction));
     }
 
     /// Carries every packet again.
     pub fn heal(&self) {
-        self.state.lock().cut = None;
+        self.set_cut(None);
+    }
+
+    fn set_cut(&self, cut: Option<CutDirection>) {
+        let state = self.state.as_ref().expect("a wire cannot be cut");
+        state.lock().cut = cut;
     }
 }
 

@@ -118,6 +118,8 @@ pub(crate) struct WorldOptions {
     pub(crate) forward: String,
     /// Quality of the links.
     pub(crate) quality: LinkQuality,
+    /// The links are wires, without that quality and without cuts.
+    pub(crate) wire: bool,
     /// Addresses of the gateways, where they are not those of the site.
     pub(crate) gateways: Option<Vec<String>>,
     /// Start no agent.
@@ -176,7 +178,10 @@ impl ChaosWorld {
             let host = LabHost::new(&format!("{number}gw{}", at + 1))?;
             host.congestion_control("cubic")?;
             let link = u8::try_from(at + 1)?;
-            let link = LabLink::join(&site, &host, link, options.quality)?;
+            let link = match options.wire {
+                true => LabLink::wire(&site, &host, link)?,
+                false => LabLink::join(&site, &host, link, options.quality)?,
+            };
             let place = folder.path().join(format!("gw{}", at + 1));
             fs::create_dir(&place)?;
             if *kind != PlaceKind::Stub {

@@ -6,7 +6,7 @@ use crate::{
         CallRecord, KeptConnection, VendorAddress, VendorRequest, VendorTarget, call, next_id,
         quantile,
     },
-    world::{ChaosWorld, JIRA_PORT, PlaceKind},
+    world::{ChaosWorld, JIRA_PORT, PlaceKind, WorldOptions},
 };
 use anyhow::Result;
 use bytes::Bytes;
@@ -124,69 +124,98 @@ async fn throughput(context: &ChaosContext, place: PlaceKind, link: &LinkUnderTe
 /// A fresh connection, small requests beside bulk, and stalls.
 pub(crate) async fn latency(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     let at = ("latency", place.name());
+    {
+        let options = WorldOptions {
+            wire: true,
+            ..WorldOptions::default()
+        };
+        let world = ChaosWorld::with(&[place], options).await?;
+        sleep(Duration::from_secs(2)).await;
+        at_rest(context, at, &world).await?;
+        beside(context, at, &world, "on loopback", 5.0).await?;
+    }
+    let world = world_at(place, 50).await?;
+    fresh_connections(context, at, &world).await?;
+    beside(context, at, &world, "at 100 ms", 2.0).await
+}
+
+/// Kept-alive requests one after another, beside the same without a tunnel and through `ssh -R`.
+async fn at_rest(context: &ChaosContext, at: (&str, &str), world: &ChaosWorld) -> Result<()> {
+    let report = &context.report;
+    let requests = context.by_length(500, 4000, 20_000);
+    let pause = Duration::from_millis(2);
+    let name = "kept-alive requests at rest, p99.9 of p50";
+    let times = small_requests(world, requests, pause).await?;
+    report.at_most(at, name, tail(&times), 3.0, "");
+    report.info(at, "kept-alive requests at rest", in_words(&times));
+    let direct = tcp(&world.gateway().link.first(), JIRA_PORT)?;
+    let times = small_requests_to(world, direct, requests, pause).await?;
+    let name = "kept-alive requests at rest: Jira without a tunnel";
+    report.info(at, name, in_words(&times));
+    let rival = SshRival::start(world).await?;
+    let times = small_requests_to(world, rival.target(), requests, pause).await?;
+    report.info(at, "kept-alive requests at rest: ssh -R", in_words(&times));
+    Ok(())
+}
+
+/// Round trips of a request on a new connection, at once and after a rest.
+async fn fresh_connections(
+    context: &ChaosContext,
+    at: (&str, &str),
+    world: &ChaosWorld,
+) -> Result<()> {
     let report = &context.report;
     let count = context.by_length(10, 60, 200);
-    {
-        let world = world_at(place, 50).await?;
-        let gateway = world.gateway();
-        let mut times = Vec::new();
-        for _ in 0..count {
-            let record = gateway
-                .host
-                .run(call(gateway.target(), VendorRequest::get(&next_id())))
-                .await?;
-            answered(&record)?;
-            times.push(record.took());
-            sleep(Duration::from_millis(50)).await;
-        }
-        let trips = quantile(times, 0.5).as_secs_f64() / 0.1;
-        let name = "fresh connection at 100 ms, round trips";
-        match place {
-            PlaceKind::GatewayOpenssh | PlaceKind::Stub => {
-                report.at_most(at, name, trips, 1.15, "")
-            }
-            PlaceKind::SshdPort | PlaceKind::SshdSocket | PlaceKind::SshdSlots => {
-                report.info(at, name, format!("{trips:.2}"))
-            }
-        }
-        // Longer than HAProxy keeps idle connections by default.
-        let mut times = Vec::new();
-        for _ in 0..context.by_length(1, 5, 9) {
-            sleep(Duration::from_secs(8)).await;
-            let request = call(gateway.target(), VendorRequest::get(&next_id()));
-            let later = gateway.host.run(request).await?;
-            answered(&later)?;
-            times.push(later.took());
-        }
-        let name = "fresh connection at 100 ms after 8 s at rest, round trips";
-        let trips = quantile(times, 0.5).as_secs_f64() / 0.1;
-        report.info(at, name, format!("{trips:.2}"));
-        beside(context, at, &world, "at 100 ms", 2.0).await?;
-    }
-    let world = world_at(place, 0).await?;
     let gateway = world.gateway();
-    let requests = context.by_length(500, 4000, 20_000);
-    let times = small_requests(&world, requests, Duration::from_millis(2)).await?;
-    let (half, tail) = (quantile(times.clone(), 0.5), quantile(times.clone(), 0.999));
-    let ratio = tail.as_secs_f64() / half.as_secs_f64();
-    report.at_most(
-        at,
-        "kept-alive requests at rest, p99.9 of p50",
-        ratio,
-        3.0,
-        "",
-    );
-    let slow = times
-        .iter()
-        .filter(|time| **time > Duration::from_millis(35))
-        .count();
-    report.info(
-        at,
-        "kept-alive requests of 35 ms and more",
-        format!("{slow} of {requests}, p50 {half:.2?}, p99.9 {tail:.2?}"),
-    );
-    let _ = gateway;
-    beside(context, at, &world, "on loopback", 5.0).await
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let record = gateway
+            .host
+            .run(call(gateway.target(), VendorRequest::get(&next_id())))
+            .await?;
+        answered(&record)?;
+        times.push(record.took());
+        sleep(Duration::from_millis(50)).await;
+    }
+    let trips = quantile(times, 0.5).as_secs_f64() / 0.1;
+    let name = "fresh connection at 100 ms, round trips";
+    match gateway.kind {
+        PlaceKind::GatewayOpenssh | PlaceKind::Stub => report.at_most(at, name, trips, 1.15, ""),
+        PlaceKind::SshdPort | PlaceKind::SshdSocket | PlaceKind::SshdSlots => {
+            report.info(at, name, format!("{trips:.2}"))
+        }
+    }
+    // Longer than HAProxy keeps idle connections by default.
+    let mut times = Vec::new();
+    for _ in 0..context.by_length(1, 5, 9) {
+        sleep(Duration::from_secs(8)).await;
+        let request = call(gateway.target(), VendorRequest::get(&next_id()));
+        let later = gateway.host.run(request).await?;
+        answered(&later)?;
+        times.push(later.took());
+    }
+    let name = "fresh connection at 100 ms after 8 s at rest, round trips";
+    let trips = quantile(times, 0.5).as_secs_f64() / 0.1;
+    report.info(at, name, format!("{trips:.2}"));
+    Ok(())
+}
+
+/// The time that one request in a thousand exceeds, as a multiple of the median.
+fn tail(times: &[Duration]) -> f64 {
+    let at = |share| quantile(times.to_vec(), share).as_secs_f64();
+    at(0.999) / at(0.5)
+}
+
+fn in_words(times: &[Duration]) -> String {
+    let at = |share| quantile(times.to_vec(), share);
+    let stalled = times.iter().filter(|time| **time > STALL).count();
+    format!(
+        "p50 {:.2?}, p99 {:.2?}, p99.9 {:.2?}, {stalled} of {} waited {STALL:?}",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        times.len()
+    )
 }
 
 async fn world_at(place: PlaceKind, delay: u64) -> Result<ChaosWorld> {
@@ -240,7 +269,15 @@ async fn small_requests(
     count: usize,
     pause: Duration,
 ) -> Result<Vec<Duration>> {
-    let target = world.gateway().target();
+    small_requests_to(world, world.gateway().target(), count, pause).await
+}
+
+async fn small_requests_to(
+    world: &ChaosWorld,
+    target: VendorTarget,
+    count: usize,
+    pause: Duration,
+) -> Result<Vec<Duration>> {
     let work = async move {
         let mut connection = KeptConnection::open(target.clone()).await?;
         connection.call(VendorRequest::get(&next_id())).await?;
@@ -383,5 +420,7 @@ impl SshRival {
     }
 }
 
+/// Linux delays an acknowledgment by 40 ms: what waits this long has waited for one.
+const STALL: Duration = Duration::from_millis(35);
 const RIVAL_SSH: u16 = 2223;
 const RIVAL_PORT: u16 = 8200;
