@@ -1,5 +1,5 @@
 //! A network namespace for one test, in which the path to the gateway can be slow, lossy or dead. Needs root, `ip` and
-//! `tc`.
+//! `tc`; `nft` where packets are lost on arrival.
 //!
 //! All parts of the test run in one network namespace and use its loopback; only packets to and from the gateway's port
 //! are shaped.
@@ -95,6 +95,26 @@ impl ImpairedLink {
         tc(&format!(
             "qdisc replace dev lo parent {class} bfifo limit 1"
         ))
+    }
+
+    /// Silently drops, in this direction, every packet of these ports of gateways where it arrives. The sender's kernel
+    /// sees that [`drop_all`](Self::drop_all) drops a packet, and counts no keep-alive.
+    pub fn lose_all(&self, way: LinkDirection, ports: &[u16]) -> Result<()> {
+        let (table, side) = match way {
+            LinkDirection::Out => ("out", "dport"),
+            LinkDirection::Back => ("back", "sport"),
+        };
+        let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+        let ports = ports.join(", ");
+        let rule = format!("tcp {side} {{ {ports} }} drop");
+        let chain = "type filter hook input priority 0;";
+        let script = format!("table inet {table} {{ chain input {{ {chain} {rule}; }}; }}");
+        run("nft", &[&script])
+    }
+
+    /// Ends all [`lose_all`](Self::lose_all).
+    pub fn lose_nothing(&self) -> Result<()> {
+        run("nft", &["flush ruleset"])
     }
 
     /// Silently drops every packet of more than 1,200 bytes in this direction: a black hole for full-size packets (RFC

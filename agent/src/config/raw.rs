@@ -74,7 +74,8 @@ sections! {
         /// Time to resolve and connect, for each address; and again for the proxy's answer and for TLS with a
         /// gateway.
         connect_timeout: HumanDuration = secs(15), "100ms"..="5m";
-        /// Time for SSH banner, key exchange and authentication together.
+        /// Time for SSH banner, key exchange and authentication together. If the other host (the gateway's, or the
+        /// proxy's) acknowledges nothing for two `probe_timeout` or 20 round trips, the attempt ends sooner.
         login_timeout: HumanDuration = secs(30), "1s"..="5m";
         /// Accepted without effect: probes replace SSH keep-alives (`probe_interval`).
         keepalive_interval: HumanDuration = secs(15), "1s"..="10m";

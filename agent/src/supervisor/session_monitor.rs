@@ -94,6 +94,7 @@ pub(super) async fn monitor(
                 liveness.on_probe_answered(Instant::now().into_std());
                 state.probe_answered(id, round_trip);
                 if !std::mem::replace(&mut proven, true) {
+                    session.on_proven();
                     let _ = messages.send(SupervisorMessage::Proven(id)).await;
                 }
             },

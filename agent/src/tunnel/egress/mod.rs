@@ -139,30 +139,30 @@ impl Egress {
         choice: AddressChoice,
     ) -> Result<GatewayConnection, EgressError> {
         let memory = self.addresses();
-        let (stream, early, peer, lease, round_trip) = match self.proxy(gateway) {
+        let (stream, early, peer, lease, round_trip, resettable) = match self.proxy(gateway) {
             None => {
                 let (host, port) = (&gateway.host, gateway.port);
                 let dialed = dial::dial(host, port, limit, observer, &memory, choice).await?;
-                set(&dialed.stream, options)?;
+                let resettable = set(&dialed, options)?;
                 let DialedConnection {
                     stream,
                     peer,
                     round_trip,
                     lease,
                 } = dialed;
-                (stream, Bytes::new(), Some(peer), lease, round_trip)
+                let early = Bytes::new();
+                (stream, early, Some(peer), lease, round_trip, resettable)
             }
             Some(proxy) => {
-                let (stream, early, lease, round_trip) =
+                let (stream, early, lease, round_trip, resettable) =
                     through(proxy, gateway, limit, options, observer, &memory, choice).await?;
                 observer(HopEvent::Proxy);
-                (stream, early, None, lease, round_trip)
+                (stream, early, None, lease, round_trip, resettable)
             }
         };
         let is_near = peer.is_some() && round_trip < socket::NEAR;
         socket::adapt_to_distance(&stream, options, is_near);
         let tcp = TcpPair::of(&stream);
-        let resettable = socket::ResettableSocket::of(&stream);
         let (reader, writer) = stream.into_split();
         let reader = socket::PromptReader::new(reader);
         let way = GatewayConnection {
@@ -272,8 +272,18 @@ impl Egress {
     }
 }
 
-/// A TCP connection to the gateway through the proxy, the bytes already received, and how long the proxy took to answer:
-/// an SSH server sends first, and its banner may be in one packet with the proxy's answer.
+/// A TCP connection through a proxy, the bytes already received, how long the proxy took to answer, and the connection's
+/// second descriptor.
+type ProxiedConnection = (
+    TcpStream,
+    Bytes,
+    Option<AddressLease>,
+    Duration,
+    Option<socket::ResettableSocket>,
+);
+
+/// A TCP connection to the gateway through the proxy. An SSH server sends first, and its banner may be in one packet with
+/// the proxy's answer.
 async fn through(
     proxy: &ProxyServer,
     gateway: &GatewayAddress,
@@ -282,7 +292,7 @@ async fn through(
     observer: &HopObserver,
     memory: &AddressMemory,
     choice: AddressChoice,
-) -> Result<(TcpStream, Bytes, Option<AddressLease>, Duration), EgressError> {
+) -> Result<ProxiedConnection, EgressError> {
     let error = |kind, problem| ProxyError {
         proxy: proxy.to_string(),
         gateway: gateway.address(),
@@ -290,13 +300,13 @@ async fn through(
         problem,
     };
     let dialed = to_proxy(proxy, gateway, limit, observer, memory, choice).await?;
+    let resettable = set(&dialed, options)?;
     let DialedConnection {
         stream,
         peer,
         lease,
         ..
     } = dialed;
-    set(&stream, options)?;
     let asked = async {
         let login = proxy.load_credential().await;
         let login = login.map_err(|problem| (ProxyFault::Password, problem))?;
@@ -320,7 +330,7 @@ async fn through(
     match answer {
         Ok((stream, early)) => {
             memory.succeeded(peer);
-            Ok((stream, early, lease, begun.elapsed()))
+            Ok((stream, early, lease, begun.elapsed(), resettable))
         }
         Err(error) => {
             // One of several machines behind the proxy's name may be faulty; their rules are the same.
@@ -362,6 +372,16 @@ async fn to_proxy(
     })
 }
 
-fn set(stream: &TcpStream, options: &socket::SocketOptions) -> Result<(), EgressError> {
-    socket::configure(stream, options).map_err(|error| EgressError::Lost(error.to_string()))
+/// Sets the options before the first byte. Without a second descriptor they could not be changed later.
+fn set(
+    dialed: &DialedConnection,
+    options: &socket::SocketOptions,
+) -> Result<Option<socket::ResettableSocket>, EgressError> {
+    let configured = socket::configure(&dialed.stream, options);
+    configured.map_err(|error| EgressError::Lost(error.to_string()))?;
+    let mut resettable = socket::ResettableSocket::of(&dialed.stream);
+    if let Some(socket) = &mut resettable {
+        socket.watch_until_proven(options, dialed.round_trip);
+    }
+    Ok(resettable)
 }

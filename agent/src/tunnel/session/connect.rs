@@ -163,6 +163,7 @@ impl SessionAttempt {
             // For the case that the probing task hangs.
             user_timeout: (self.settings.probe_timeout * PROBE_TIMEOUTS)
                 .min(self.settings.stall_timeout),
+            unproven_timeout: Some(self.settings.probe_timeout * ANSWERS_UNPROVEN),
             congestion_control: self.settings.congestion_control.clone(),
             ..socket::SocketOptions::default()
         };
@@ -451,6 +452,10 @@ fn classify(
             step: SessionOpenStep::KeyExchange,
         },
         Error::IO(_) | Error::Disconnect | Error::HUP | Error::Join(_) => {
+            // A banner is small, the key exchange is not: ML-KEM alone has more than a thousand bytes.
+            if shared.budget.transport().is_silent() {
+                shared.suspect_mtu();
+            }
             shared.lost(SessionOpenStep::KeyExchange, text(&error))
         }
         other => {
@@ -472,6 +477,9 @@ fn classify(
 fn text(error: &Error) -> String {
     match error {
         Error::Disconnect | Error::HUP => "the far side closed the connection".to_owned(),
+        Error::IO(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            format!("the gateway's host has not answered: {error}")
+        }
         other => other.to_string(),
     }
 }
@@ -486,7 +494,6 @@ fn too_late(shared: &SessionShared, banner: &BannerCapture, after: Duration) -> 
         (false, None) => SessionOpenStep::KeyExchange,
         (false, Some(_)) => SessionOpenStep::Login,
     };
-    // A banner is small, the key exchange is not: ML-KEM alone has more than a thousand bytes.
     if step == SessionOpenStep::KeyExchange {
         shared.suspect_mtu();
     }
@@ -518,6 +525,9 @@ impl Drop for AbortOnDrop {
 const CLIENT_ID: &str = concat!("SSH-2.0-JiraTunnelAgent_", env!("CARGO_PKG_VERSION"));
 /// `TCP_USER_TIMEOUT`, 32 s by default: longer than a living link of 64 kbit/s goes without an acknowledgment.
 const PROBE_TIMEOUTS: u32 = 20;
+/// Until a session is proven the kernel ends it after this many times `probe_timeout` without a packet from the other
+/// host, which a probe's two answers take too.
+const ANSWERS_UNPROVEN: u32 = 2;
 /// RFC 4253 §6.1.
 const PACKET: u32 = 32 << 10;
 /// Messages between russh and a channel's pump, which no budget counts: a megabyte of whole packets.

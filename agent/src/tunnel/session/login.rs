@@ -122,6 +122,9 @@ impl KeyOffer<'_> {
                 .shared
                 .lost(SessionOpenStep::Login, "no answer".to_owned());
         };
+        if self.shared.budget.transport().is_silent() {
+            return self.shared.lost(SessionOpenStep::Login, ended.to_string());
+        }
         match ended {
             // russh ends the session when no method is left.
             SessionEnd::Protocol(text) if text == Error::NoAuthMethod.to_string() => {

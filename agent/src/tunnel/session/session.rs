@@ -242,6 +242,11 @@ impl Session {
         self.abort(reason);
     }
 
+    /// The gateway has answered a first probe: from now on probes judge the link.
+    pub fn on_proven(&self) {
+        self.0.shared.budget.transport().on_proven();
+    }
+
     /// Whether a request for a forward is not answered yet. No probe is sent meanwhile.
     pub fn is_awaiting_forward(&self) -> bool {
         self.0.probes.is_forward_pending()

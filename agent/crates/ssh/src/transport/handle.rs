@@ -169,6 +169,13 @@ impl TransportHandle {
         *self.resettable.lock() = Some(socket);
     }
 
+    /// The peer has answered a first probe: from now on probes judge the link, and the kernel's limits are the usual ones.
+    pub fn on_proven(&self) {
+        if let Some(socket) = &mut *self.resettable.lock() {
+            socket.on_proven();
+        }
+    }
+
     /// Ends the session at once: reads and writes of russh fail, waiting writers are released, queued bytes are dropped,
     /// and the connection is reset. Only the first reason is kept.
     pub fn abort(&self, reason: impl Into<String>) {
@@ -191,9 +198,24 @@ impl TransportHandle {
         self.death.get().map(|death| death.reason.as_str())
     }
 
+    /// Whether the transport has ended because the far kernel did not answer.
+    pub fn is_silent(&self) -> bool {
+        let death = self.death.get();
+        death.is_some_and(|death| death.kind == io::ErrorKind::TimedOut)
+    }
+
     /// Waits until the transport has ended, for any reason.
     pub async fn died(&self) {
         self.dead.cancelled().await;
+    }
+
+    /// The socket failed; `doing` is what was tried.
+    pub(super) fn fail(&self, doing: &str, error: &io::Error) {
+        let reason = match error.kind() == io::ErrorKind::TimedOut {
+            true => format!("the other host has not answered ({error})"),
+            false => format!("{doing} the gateway's socket failed: {error}"),
+        };
+        self.kill(error.kind(), reason);
     }
 
     pub(super) fn kill(&self, kind: io::ErrorKind, reason: impl Into<String>) {

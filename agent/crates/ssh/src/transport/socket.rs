@@ -18,6 +18,9 @@ use tokio::{
 pub struct SocketOptions {
     /// `TCP_USER_TIMEOUT`: the kernel closes the connection when sent bytes stay unacknowledged for this long.
     pub user_timeout: Duration,
+    /// The same while a session is not proven, at least; it grows with the round trip. A login waits for a gateway that
+    /// may be slow to decide: only the far kernel tells that from a dead link. `None`: no difference.
+    pub unproven_timeout: Option<Duration>,
     /// Time without traffic after which the kernel starts TCP keep-alive probes.
     pub keepalive: Duration,
     /// `TCP_NOTSENT_LOWAT` in bytes: how much the kernel may buffer beyond what is in flight. Without it megabytes of bulk
@@ -33,10 +36,62 @@ impl Default for SocketOptions {
         Self {
             // A fallback only: a living link of 64 kbit/s may be silent for a minute.
             user_timeout: Duration::from_secs(120),
+            unproven_timeout: None,
             keepalive: Duration::from_secs(15),
             unsent: 128 << 10,
             congestion_control: Some("bbr".to_owned()),
         }
+    }
+}
+
+impl SocketOptions {
+    /// Limits for a session that is not proven, over a link with this round trip.
+    fn unproven(&self, round_trip: Duration) -> Option<KernelLimits> {
+        let least = self.unproven_timeout?;
+        let silence = least.max(round_trip * ROUND_TRIPS_UNPROVEN);
+        Some(KernelLimits {
+            user_timeout: silence.min(self.user_timeout),
+            keepalive: UNPROVEN_KEEPALIVE,
+            interval: UNPROVEN_KEEPALIVE,
+        })
+    }
+
+    fn usual(&self) -> KernelLimits {
+        KernelLimits {
+            user_timeout: self.user_timeout,
+            keepalive: self.keepalive,
+            interval: self.keepalive / 3,
+        }
+    }
+}
+
+/// How long the kernel waits for the far kernel. Linux applies `user_timeout` to keep-alive probes too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct KernelLimits {
+    user_timeout: Duration,
+    keepalive: Duration,
+    interval: Duration,
+}
+
+impl KernelLimits {
+    fn apply(&self, socket: &SockRef<'_>) {
+        let keepalive = TcpKeepalive::new()
+            .with_time(self.keepalive)
+            .with_interval(self.interval)
+            .with_retries(3);
+        note("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive));
+        let user_timeout = Some(self.user_timeout);
+        note(
+            "TCP_USER_TIMEOUT",
+            socket.set_tcp_user_timeout(user_timeout),
+        );
+    }
+}
+
+/// Logs an option that the kernel does not know.
+fn note(option: &str, result: io::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(option, %error, "cannot set a socket option");
     }
 }
 
@@ -47,6 +102,8 @@ impl Default for SocketOptions {
 #[derive(Debug)]
 pub struct ResettableSocket {
     socket: socket2::Socket,
+    /// Limits to return to once the session is proven.
+    usual: Option<KernelLimits>,
     /// For both descriptors of the connection.
     _permit: DescriptorPermit,
 }
@@ -57,8 +114,24 @@ impl ResettableSocket {
         let socket = SockRef::from(stream).try_clone().ok()?;
         Some(Self {
             socket,
+            usual: None,
             _permit: DescriptorBudget::of_process().claim(2),
         })
+    }
+
+    /// Until [`TransportHandle::on_proven`](super::TransportHandle::on_proven) a link that is dead is noticed within
+    /// [`SocketOptions::unproven_timeout`], even while nothing is sent.
+    pub fn watch_until_proven(&mut self, options: &SocketOptions, round_trip: Duration) {
+        if let Some(limits) = options.unproven(round_trip) {
+            limits.apply(&SockRef::from(&self.socket));
+            self.usual = Some(options.usual());
+        }
+    }
+
+    pub(super) fn on_proven(&mut self) {
+        if let Some(usual) = self.usual.take() {
+            usual.apply(&SockRef::from(&self.socket));
+        }
     }
 
     /// From now on the last close of the connection sends a reset.
@@ -77,25 +150,11 @@ impl ResettableSocket {
 pub fn configure(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new()
-        .with_time(options.keepalive)
-        .with_interval(options.keepalive / 3)
-        .with_retries(3);
-    for (option, result) in [
-        ("SO_KEEPALIVE", socket.set_tcp_keepalive(&keepalive)),
-        (
-            "TCP_USER_TIMEOUT",
-            socket.set_tcp_user_timeout(Some(options.user_timeout)),
-        ),
-        (
-            "TCP_NOTSENT_LOWAT",
-            socket.set_tcp_notsent_lowat(options.unsent),
-        ),
-    ] {
-        if let Err(error) = result {
-            tracing::debug!(option, %error, "cannot set a socket option");
-        }
-    }
+    options.usual().apply(&socket);
+    note(
+        "TCP_NOTSENT_LOWAT",
+        socket.set_tcp_notsent_lowat(options.unsent),
+    );
     Ok(())
 }
 
@@ -114,11 +173,13 @@ pub fn adapt_to_distance(stream: &TcpStream, options: &SocketOptions, is_near: b
         (false, Some(name)) => ("TCP_CONGESTION", socket.set_tcp_congestion(name.as_bytes())),
         (false, None) => return,
     };
-    if let Err(error) = result {
-        tracing::debug!(option, %error, "cannot set a socket option");
-    }
+    note(option, result);
 }
 
+/// Two answers of a distant peer, as the liveness clock counts them: time for three transmissions.
+const ROUND_TRIPS_UNPROVEN: u32 = 20;
+/// The shortest that Linux has.
+const UNPROVEN_KEEPALIVE: Duration = Duration::from_secs(1);
 /// The other end is near where a round trip takes less: a short receive queue costs no speed there.
 pub const NEAR: Duration = Duration::from_millis(1);
 /// Bytes. 2 Gbit/s at a round trip of 1 ms.
@@ -182,6 +243,37 @@ mod tests {
             Some(Duration::from_secs(120))
         );
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), 128 << 10);
+    }
+
+    #[tokio::test]
+    async fn an_unproven_session_is_watched_closely() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let least = Duration::from_secs(3);
+        let options = SocketOptions {
+            user_timeout: Duration::from_secs(30),
+            unproven_timeout: Some(least),
+            ..SocketOptions::default()
+        };
+        let ms = Duration::from_millis;
+        for (round_trip, expected) in [
+            (ms(10), least),
+            (ms(600), ms(12_000)),
+            (ms(8000), options.user_timeout),
+        ] {
+            let stream = TcpStream::connect(address).await.unwrap();
+            configure(&stream, &options).unwrap();
+            let mut second = ResettableSocket::of(&stream).unwrap();
+            let socket = SockRef::from(&stream);
+            let limits = || {
+                let keepalive = socket.tcp_keepalive_time().unwrap();
+                (socket.tcp_user_timeout().unwrap().unwrap(), keepalive)
+            };
+            second.watch_until_proven(&options, round_trip);
+            assert_eq!(limits(), (expected, UNPROVEN_KEEPALIVE));
+            second.on_proven();
+            assert_eq!(limits(), (options.user_timeout, options.keepalive));
+        }
     }
 
     #[tokio::test]

@@ -154,10 +154,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for StampedReader<R> {
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
                 self.handle.note_received(buf.filled().len() - before);
             }
-            Poll::Ready(Err(error)) => self.handle.kill(
-                error.kind(),
-                format!("reading from the gateway's socket failed: {error}"),
-            ),
+            Poll::Ready(Err(error)) => self.handle.fail("reading from", error),
             Poll::Ready(_) | Poll::Pending => {}
         }
         polled

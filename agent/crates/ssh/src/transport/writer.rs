@@ -11,7 +11,7 @@ use tokio::{
 pub(super) async fn write_out<W: AsyncWrite + Unpin>(handle: Arc<TransportHandle>, writer: W) {
     tokio::select! {
         ended = copy_to_socket(&handle, writer) => if let Err(error) = ended {
-            handle.kill(error.kind(), format!("writing to the gateway's socket failed: {error}"));
+            handle.fail("writing to", &error);
         },
         () = handle.died() => {}
     }
