@@ -1,6 +1,6 @@
 //! What was measured, beside what was promised: rows for the terminal, JSON for programs, Markdown for the documents.
 
-use super::{before::before, scenarios::Scenario};
+use super::{before::before, scenarios::Scenario, world::PlaceKind};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use parking_lot::Mutex;
@@ -47,13 +47,11 @@ pub(crate) enum RowVerdict {
     Missing,
 }
 
-/// How long a scenario took at one kind of gateway.
+/// How long a scenario took at all kinds of gateway.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ScenarioDuration {
     /// Name of the scenario.
     pub(crate) scenario: String,
-    /// Kind of gateway.
-    pub(crate) place: String,
     /// Whole seconds.
     pub(crate) seconds: u64,
 }
@@ -214,12 +212,27 @@ impl ChaosReport {
     }
 
     /// A scenario has ended after this time.
-    pub(crate) fn ended(&self, (scenario, place): (&str, &str), took: Duration) {
+    pub(crate) fn ended(&self, scenario: &str, took: Duration) {
         self.durations.lock().push(ScenarioDuration {
             scenario: scenario.to_owned(),
-            place: place.to_owned(),
             seconds: took.as_secs(),
         });
+    }
+
+    /// The rows of each scenario together, in the order of the gateways: several may have run at once.
+    fn sorted_rows(&self) -> Vec<ReportRow> {
+        let rows = self.rows.lock().clone();
+        let mut scenarios: Vec<String> = Vec::new();
+        for row in &rows {
+            if !scenarios.contains(&row.scenario) {
+                scenarios.push(row.scenario.clone());
+            }
+        }
+        let place = |row: &ReportRow| PlaceKind::ALL.iter().position(|p| p.name() == row.place);
+        let scenario = |row: &ReportRow| scenarios.iter().position(|s| *s == row.scenario);
+        let mut sorted = rows;
+        sorted.sort_by_key(|row| (scenario(row), place(row)));
+        sorted
     }
 }
 
@@ -254,7 +267,7 @@ impl ChaosDocument {
             date: printed("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
             command: words.join(" "),
             machine,
-            rows: report.rows.lock().clone(),
+            rows: report.sorted_rows(),
             durations: report.durations.lock().clone(),
         }
     }
@@ -308,22 +321,13 @@ impl ChaosDocument {
         Duration::from_secs(self.durations.iter().map(|one| one.seconds).sum())
     }
 
-    /// The time of each scenario at all gateways, as a sentence.
+    /// The time of each scenario, as a sentence.
     fn times(&self) -> String {
-        let mut scenarios: Vec<(&str, u64)> = Vec::new();
-        for one in &self.durations {
-            match scenarios.last_mut() {
-                Some((name, sum)) if *name == one.scenario => *sum += one.seconds,
-                _ => scenarios.push((&one.scenario, one.seconds)),
-            }
-        }
-        if scenarios.is_empty() {
+        if self.durations.is_empty() {
             return String::new();
         }
-        let each: Vec<String> = scenarios
-            .iter()
-            .map(|(name, sum)| format!("{name} {sum} s"))
-            .collect();
+        let each = |one: &ScenarioDuration| format!("{} {} s", one.scenario, one.seconds);
+        let each: Vec<String> = self.durations.iter().map(each).collect();
         let minutes = self.took().as_secs().div_ceil(60);
         format!("\nThe run took {minutes} minutes: {}.\n", each.join(", "))
     }

@@ -18,6 +18,7 @@ use super::{
     world::PlaceKind,
 };
 use anyhow::{Result, anyhow};
+use futures_util::future::join_all;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -124,13 +125,25 @@ impl Scenario {
         )
     }
 
+    /// Whether it waits for seconds and computes little: it then runs at all gateways at once, each in a world of its own.
+    fn mostly_waits(self) -> bool {
+        use Scenario as S;
+        match self {
+            S::Blackhole | S::Nat | S::Address | S::Stopped | S::Badlink => true,
+            S::Killed | S::Flapping | S::Heal | S::Two | S::Stolen | S::Hosts => true,
+            // Milliseconds, throughput and memory are measured alone.
+            S::SshdTimers | S::Arrival | S::Restart | S::Upgrade | S::Writes => false,
+            S::Wan | S::Latency | S::Memory | S::Descriptors | S::Jira | S::Soak => false,
+        }
+    }
+
     pub(crate) fn name(self) -> String {
         let value = <Self as clap::ValueEnum>::to_possible_value(&self);
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
-/// Runs them one after another; one that breaks off is a row of its own.
+/// Runs them one after another; what breaks off is a row of its own.
 pub(crate) async fn run(context: &ChaosContext, scenarios: &[Scenario]) {
     for scenario in scenarios {
         let began = Instant::now();
@@ -139,21 +152,29 @@ pub(crate) async fn run(context: &ChaosContext, scenarios: &[Scenario]) {
             arrival::arrival(context);
             continue;
         }
-        for place in &context.places {
-            if !context.includes(*scenario, *place) {
-                continue;
+        let places = context.places.iter().copied();
+        let places = places.filter(|place| context.includes(*scenario, *place));
+        let runs = places.map(|place| run_at(context, *scenario, place));
+        if scenario.mostly_waits() {
+            join_all(runs).await;
+        } else {
+            for run in runs {
+                run.await;
             }
-            let at = (&*name, place.name());
-            let began = Instant::now();
-            let limit = context.limit(*scenario);
-            let done = timeout(limit, run_one(context, *scenario, *place)).await;
-            let done = done.unwrap_or_else(|_| Err(anyhow!("still running after {limit:?}")));
-            if let Err(error) = done {
-                context.report.broken(at, &error);
-            }
-            context.report.ended(at, began.elapsed());
         }
+        context.report.ended(&name, began.elapsed());
         print_line(&format!("--- {name}: {} s", began.elapsed().as_secs()));
+    }
+}
+
+async fn run_at(context: &ChaosContext, scenario: Scenario, place: PlaceKind) {
+    let name = scenario.name();
+    let limit = context.limit(scenario);
+    // Boxed: several run at once, and each is large.
+    let done = timeout(limit, Box::pin(run_one(context, scenario, place))).await;
+    let done = done.unwrap_or_else(|_| Err(anyhow!("still running after {limit:?}")));
+    if let Err(error) = done {
+        context.report.broken((&name, place.name()), &error);
     }
 }
 
