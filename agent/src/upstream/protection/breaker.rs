@@ -96,9 +96,11 @@ impl UpstreamBreaker {
             .probe_failed
             .is_some_and(|at| now.saturating_duration_since(at) < PROBE_TRIES);
         let earliest = match (&open.why, harmless) {
-            // It waits for an answer in place of a request of the vendor.
-            (BreakerReason::Silent(_), _) if probe_tries => {
-                return BreakerDecision::Refuse(open.why.clone());
+            // It waits for an answer in place of a request of the vendor. Its path alone may be blocked: a request tries
+            // too, seldom.
+            (BreakerReason::Silent(_), true) if probe_tries => open.next_trial + REQUEST_WAITS,
+            (BreakerReason::Silent(_), false) if probe_tries => {
+                open.next_trial + REQUEST_WAITS + WRITE_WAITS
             }
             (BreakerReason::Silent(_), false) => open.next_trial + WRITE_WAITS,
             (BreakerReason::Silent(_) | BreakerReason::Connect(..), _) => open.next_trial,
@@ -141,16 +143,11 @@ impl UpstreamBreaker {
     }
 
     /// The agent's own probe got no answer, and waited this long for it. A connection that breaks at once is no silence.
-    pub(super) fn probe_failed(&mut self, now: Instant, waited: Duration) -> Option<BreakerChange> {
-        if waited < LEAST_SILENCE {
-            return None;
+    /// Alone it opens nothing: a firewall may drop the probe's path and no other.
+    pub(super) fn probe_failed(&mut self, now: Instant, waited: Duration) {
+        if waited >= LEAST_SILENCE {
+            self.probe_failed = Some(now);
         }
-        self.probe_failed = Some(now);
-        let silence = now.saturating_duration_since(self.last_answer);
-        if self.open.is_some() || silence < LEAST_PATIENCE {
-            return None;
-        }
-        self.open(now, BreakerReason::Silent(silence))
     }
 
     /// Looks at the requests that Jira has let wait for these times: opens if several wait for many times the usual, and
@@ -223,6 +220,8 @@ pub(super) const TRIAL_PAUSE: Duration = Duration::from_secs(1);
 const TRIAL_PATIENCE: Duration = Duration::from_secs(10);
 /// After a probe without an answer, the next ones try for this long: longer than one probe takes and the pause behind it.
 const PROBE_TRIES: Duration = Duration::from_secs(30);
+/// While the probe tries: a request that Jira does not answer waits for up to `response_timeout`.
+const REQUEST_WAITS: Duration = Duration::from_secs(30);
 /// A write that Jira does not answer may have been carried out: for this long only reads and the probe try.
 const WRITE_WAITS: Duration = Duration::from_secs(10);
 
@@ -326,7 +325,7 @@ mod tests {
     async fn one_request_and_the_probe_are_two_witnesses() {
         let start = Instant::now();
         let mut breaker = UpstreamBreaker::new(start);
-        assert_eq!(breaker.probe_failed(start + seconds(7), seconds(7)), None);
+        breaker.probe_failed(start + seconds(7), seconds(7));
         assert_eq!(
             breaker.observe(start + seconds(9), &[seconds(9)], USUAL),
             None
@@ -336,13 +335,19 @@ mod tests {
                 .observe(start + seconds(10), &[seconds(10)], USUAL)
                 .is_some()
         );
-        // The probe alone, if nothing else was answered for as long.
+    }
+
+    /// A firewall drops the probe's path; requests are answered, when there are any.
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_alone_locks_no_vendor_out() {
+        let start = Instant::now();
         let mut breaker = UpstreamBreaker::new(start);
-        assert!(
-            breaker
-                .probe_failed(start + seconds(15), seconds(15))
-                .is_some()
-        );
+        for round in 1..=30 {
+            let now = start + seconds(20) * round;
+            breaker.probe_failed(now, seconds(15));
+            assert_eq!(breaker.observe(now, &[], USUAL), None);
+            assert_eq!(breaker.admit(now, false), BreakerDecision::Send);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -366,23 +371,32 @@ mod tests {
         assert!(tried(&breaker.admit(due, false)));
     }
 
+    /// A slow search and a probe whose path is blocked open it, too: they lock a vendor out for half a minute.
     #[tokio::test(start_paused = true)]
-    async fn no_request_of_the_vendor_tries_a_silent_jira_while_the_probe_does() {
+    async fn a_request_of_the_vendor_seldom_tries_a_silent_jira_while_the_probe_does() {
         let start = Instant::now();
         let mut breaker = UpstreamBreaker::new(start);
-        let opened = start + seconds(10);
-        breaker.observe(opened, &[seconds(10); 5], USUAL).unwrap();
-        breaker.probe_failed(opened, seconds(3));
-        assert!(refused(&breaker.admit(opened + seconds(29), true)));
-        breaker.probe_failed(opened + seconds(20), seconds(10));
-        assert!(refused(&breaker.admit(opened + seconds(49), true)));
-        // The probe has stopped.
-        assert!(tried(&breaker.admit(opened + seconds(50), true)));
-        assert!(breaker.answered(opened + seconds(51)).is_some());
-        assert_eq!(
-            breaker.admit(opened + seconds(51), false),
-            BreakerDecision::Send
-        );
+        let opened = start + seconds(15);
+        breaker.probe_failed(opened, seconds(15));
+        breaker.observe(opened, &[seconds(15)], USUAL).unwrap();
+        let mut tries = Vec::new();
+        for second in 0..=120 {
+            let now = opened + seconds(second);
+            if second % 20 == 0 {
+                breaker.probe_failed(now, seconds(15));
+            }
+            assert!(refused(&breaker.admit(now, false)));
+            if tried(&breaker.admit(now, true)) {
+                tries.push(second);
+            }
+        }
+        assert_eq!(tries, [31, 62, 93]);
+        // A vendor that only writes.
+        let now = opened + seconds(134);
+        breaker.probe_failed(now, seconds(15));
+        assert!(tried(&breaker.admit(now, false)));
+        assert!(breaker.answered(now).is_some());
+        assert_eq!(breaker.admit(now, false), BreakerDecision::Send);
     }
 
     /// A connection that a firewall resets says nothing of Jira, however long no request came.
@@ -391,7 +405,7 @@ mod tests {
         let start = Instant::now();
         let mut breaker = UpstreamBreaker::new(start);
         let now = start + seconds(30);
-        assert_eq!(breaker.probe_failed(now, Duration::from_millis(5)), None);
+        breaker.probe_failed(now, Duration::from_millis(5));
         assert_eq!(breaker.observe(now, &[seconds(30)], USUAL), None);
         assert_eq!(breaker.admit(now, false), BreakerDecision::Send);
     }

@@ -150,7 +150,10 @@ impl UpstreamProtection {
                 state.breaker.answered(now)
             }
             ProbeOutcome::Answered => state.breaker.answered(now),
-            ProbeOutcome::Unanswered { waited } => state.breaker.probe_failed(now, waited),
+            ProbeOutcome::Unanswered { waited } => {
+                state.breaker.probe_failed(now, waited);
+                None
+            }
         };
         state.apply(change);
     }
