@@ -43,8 +43,8 @@ impl ProbeReach {
     }
 }
 
-/// Asks Jira for its state; `Ok` is the detail, as in `RUNNING, version 9.12.4`. `doubted`: a request of the vendor failed,
-/// so that REST is checked as well, whatever the status page shows.
+/// Asks Jira for its state; `Ok` is the detail, as in `RUNNING, version 9.12.4`. `checks_rest`: a request of the vendor
+/// failed, waits or is held back, so that REST has to answer as well, whatever the status page shows.
 ///
 /// A proxy may block the page, or demand a login for it, and let REST pass. So if the page is not Jira's, `serverInfo`
 /// decides.
@@ -52,7 +52,7 @@ pub(crate) async fn probe_jira(
     client: &ControlClient,
     target: &HttpTarget,
     version: &mut Option<String>,
-    doubted: bool,
+    checks_rest: bool,
 ) -> Result<String, ProbeFailure> {
     let answer = client
         .send(client.head("/status"), Bytes::new())
@@ -85,7 +85,7 @@ pub(crate) async fn probe_jira(
             confirm_with_server_info(client, target, &answer, failure).await?
         }
     };
-    if doubted {
+    if checks_rest {
         answers_below_rest(client).await?;
     }
     if version.is_none() {

@@ -9,7 +9,8 @@ use crate::{
     backoff::{self, ExponentialBackoff},
     status::{LayerReporter, ProofState, StatusLayer},
     upstream::{
-        self, ControlClient, ControlError, HttpTarget, ProbeOutcome, Upstream, UpstreamTarget, tcp,
+        self, ControlClient, ControlError, HttpTarget, ProbeOutcome, ProtectionSnapshot, Upstream,
+        UpstreamTarget, tcp,
     },
 };
 use jira::ProbeReach;
@@ -156,7 +157,7 @@ impl HealthProber {
             if now >= end {
                 return false;
             }
-            if healthy && self.silent_requests().is_some() {
+            if healthy && self.protection().silent.is_some() {
                 self.jira.doubt();
                 return false;
             }
@@ -167,11 +168,13 @@ impl HealthProber {
         }
     }
 
-    /// How many requests wait for an answer while none gets one, and for how long.
-    fn silent_requests(&self) -> Option<(usize, Duration)> {
-        let upstream = self.upstream.as_ref()?;
+    /// What the data path to Jira does now; nothing, where there are no requests to look at.
+    fn protection(&self) -> ProtectionSnapshot {
         let span = tracing::error_span!("protection", forward = &*self.forward);
-        span.in_scope(|| upstream.protection().silent)
+        let upstream = self.upstream.as_ref();
+        upstream.map_or_else(ProtectionSnapshot::default, |upstream| {
+            span.in_scope(|| upstream.protection())
+        })
     }
 
     async fn secret_changed(&self) -> bool {
@@ -198,7 +201,8 @@ impl HealthProber {
     /// Proves what traffic has not proven lately. Returns whether all layers are proven.
     async fn probe(&mut self) -> bool {
         let doubted = self.jira.take_doubt();
-        let silent = self.silent_requests();
+        let protection = self.protection();
+        let checks_rest = doubted || proves_too_little(&protection);
         let ProbeCadence {
             jira_fresh,
             login_fresh,
@@ -245,13 +249,13 @@ impl HealthProber {
                 let mut probe = pin!(async {
                     match cloud {
                         true => jira::ask_cloud(client).await,
-                        false => jira::probe_jira(client, target, version, doubted).await,
+                        false => jira::probe_jira(client, target, version, checks_rest).await,
                     }
                 });
                 let result = tokio::select! {
                     result = &mut probe => result,
                     () = tokio::time::sleep(PROBE_PATIENCE) => {
-                        report_late(&self.forward, &self.jira, &self.reporter, silent);
+                        report_late(&self.forward, &self.jira, &self.reporter, protection.silent);
                         probe.await
                     }
                 };
@@ -370,6 +374,12 @@ fn report_late(
             "Jira does not answer"
         );
     }
+}
+
+/// Whether the status page alone would prove too little: requests wait for Jira or are held back, and it may be answered
+/// while nothing else is.
+fn proves_too_little(protection: &ProtectionSnapshot) -> bool {
+    protection.unanswered > 0 || protection.breaker_open || protection.held.is_some()
 }
 
 fn is_fresh(layer: &StatusLayer, fresh: Duration) -> bool {

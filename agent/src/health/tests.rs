@@ -6,6 +6,7 @@ use crate::{
     secret::SecretFile,
     upstream::TrustRoots,
 };
+use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer};
@@ -884,6 +885,69 @@ fn the_status_page_is_probed_often_and_the_credential_seldom() {
     };
     assert_eq!(probes(ProbeCadence::JIRA), (120, 24));
     assert_eq!(probes(ProbeCadence::SELDOM), (20, 20));
+}
+
+/// The status page may be answered while nothing else is: it alone ends no silence and no pause.
+#[tokio::test]
+async fn while_requests_are_held_back_the_probe_asks_rest_too() {
+    let jira = Jira::healthy();
+    let address = jira.serve(None).await;
+    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = reserved.local_addr().unwrap();
+    drop(reserved);
+    let upstream = Arc::new(Upstream::new(settings(closed)).unwrap());
+    let Fixture {
+        health,
+        jira: layer,
+        folder: _folder,
+        ..
+    } = health(settings(address), Mode::PassThrough);
+    let mut health = health.watching(Some(upstream.clone()));
+    let asked_rest = || {
+        let asked = jira.asked();
+        asked.iter().any(|head| head.contains("/serverInfo"))
+    };
+    // For the version, once.
+    assert!(health.probe().await);
+    assert!(asked_rest());
+    layer.failed(ProofState::Degraded, "x", "y");
+    assert!(health.probe().await);
+    assert!(!asked_rest());
+    for _ in 0..3 {
+        let body: upstream::UpstreamBody = http_body_util::Empty::new()
+            .map_err(|never| -> upstream::BodyError { match never {} })
+            .boxed_unsync();
+        let mut request = http::Request::new(body);
+        *request.uri_mut() = "/x".parse().unwrap();
+        assert!(upstream.send(request).await.is_err());
+    }
+    assert!(upstream.protection().breaker_open);
+    layer.failed(ProofState::Degraded, "x", "y");
+    assert!(health.probe().await);
+    assert!(asked_rest());
+    assert!(!upstream.protection().breaker_open);
+}
+
+#[test]
+fn what_waits_and_what_is_held_back_asks_more_than_the_status_page() {
+    assert!(!proves_too_little(&ProtectionSnapshot::default()));
+    let held = Some((1, Duration::from_secs(9)));
+    for busy in [
+        ProtectionSnapshot {
+            unanswered: 1,
+            ..ProtectionSnapshot::default()
+        },
+        ProtectionSnapshot {
+            breaker_open: true,
+            ..ProtectionSnapshot::default()
+        },
+        ProtectionSnapshot {
+            held,
+            ..ProtectionSnapshot::default()
+        },
+    ] {
+        assert!(proves_too_little(&busy), "{busy:?}");
+    }
 }
 
 /// However fresh the proof is that it throws doubt on.

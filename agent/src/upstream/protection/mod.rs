@@ -88,6 +88,8 @@ pub enum ProbeOutcome {
 pub struct ProtectionSnapshot {
     /// Jira takes no connections or gives no answers: requests fail at once.
     pub breaker_open: bool,
+    /// Requests that were sent, and whose answer has not begun.
+    pub unanswered: usize,
     /// Requests that have waited for an answer for three seconds or longer, while none was answered, and the longest wait.
     pub silent: Option<(usize, Duration)>,
     /// Rate limits and pauses of Jira's that are kept now, and for how long the last of them lasts.
@@ -167,6 +169,7 @@ impl UpstreamProtection {
         let waits = state.waits();
         let silent: Vec<_> = waits.iter().filter(|wait| **wait >= SILENCE).collect();
         ProtectionSnapshot {
+            unanswered: waits.len(),
             breaker_open: state.breaker.is_open(),
             silent: silent
                 .iter()
