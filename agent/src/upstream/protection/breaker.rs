@@ -145,8 +145,14 @@ impl UpstreamBreaker {
     /// The agent's own probe got no answer, and waited this long for it. A connection that breaks at once is no silence.
     /// Alone it opens nothing: a firewall may drop the probe's path and no other.
     pub(super) fn probe_failed(&mut self, now: Instant, waited: Duration) {
-        if waited >= LEAST_SILENCE {
-            self.probe_failed = Some(now);
+        if waited < LEAST_SILENCE {
+            return;
+        }
+        self.probe_failed = Some(now);
+        let silence = now.saturating_duration_since(self.last_answer);
+        if let Some(open) = &mut self.open {
+            // It was connected, whatever failed before.
+            open.why = BreakerReason::Silent(silence);
         }
     }
 
@@ -397,6 +403,26 @@ mod tests {
         assert!(tried(&breaker.admit(now, false)));
         assert!(breaker.answered(now).is_some());
         assert_eq!(breaker.admit(now, false), BreakerDecision::Send);
+    }
+
+    /// A Jira that restarts: its port is closed, then it takes requests and answers none, then its port is closed again.
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_last_decides_who_tries() {
+        let start = Instant::now();
+        let mut breaker = UpstreamBreaker::new(start);
+        for _ in 0..FAILURES {
+            breaker.connect_failed(start, FailedStep::Connect, "refused");
+        }
+        let now = start + seconds(20);
+        breaker.probe_failed(now, seconds(15));
+        for harmless in [true, false] {
+            let BreakerDecision::Refuse(why) = breaker.admit(now, harmless) else {
+                panic!("tried");
+            };
+            assert_eq!(why, BreakerReason::Silent(seconds(20)));
+        }
+        breaker.connect_failed(now, FailedStep::Connect, "refused");
+        assert!(tried(&breaker.admit(now + TRIAL_PAUSE, false)));
     }
 
     /// A connection that a firewall resets says nothing of Jira, however long no request came.
