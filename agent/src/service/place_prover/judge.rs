@@ -61,11 +61,10 @@ impl PlaceJudge {
         self.checks = CheckRhythm::default();
         self.own = 0;
         self.strange = 0;
-        if self.next_call.is_some() {
-            self.next_call = Some(now);
-        } else if !matches!(self.proof, PlaceProof::Granted(_)) {
+        if self.relies_on_checks() && !matches!(self.proof, PlaceProof::Granted(_)) {
             self.proof = PlaceProof::Granted(Some(UnprovenReason::ChecksStopped));
         }
+        self.next_call = self.next_call.map(|_| now);
     }
 
     /// A look at the place: `requests` have come through it so far. Returns whether to call it now.
@@ -75,7 +74,7 @@ impl PlaceJudge {
             self.proof = PlaceProof::Proven;
             self.strange = 0;
             self.next_call = self.next_call.map(|at| at.max(now + FRESH));
-        } else if self.next_call.is_none() && self.checks.have_stopped(now) {
+        } else if self.relies_on_checks() && self.checks.have_stopped(now) {
             self.proof = PlaceProof::Lost(LostSign::ChecksStopped);
         }
         self.next_call.is_some_and(|at| at <= now)
@@ -136,6 +135,11 @@ impl PlaceJudge {
     /// What is known of the place.
     pub(super) fn proof(&self) -> &PlaceProof {
         &self.proof
+    }
+
+    /// Whether calls of the agent say nothing of the place: they are prohibited, or have never worked.
+    fn relies_on_checks(&self) -> bool {
+        self.next_call.is_none() || self.refusals > 0 && !self.call_worked
     }
 
     fn cannot_call(&mut self, next: Option<Instant>, reason: UnprovenReason) {
@@ -329,6 +333,32 @@ mod tests {
         assert_eq!(*bench.judge.proof(), stopped);
         bench.checked(1);
         assert_eq!(*bench.judge.proof(), PlaceProof::Proven);
+    }
+
+    #[test]
+    fn a_loss_shows_within_10_s_where_checks_proved_the_place_before_the_first_call() {
+        for is_socket in [true, false] {
+            let mut bench = Bench::new(is_socket);
+            bench.checked(10);
+            let gone_at = bench.now;
+            assert_eq!(bench.until_call(), Some(4));
+            assert_eq!(bench.call(CallOutcome::NotConnected), PlaceProof::Proven);
+            let lost = PlaceProof::Lost(LostSign::ChecksStopped);
+            while *bench.judge.proof() != lost {
+                bench.now += Duration::from_secs(1);
+                bench.judge.poll(bench.now, bench.requests);
+                assert!(bench.now - gone_at < Duration::from_secs(10));
+            }
+            // Asked for again, it is called at once, in case calls work now.
+            bench.judge.on_granted_again(bench.now);
+            bench.requests = 0;
+            assert_eq!(bench.until_call(), Some(0));
+            let unknown = PlaceProof::Granted(Some(UnprovenReason::NotConnected));
+            assert_eq!(bench.call(CallOutcome::NotConnected), unknown);
+            bench.now += Duration::from_secs(30);
+            bench.judge.poll(bench.now, bench.requests);
+            assert_eq!(*bench.judge.proof(), unknown, "no rhythm, no loss");
+        }
     }
 
     #[test]
