@@ -67,14 +67,15 @@ impl PlaceJudge {
         self.next_call = self.next_call.map(|_| now);
     }
 
-    /// A look at the place: `requests` have come through it so far. Returns whether to call it now.
-    pub(super) fn poll(&mut self, now: Instant, requests: u64) -> bool {
+    /// A look at the place: `requests` have come through it so far. `answered`: when the last probe that the gateway has
+    /// answered was sent. Returns whether to call it now.
+    pub(super) fn poll(&mut self, now: Instant, requests: u64, answered: Option<Instant>) -> bool {
         let of_gateway = requests.saturating_sub(self.own);
         if self.checks.note(now, of_gateway) {
             self.proof = PlaceProof::Proven;
             self.strange = 0;
             self.next_call = self.next_call.map(|at| at.max(now + FRESH));
-        } else if self.relies_on_checks() && self.checks.have_stopped(now) {
+        } else if self.relies_on_checks() && self.checks.have_stopped(now, answered) {
             self.proof = PlaceProof::Lost(LostSign::ChecksStopped);
         }
         self.next_call.is_some_and(|at| at <= now)
@@ -157,6 +158,8 @@ struct CheckRhythm {
     seen: u64,
     last: Option<Instant>,
     gaps: VecDeque<Duration>,
+    /// The channel of the next check would have arrived by then, if there was one.
+    opened_by: Option<Instant>,
 }
 
 impl CheckRhythm {
@@ -166,6 +169,7 @@ impl CheckRhythm {
             return false;
         }
         self.seen = seen;
+        self.opened_by = None;
         if let Some(last) = self.last.replace(now) {
             if self.gaps.len() == GAPS {
                 self.gaps.pop_front();
@@ -175,13 +179,19 @@ impl CheckRhythm {
         true
     }
 
-    fn have_stopped(&self, now: Instant) -> bool {
+    /// A session is one ordered stream. A check takes two trips through it, the channel and then its request, and each may
+    /// wait behind bulk data of the gateway. So two probes must have been answered, one sent after the other's answer.
+    fn have_stopped(&mut self, now: Instant, answered: Option<Instant>) -> bool {
         let (Some(last), Some(longest)) = (self.last, self.gaps.iter().max()) else {
             return false;
         };
         let silence = now.saturating_duration_since(last);
         let limit = longest.saturating_mul(4).max(SHORTEST_SILENCE);
-        self.gaps.len() == GAPS && limit <= LONGEST_SILENCE && silence >= limit
+        if self.opened_by.is_none() && answered >= Some(last + *longest) {
+            self.opened_by = Some(now);
+        }
+        let is_missing = self.opened_by.is_some() && answered >= self.opened_by;
+        self.gaps.len() == GAPS && limit <= LONGEST_SILENCE && silence >= limit && is_missing
     }
 }
 
@@ -204,179 +214,3 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 const SHORTEST_SILENCE: Duration = Duration::from_secs(8);
 /// Gaps between checks that are remembered.
 const GAPS: usize = 4;
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    struct Bench {
-        judge: PlaceJudge,
-        now: Instant,
-        requests: u64,
-    }
-
-    impl Bench {
-        fn new(is_socket: bool) -> Self {
-            let now = Instant::now();
-            let judge = PlaceJudge::new(now, is_socket);
-            Self {
-                judge,
-                now,
-                requests: 0,
-            }
-        }
-
-        /// Seconds until the next call, at most a minute and a half.
-        fn until_call(&mut self) -> Option<u32> {
-            (0..90).find(|_| {
-                let calls = self.judge.poll(self.now, self.requests);
-                self.now += Duration::from_secs(u64::from(!calls));
-                calls
-            })
-        }
-
-        fn call(&mut self, outcome: CallOutcome) -> PlaceProof {
-            let before = self.requests;
-            self.requests += u64::from(outcome == CallOutcome::Arrived);
-            self.judge.on_call(self.now, outcome, before, self.requests);
-            self.judge.proof().clone()
-        }
-
-        /// Checks of the gateway, one a second.
-        fn checked(&mut self, times: u32) {
-            for _ in 0..times {
-                self.requests += 1;
-                self.now += Duration::from_secs(1);
-                assert!(!self.judge.poll(self.now, self.requests));
-            }
-        }
-    }
-
-    fn strange() -> CallOutcome {
-        CallOutcome::Strange("/s/jira.sock".parse().unwrap(), "does not answer".into())
-    }
-
-    #[test]
-    fn a_call_proves_a_place_and_its_failure_then_is_a_loss() {
-        let mut bench = Bench::new(true);
-        assert_eq!(*bench.judge.proof(), PlaceProof::Granted(None));
-        assert_eq!(bench.until_call(), Some(1));
-        assert_eq!(bench.call(CallOutcome::Arrived), PlaceProof::Proven);
-        assert_eq!(bench.until_call(), Some(2));
-        let lost = PlaceProof::Lost(LostSign::NothingListens);
-        assert_eq!(bench.call(CallOutcome::NotConnected), lost);
-        assert_eq!(bench.until_call(), Some(2));
-        bench.judge.on_granted_again(bench.now);
-        bench.requests = 0;
-        assert_eq!(*bench.judge.proof(), lost, "until the next call");
-        assert_eq!(bench.until_call(), Some(0));
-        assert_eq!(bench.call(CallOutcome::Arrived), PlaceProof::Proven);
-    }
-
-    #[test]
-    fn who_answers_in_its_place_is_named() {
-        let mut bench = Bench::new(true);
-        let agent = PlaceProof::Taken(PlaceTaker::OtherAgent);
-        assert_eq!(bench.call(CallOutcome::OtherAgent), agent);
-        let own = PlaceProof::Taken(PlaceTaker::OwnConnection(1));
-        assert_eq!(bench.call(CallOutcome::OwnConnection(1)), own);
-        assert_eq!(bench.call(CallOutcome::Arrived), PlaceProof::Proven);
-        // One odd answer is repeated at once.
-        assert_eq!(bench.call(strange()), PlaceProof::Proven);
-        assert_eq!(bench.until_call(), Some(0));
-        let taken = bench.call(strange());
-        assert!(matches!(
-            taken,
-            PlaceProof::Taken(PlaceTaker::OtherProgram(..))
-        ));
-        assert_eq!(bench.until_call(), Some(2));
-        assert_eq!(bench.call(CallOutcome::Inconclusive), taken);
-        assert_eq!(bench.call(CallOutcome::Arrived), PlaceProof::Proven);
-    }
-
-    #[test]
-    fn what_the_gateway_does_not_permit_is_not_tried_again_and_not_a_loss() {
-        let mut bench = Bench::new(false);
-        let prohibited = PlaceProof::Granted(Some(UnprovenReason::Prohibited));
-        assert_eq!(bench.call(CallOutcome::Prohibited), prohibited);
-        assert_eq!(bench.until_call(), None);
-        let mut socket = Bench::new(true);
-        let unknown = PlaceProof::Granted(Some(UnprovenReason::NotConnected));
-        assert_eq!(socket.call(CallOutcome::NotConnected), unknown);
-        assert_eq!(socket.until_call(), Some(10));
-        assert_eq!(socket.call(CallOutcome::NotConnected), unknown);
-        assert_eq!(socket.until_call(), None);
-        let mut port = Bench::new(false);
-        assert_eq!(port.call(CallOutcome::NotConnected), unknown);
-        assert_eq!(port.until_call(), Some(60));
-    }
-
-    #[test]
-    fn checks_of_the_gateway_prove_a_place_and_their_end_is_a_loss_where_the_agent_may_not_call() {
-        let mut bench = Bench::new(true);
-        bench.call(CallOutcome::Prohibited);
-        bench.checked(10);
-        assert_eq!(*bench.judge.proof(), PlaceProof::Proven);
-        bench.now += Duration::from_secs(7);
-        bench.judge.poll(bench.now, bench.requests);
-        assert_eq!(*bench.judge.proof(), PlaceProof::Proven);
-        bench.now += Duration::from_secs(1);
-        bench.judge.poll(bench.now, bench.requests);
-        let lost = PlaceProof::Lost(LostSign::ChecksStopped);
-        assert_eq!(*bench.judge.proof(), lost);
-        // Asked for again, and still no checks: it may be the balancer.
-        bench.judge.on_granted_again(bench.now);
-        bench.requests = 0;
-        let stopped = PlaceProof::Granted(Some(UnprovenReason::ChecksStopped));
-        assert_eq!(bench.until_call(), None);
-        assert_eq!(*bench.judge.proof(), stopped);
-        bench.checked(1);
-        assert_eq!(*bench.judge.proof(), PlaceProof::Proven);
-    }
-
-    #[test]
-    fn a_loss_shows_within_10_s_where_checks_proved_the_place_before_the_first_call() {
-        for is_socket in [true, false] {
-            let mut bench = Bench::new(is_socket);
-            bench.checked(10);
-            let gone_at = bench.now;
-            assert_eq!(bench.until_call(), Some(4));
-            assert_eq!(bench.call(CallOutcome::NotConnected), PlaceProof::Proven);
-            let lost = PlaceProof::Lost(LostSign::ChecksStopped);
-            while *bench.judge.proof() != lost {
-                bench.now += Duration::from_secs(1);
-                bench.judge.poll(bench.now, bench.requests);
-                assert!(bench.now - gone_at < Duration::from_secs(10));
-            }
-            // Asked for again, it is called at once, in case calls work now.
-            bench.judge.on_granted_again(bench.now);
-            bench.requests = 0;
-            assert_eq!(bench.until_call(), Some(0));
-            let unknown = PlaceProof::Granted(Some(UnprovenReason::NotConnected));
-            assert_eq!(bench.call(CallOutcome::NotConnected), unknown);
-            bench.now += Duration::from_secs(30);
-            bench.judge.poll(bench.now, bench.requests);
-            assert_eq!(*bench.judge.proof(), unknown, "no rhythm, no loss");
-        }
-    }
-
-    #[test]
-    fn the_agent_calls_only_while_the_gateway_does_not_check() {
-        let mut bench = Bench::new(true);
-        bench.checked(3);
-        assert_eq!(bench.until_call(), Some(4));
-        assert_eq!(bench.call(CallOutcome::Arrived), PlaceProof::Proven);
-        // Its own requests are no checks of the gateway.
-        assert_eq!(bench.until_call(), Some(2));
-        // Once a minute is no rhythm.
-        let mut rare = Bench::new(true);
-        rare.call(CallOutcome::Prohibited);
-        for _ in 0..6 {
-            rare.checked(1);
-            rare.now += Duration::from_secs(59);
-        }
-        assert_eq!(rare.until_call(), None);
-        assert_eq!(*rare.judge.proof(), PlaceProof::Proven);
-    }
-}

@@ -2,6 +2,8 @@
 //! gateway's own checks show that, else the agent calls the place itself. `judge` is the pure part, `self_call` the request.
 
 mod judge;
+#[cfg(test)]
+mod judge_tests;
 mod self_call;
 
 use self::judge::{CallOutcome, PlaceJudge};
@@ -120,8 +122,10 @@ impl PlaceProver {
         if held.place.is_suspect() {
             return;
         }
+        // Before the counter is read: what the answer proves has been counted then.
+        let answered = held.session.answered_probe_sent_at();
         let before = held.place.health_requests();
-        if watched.judge.poll(std_now, before) && !watched.called {
+        if watched.judge.poll(std_now, before, answered) && !watched.called {
             watched.called = true;
             let (held, others) = (held.clone(), watched.other_families.clone());
             self.calls.spawn(call(held, before, others));
@@ -152,11 +156,9 @@ impl PlaceProver {
             .judge
             .on_call(now.into_std(), outcome, before, requests);
         let proof = watched.judge.proof().clone();
-        let is_due = watched.judge.poll(now.into_std(), requests);
         self.publish(&held, proof).await;
-        if is_due {
-            self.poll(&held, now).await;
-        }
+        // Another call may be due at once.
+        self.poll(&held, now).await;
     }
 
     /// Status, log and supervisor learn what has changed; the supervisor also what stays lost.

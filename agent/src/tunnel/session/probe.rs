@@ -7,6 +7,7 @@
 
 use super::{SessionEnd, session::SessionInner};
 use crate::tunnel::{channel::ChannelStream, egress::AddressMemory};
+use parking_lot::Mutex;
 use russh::Error;
 use std::{
     pin::pin,
@@ -27,6 +28,8 @@ pub(super) struct SessionProbes {
     unanswered: AtomicBool,
     /// A global request was sent and is not answered yet.
     in_flight: AtomicBool,
+    /// When the last one that was answered was sent.
+    answered_sent_at: Mutex<Option<Instant>>,
 }
 
 /// The kind of probe that a gateway answers, known after the first one.
@@ -67,7 +70,13 @@ impl SessionProbes {
             method,
             unanswered: AtomicBool::new(false),
             in_flight: AtomicBool::new(false),
+            answered_sent_at: Mutex::new(None),
         }
+    }
+
+    /// When the last probe that was answered was sent.
+    pub(super) fn answered_sent_at(&self) -> Option<Instant> {
+        *self.answered_sent_at.lock()
     }
 
     /// Whether a request for a forward is not answered yet.
@@ -97,7 +106,10 @@ pub(super) async fn probe(inner: &Arc<SessionInner>) -> Result<Duration, Session
             Some(ProbeMethod::ChannelOpen) => channel_open(Arc::clone(inner)).await,
             None => detect_method(inner).await,
         };
-        answered.then(|| start.elapsed())
+        answered.then(|| {
+            *inner.probes.answered_sent_at.lock() = Some(start);
+            start.elapsed()
+        })
     };
     let answer = tokio::select! {
         answer = answer => answer,

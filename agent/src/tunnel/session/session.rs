@@ -173,6 +173,11 @@ impl Session {
         }
     }
 
+    /// When the last probe that the gateway has answered was sent: all that it sent before that has arrived.
+    pub fn answered_probe_sent_at(&self) -> Option<Instant> {
+        self.0.probes.answered_sent_at()
+    }
+
     /// Where the gateway listens for this forward, and what requests through that place have shown.
     pub fn place(&self, name: &str) -> Option<Arc<ListeningPlace>> {
         self.0.shared.forwards.place(name)
