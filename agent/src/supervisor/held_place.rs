@@ -1,7 +1,7 @@
 //! A place that a session holds, for whoever proves that requests through it arrive.
 
 use super::machine::{PlaceLoss, SessionId};
-use crate::tunnel::{ListeningPlace, PlaceProof, PlaceTaker, session::Session};
+use crate::tunnel::{BindAddress, ListeningPlace, PlaceProof, PlaceTaker, session::Session};
 use std::sync::Arc;
 
 /// A forward that the gateway has granted to a session.
@@ -32,14 +32,43 @@ impl HeldPlace {
 
     /// The loss that its proof shows, if the place is to be given up.
     pub(super) fn loss(&self) -> Option<PlaceLoss> {
-        match self.place.proof() {
-            PlaceProof::Granted(_)
-            | PlaceProof::Proven
-            | PlaceProof::Taken(PlaceTaker::OwnConnection(_)) => None,
-            PlaceProof::Taken(PlaceTaker::OtherAgent) => Some(PlaceLoss::OtherAgent),
-            PlaceProof::Taken(PlaceTaker::OtherProgram(..)) | PlaceProof::Lost(_) => {
-                Some(PlaceLoss::Gone)
-            }
+        loss(&self.place.proof(), &self.place.bind())
+    }
+}
+
+/// The loss that a proof of the place at `bind` shows, if it is to be given up.
+fn loss(proof: &PlaceProof, bind: &BindAddress) -> Option<PlaceLoss> {
+    match proof {
+        PlaceProof::Granted(_)
+        | PlaceProof::Proven
+        | PlaceProof::Taken(PlaceTaker::OwnConnection(_)) => None,
+        PlaceProof::Taken(PlaceTaker::OtherAgent) => Some(PlaceLoss::OtherAgent),
+        // The session gets the requests at another address of the same name.
+        PlaceProof::Taken(PlaceTaker::OtherProgram(at, _)) if at != bind => {
+            Some(PlaceLoss::HalfTaken)
         }
+        PlaceProof::Taken(PlaceTaker::OtherProgram(..)) | PlaceProof::Lost(_) => {
+            Some(PlaceLoss::Gone)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_half_of_a_port_that_serves_is_no_loss() {
+        let bind: BindAddress = "localhost:8080".parse().unwrap();
+        let taken = |at: &str| {
+            let at = at.parse().unwrap();
+            PlaceProof::Taken(PlaceTaker::OtherProgram(at, "answers 200".into()))
+        };
+        assert_eq!(
+            loss(&taken("[::1]:8080"), &bind),
+            Some(PlaceLoss::HalfTaken)
+        );
+        assert_eq!(loss(&taken("localhost:8080"), &bind), Some(PlaceLoss::Gone));
     }
 }

@@ -46,6 +46,8 @@ pub enum LostSign {
     NothingListens,
     /// The gateway's own checks, which came regularly, have stopped.
     ChecksStopped,
+    /// Another program had one address of the name and has ended; the gateway listens on the other one alone.
+    HalfListens,
 }
 
 impl PlaceProof {
@@ -80,6 +82,9 @@ impl PlaceProof {
             Self::Lost(LostSign::NothingListens) => {
                 format!("nothing listens on {bind} any more, although the gateway granted it")
             }
+            Self::Lost(LostSign::HalfListens) => format!(
+                "the gateway listens on one address of {bind} alone, because another program had the other one when it granted the port"
+            ),
             Self::Lost(LostSign::ChecksStopped) => format!(
                 "the gateway's health checks of {bind} have stopped, although it granted the place"
             ),
@@ -95,10 +100,12 @@ impl PlaceProof {
             }
             Self::Taken(PlaceTaker::OtherAgent) => OTHER_AGENT,
             Self::Taken(PlaceTaker::OtherProgram(..)) if is_socket => OTHER_PROGRAM_SOCKET,
+            Self::Taken(PlaceTaker::OtherProgram(at, _)) if at != bind => OTHER_PROGRAM_HALF,
             Self::Taken(PlaceTaker::OtherProgram(..)) => OTHER_PROGRAM_PORT,
             Self::Lost(LostSign::NothingListens) if is_socket => SOCKET_GONE,
             Self::Lost(LostSign::NothingListens) => PORT_GONE,
             Self::Lost(LostSign::ChecksStopped) => CHECKS_STOPPED,
+            Self::Lost(LostSign::HalfListens) => HALF_LISTENS,
         })
     }
 }
@@ -121,6 +128,10 @@ const OTHER_PROGRAM_SOCKET: &str = "the agent asks for the place again by itself
      socket (on the gateway: ss -lxp), and for \"StreamLocalBindUnlink yes\"";
 const OTHER_PROGRAM_PORT: &str = "ask the vendor which program has the port (on the gateway: ss -ltnp), also on the other \
      one of 127.0.0.1 and ::1, or for another port; the agent asks again by itself";
+const OTHER_PROGRAM_HALF: &str = "ask the vendor which program has the port at that address (on the gateway: ss -ltnp), or for \
+     another port; the agent serves the other address meanwhile, and asks for the port again once the program has ended";
+const HALF_LISTENS: &str =
+    "the agent asks for the port again by itself, now that the program has ended";
 const SOCKET_GONE: &str = "the agent asks for the place again by itself; if this recurs, ask the vendor what removes or \
      replaces the socket on the gateway";
 const PORT_GONE: &str = "the agent asks for the place again by itself; if this recurs, ask the vendor what closes the port \

@@ -40,6 +40,8 @@ pub(super) enum CallOutcome {
     OtherAgent,
     /// A program that is no agent answered, or nothing: its address, and what it did.
     Strange(BindAddress, String),
+    /// The request came back, and nothing listens at this other address of the same name.
+    OtherFree(BindAddress),
 }
 
 impl PlaceJudge {
@@ -61,6 +63,9 @@ impl PlaceJudge {
         self.checks = CheckRhythm::default();
         self.own = 0;
         self.strange = 0;
+        if self.proof == PlaceProof::Lost(LostSign::HalfListens) {
+            self.proof = PlaceProof::Granted(None);
+        }
         if self.relies_on_checks() && !matches!(self.proof, PlaceProof::Granted(_)) {
             self.proof = PlaceProof::Granted(Some(UnprovenReason::ChecksStopped));
         }
@@ -107,8 +112,13 @@ impl PlaceJudge {
                     self.proof = PlaceProof::Taken(PlaceTaker::OtherProgram(at, what));
                 }
             }
+            CallOutcome::OtherFree(at) if self.was_taken(&at) => {
+                self.proof = PlaceProof::Lost(LostSign::HalfListens);
+            }
+            // Only the gateway can listen there again: it stays so until the forward is asked for again.
+            _ if arrived && self.proof == PlaceProof::Lost(LostSign::HalfListens) => {}
             _ if arrived => self.proof = PlaceProof::Proven,
-            CallOutcome::Arrived | CallOutcome::Inconclusive => {}
+            CallOutcome::Arrived | CallOutcome::OtherFree(_) | CallOutcome::Inconclusive => {}
             CallOutcome::OwnConnection(other) => {
                 self.call_worked = true;
                 self.proof = PlaceProof::Taken(PlaceTaker::OwnConnection(other));
@@ -136,6 +146,11 @@ impl PlaceJudge {
     /// What is known of the place.
     pub(super) fn proof(&self) -> &PlaceProof {
         &self.proof
+    }
+
+    /// Whether another program was seen at this address. It is free now, and the gateway does not listen there by itself.
+    fn was_taken(&self, at: &BindAddress) -> bool {
+        matches!(&self.proof, PlaceProof::Taken(PlaceTaker::OtherProgram(taken, _)) if taken == at)
     }
 
     /// Whether calls of the agent say nothing of the place: they are prohibited, or have never worked.

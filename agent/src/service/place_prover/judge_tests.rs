@@ -42,7 +42,8 @@ impl Bench {
 
     fn call(&mut self, outcome: CallOutcome) -> PlaceProof {
         let before = self.requests;
-        self.requests += u64::from(outcome == CallOutcome::Arrived);
+        let arrives = matches!(outcome, CallOutcome::Arrived | CallOutcome::OtherFree(_));
+        self.requests += u64::from(arrives);
         self.judge.on_call(self.now, outcome, before, self.requests);
         self.judge.proof().clone()
     }
@@ -190,6 +191,30 @@ fn checks_that_may_wait_behind_bulk_data_have_not_stopped() {
     bench.poll();
     let lost = PlaceProof::Lost(LostSign::ChecksStopped);
     assert_eq!(*bench.judge.proof(), lost);
+}
+
+#[test]
+fn the_free_half_of_a_port_is_asked_for_once_where_a_program_had_it() {
+    let mut bench = Bench::new(false);
+    let free = || CallOutcome::OtherFree("[::1]:8080".parse().unwrap());
+    assert_eq!(
+        bench.call(free()),
+        PlaceProof::Proven,
+        "it may have no IPv6"
+    );
+    let six = || CallOutcome::Strange("[::1]:8080".parse().unwrap(), "answers 200".into());
+    bench.call(six());
+    assert!(matches!(bench.call(six()), PlaceProof::Taken(_)));
+    let half = PlaceProof::Lost(LostSign::HalfListens);
+    assert_eq!(bench.call(free()), half);
+    assert_eq!(
+        bench.call(CallOutcome::Arrived),
+        half,
+        "until it is asked for again"
+    );
+    bench.judge.on_granted_again(bench.now);
+    bench.requests = 0;
+    assert_eq!(bench.call(free()), PlaceProof::Proven, "and not in a loop");
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod judge;
 #[cfg(test)]
 mod judge_tests;
 mod self_call;
+#[cfg(test)]
+mod tests;
 
 use self::judge::{CallOutcome, PlaceJudge};
 use super::forward_table::ForwardTable;
@@ -196,35 +198,61 @@ fn log(held: &HeldPlace, before: &PlaceProof, proof: &PlaceProof) {
     }
 }
 
-/// Calls the place, and its other addresses if the first call arrives.
+/// Calls the place, and its other addresses if requests may reach one of them.
 async fn call(
     held: HeldPlace,
     before: u64,
     mut other_families: Vec<(BindAddress, Instant)>,
 ) -> FinishedCall {
-    let mut outcome = self_call::call(&held, &held.place.bind()).await;
-    if outcome == CallOutcome::Arrived {
+    let first = self_call::call(&held, &held.place.bind()).await;
+    let mut others = Vec::new();
+    if let CallOutcome::Arrived | CallOutcome::Strange(..) = first {
         for (at, due) in &mut other_families {
             if *due > Instant::now() {
                 continue;
             }
-            match self_call::call(&held, at).await {
-                CallOutcome::Arrived | CallOutcome::Inconclusive => {}
-                // No client reaches another program there.
-                CallOutcome::Prohibited | CallOutcome::NotConnected => {
-                    *due = Instant::now() + OTHER_FAMILY_PAUSE;
-                }
-                other @ (CallOutcome::OwnConnection(_)
-                | CallOutcome::OtherAgent
-                | CallOutcome::Strange(..)) => outcome = other,
+            let outcome = self_call::call(&held, at).await;
+            // No client reaches another program there.
+            if let CallOutcome::Prohibited | CallOutcome::NotConnected = outcome {
+                *due = Instant::now() + OTHER_FAMILY_PAUSE;
             }
+            others.push((at.clone(), outcome));
         }
     }
+    let outcome = outcome_of_all(first, others);
     FinishedCall {
         held,
         before,
         outcome,
         other_families,
+    }
+}
+
+/// What the calls of a place and of its other addresses show together.
+fn outcome_of_all(first: CallOutcome, others: Vec<(BindAddress, CallOutcome)>) -> CallOutcome {
+    let arrived = others.iter().any(|(_, o)| *o == CallOutcome::Arrived);
+    // A name may lead to the program, and one of its addresses to the session.
+    let is_half =
+        first == CallOutcome::Arrived || matches!(first, CallOutcome::Strange(..)) && arrived;
+    if !is_half {
+        return first;
+    }
+    let mut free = None;
+    for (at, outcome) in others {
+        match outcome {
+            CallOutcome::OwnConnection(_) | CallOutcome::OtherAgent | CallOutcome::Strange(..) => {
+                return outcome;
+            }
+            CallOutcome::NotConnected => free = Some(at),
+            CallOutcome::Arrived
+            | CallOutcome::Inconclusive
+            | CallOutcome::Prohibited
+            | CallOutcome::OtherFree(_) => {}
+        }
+    }
+    match free {
+        Some(at) if first == CallOutcome::Arrived => CallOutcome::OtherFree(at),
+        _ => first,
     }
 }
 

@@ -167,8 +167,8 @@ impl StateMachine {
     }
 
     /// Releases a granted forward whose place is lost, and requests it again, at another place if its bind names the slot.
-    /// More and more rarely if that does not help. A place that another agent has is left to it: only a forward with another
-    /// slot moves there.
+    /// More and more rarely if that does not help. A place that another agent has is left to it, and one that serves by half
+    /// keeps serving: only a forward with another slot moves there.
     pub(super) fn on_place_lost(
         &mut self,
         now: Duration,
@@ -194,9 +194,9 @@ impl StateMachine {
         if repeats.count > 0 && since < backoff::repeat(repeats.count) {
             return;
         }
-        let is_left_to_another = loss == PlaceLoss::OtherAgent
-            && !(self.places.is_slotted(forward) && self.places.has_free(now, gateway, forward));
-        if is_left_to_another {
+        let can_move =
+            self.places.is_slotted(forward) && self.places.has_free(now, gateway, forward);
+        if loss != PlaceLoss::Gone && !can_move {
             return;
         }
         self.places.avoid(now, id, gateway, forward);

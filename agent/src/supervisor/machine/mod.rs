@@ -83,6 +83,9 @@ pub(super) enum SupervisorEvent {
 pub(in crate::supervisor) enum PlaceLoss {
     /// Nothing answers there, or a program that is no agent.
     Gone,
+    /// A program that is no agent has one of its addresses, and the session serves the other one. To ask for it again does not
+    /// help while the program is there.
+    HalfTaken,
     /// Another agent answers there. It must not lose the place in turn, or two agents take it from each other forever.
     OtherAgent,
 }

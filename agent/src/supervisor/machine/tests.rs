@@ -640,9 +640,10 @@ impl World {
         let Some((id, forward)) = self.pick(&held) else {
             return;
         };
-        let loss = match self.rng.random_bool(0.3) {
-            true => PlaceLoss::OtherAgent,
-            false => PlaceLoss::Gone,
+        let loss = match self.rng.random_range(0..10) {
+            0..3 => PlaceLoss::OtherAgent,
+            3 => PlaceLoss::HalfTaken,
+            _ => PlaceLoss::Gone,
         };
         let peer = self.sessions.get_mut(&id).unwrap();
         peer.lost.entry(forward).or_default();
@@ -1381,6 +1382,7 @@ fn a_lost_place_is_asked_for_again_at_once_and_then_less_and_less() {
     world.now += seconds(4);
     // What another agent holds is left to it; with another slot the session moves.
     assert_eq!(lose(&mut world, PlaceLoss::OtherAgent), [0; 0]);
+    assert_eq!(lose(&mut world, PlaceLoss::HalfTaken), [0; 0]);
     world.now += seconds(60);
     assert_eq!(lose(&mut world, PlaceLoss::OtherAgent), [1]);
     assert_eq!(world.sessions[&id].places[&1], Some(0));
