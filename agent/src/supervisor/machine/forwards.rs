@@ -3,7 +3,7 @@
 use super::{
     PlaceLoss, SessionId, StateMachine, SupervisorAction, backoff,
     places::PlaceShortage,
-    slot::{ForwardPhase, ReleasePhase},
+    slot::{ForwardPhase, ReleasePhase, RepeatedRequests},
 };
 use std::time::Duration;
 
@@ -186,11 +186,16 @@ impl StateMachine {
             return;
         };
         let gateway = active.gateway;
-        let mut repeats = active.repeats.get(&forward).copied().unwrap_or_default();
+        let Some(slot) = self.slots.get_mut(id.slot) else {
+            return;
+        };
+        let is_recent = |repeats: &RepeatedRequests| {
+            now.saturating_sub(repeats.last) < backoff::REPEATS_FORGOTTEN
+        };
+        slot.repeats.retain(|_, repeats| is_recent(repeats));
+        let repeats = slot.repeats.get(&(gateway, forward)).copied();
+        let mut repeats = repeats.unwrap_or_default();
         let since = now.saturating_sub(repeats.last);
-        if repeats.count > 0 && since >= backoff::REPEATS_FORGOTTEN {
-            repeats.count = 0;
-        }
         if repeats.count > 0 && since < backoff::repeat(repeats.count) {
             return;
         }
@@ -202,8 +207,10 @@ impl StateMachine {
         self.places.avoid(now, id, gateway, forward);
         repeats.count = repeats.count.saturating_add(1);
         repeats.last = now;
+        if let Some(slot) = self.slots.get_mut(id.slot) {
+            slot.repeats.insert((gateway, forward), repeats);
+        }
         if let Some(active) = self.active_session(id) {
-            active.repeats.insert(forward, repeats);
             let releasing = ForwardPhase::Releasing(ReleasePhase::Cancelling);
             active.forwards.insert(forward, releasing);
             actions.push(SupervisorAction::Cancel(id, forward));

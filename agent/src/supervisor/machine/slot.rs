@@ -16,6 +16,9 @@ pub(super) struct ConnectionSlot {
     pub not_before: Duration,
     /// What it knows of each gateway, by the gateway's number.
     pub histories: BTreeMap<usize, DialHistory>,
+    /// By the numbers of gateway and forward: how often its place was lost lately. A session may end with each release, where
+    /// the gateway leaves requests unanswered, so that the next one must know.
+    pub repeats: BTreeMap<(usize, usize), RepeatedRequests>,
     /// Dials that have not ended, at most one per gateway besides abandoned ones.
     pub dials: Vec<PendingDial>,
     pub current: Option<ActiveSession>,
@@ -62,8 +65,6 @@ pub(super) struct ActiveSession {
     pub since: Duration,
     /// By the forward's number: all that are wanted, and those that are being released.
     pub forwards: BTreeMap<usize, ForwardPhase>,
-    /// By the forward's number: how often its place was lost lately.
-    pub repeats: BTreeMap<usize, RepeatedRequests>,
     /// It has answered a probe.
     pub proven: bool,
     /// It must be replaced.
@@ -144,6 +145,7 @@ impl ConnectionSlot {
             sessions: 0,
             not_before: Duration::ZERO,
             histories: BTreeMap::new(),
+            repeats: BTreeMap::new(),
             dials: Vec::new(),
             current: None,
             successor: None,

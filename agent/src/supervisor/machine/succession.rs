@@ -162,7 +162,6 @@ impl StateMachine {
             gateway,
             since,
             forwards,
-            repeats: BTreeMap::new(),
             proven,
             needs_replacement: false,
         });

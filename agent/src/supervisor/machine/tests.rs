@@ -1394,3 +1394,27 @@ fn a_lost_place_is_asked_for_again_at_once_and_then_less_and_less() {
     world.now += seconds(7);
     assert_eq!(lose(&mut world, PlaceLoss::Gone), [0; 0], "8 s now");
 }
+
+/// A gateway that answers no request makes the agent end the session to release a place.
+#[test]
+fn a_place_that_each_session_loses_is_given_up_less_and_less() {
+    let mut world = calm(1, 1, 1);
+    let mut given_up = Vec::new();
+    let begin = world.now;
+    while world.now < begin + seconds(60) {
+        world.run_well(seconds(10), World::everything_serves);
+        let id = world.id(0);
+        let peer = world.sessions.get_mut(&id).unwrap();
+        peer.lost.entry(0).or_default();
+        world.send(SupervisorEvent::PlaceLost(id, 0, PlaceLoss::Gone));
+        if !world.sessions[&id].cancels.is_empty() {
+            given_up.push((world.now - begin).as_secs());
+            world.end(id);
+        }
+        world.now += seconds(1);
+    }
+    assert!(
+        (4..=5).contains(&given_up.len()),
+        "4, 8, 16, 32 s: {given_up:?}"
+    );
+}
