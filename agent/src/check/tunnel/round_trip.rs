@@ -7,7 +7,7 @@ use crate::{
     policy::PolicyDecision,
     tunnel::{
         BindAddress,
-        session::{BoundForward, OpenDirectError, Session},
+        session::{BoundForward, OpenDirectError, Session, connect_host},
     },
     upstream::{AnswerSource, RequestedUri},
 };
@@ -141,15 +141,29 @@ fn proof(session: &Session, name: &str, bound: &BoundForward) -> String {
         return "The gateway's own health checks prove the place.".to_owned();
     }
     match &bound.0 {
-        BindAddress::Tcp { .. } => format!(
-            "So the agent cannot see whether requests reach this place. To permit it, the vendor sets for this user in sshd_config: \
-             AllowTcpForwarding yes, PermitListen {bound}, PermitOpen {bound}."
+        BindAddress::Tcp { host, port } => format!(
+            "So the agent cannot see whether requests reach this place. {}",
+            permission(host, *port)
         ),
         BindAddress::Socket(_) => format!(
             "So the agent cannot see whether requests reach this place, until a balancer on the gateway checks it: GET {}.",
             own::HEALTH_PATH
         ),
     }
+}
+
+/// What the vendor writes to permit calls of this port. Each of the two lists is one of all ports of the user.
+fn permission(host: &str, port: u16) -> String {
+    let at = |host: &str| BindAddress::Tcp {
+        host: host.to_owned(),
+        port,
+    };
+    let listen = at(if host.is_empty() { "*" } else { host });
+    let open = at(connect_host(host));
+    format!(
+        "To permit it, the vendor sets for this user in sshd_config: AllowTcpForwarding yes, PermitListen {listen}, PermitOpen {open}. \
+         If the user has more ports, such as those of a bind with {{slot}}, both lines must list all of them."
+    )
 }
 
 /// The request came here and back; interprets the answer.
@@ -317,3 +331,31 @@ const OWN: &str = "urn:jira-tunnel-agent:problem:";
 const PADDING: usize = 3000;
 /// A few KiB are usual.
 const MAX_BODY: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_for_a_port_keep_the_other_ports_and_name_what_is_called() {
+        let text = permission("127.0.0.1", 8080);
+        assert!(text.contains("PermitListen 127.0.0.1:8080, PermitOpen 127.0.0.1:8080."));
+        assert!(
+            text.contains("{slot}, both lines must list all of them"),
+            "{text}"
+        );
+        // "Any address" is no address to call.
+        for any in ["", "*"] {
+            let text = permission(any, 8080);
+            assert!(
+                text.contains("PermitListen *:8080, PermitOpen 127.0.0.1:8080."),
+                "{text}"
+            );
+        }
+        let text = permission("::", 8080);
+        assert!(
+            text.contains("PermitListen [::]:8080, PermitOpen [::1]:8080."),
+            "{text}"
+        );
+    }
+}

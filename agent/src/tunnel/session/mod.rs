@@ -43,7 +43,9 @@ pub use exec::{ExecError, ExecOutput};
 pub use faults::{KeyExchangeFault, LoginFault, UnexpectedPeer};
 pub use forward_error::{ForwardError, ForwardRefusal};
 pub use identity::{SshIdentity, SshIdentityError};
-pub use session::{BoundForward, NegotiatedParameters, OpenDirectError, ProbeError, Session};
+pub use session::{
+    BoundForward, NegotiatedParameters, OpenDirectError, ProbeError, Session, connect_host,
+};
 
 pub use forwards::is_loopback;
 

@@ -700,7 +700,7 @@ impl SessionShared {
 }
 
 /// The address to connect to for a forward on this host of the gateway: "any address" is not one.
-fn connect_host(host: &str) -> &str {
+pub fn connect_host(host: &str) -> &str {
     match host {
         "" | "*" | "0.0.0.0" => "127.0.0.1",
         "::" => "::1",
