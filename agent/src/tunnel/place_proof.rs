@@ -22,6 +22,8 @@ pub enum UnprovenReason {
     Prohibited,
     /// The gateway says that it cannot connect to the place. OpenSSH says the same of sockets that it forbids.
     NotConnected,
+    /// The gateway leaves open whether it can connect to the place.
+    NoAnswer,
     /// The forward leads to tcp://, where a health request would reach the upstream.
     Bytes,
     /// The gateway's own checks have stopped, and the agent may not connect.
@@ -116,6 +118,7 @@ impl UnprovenReason {
         match self {
             Self::Prohibited => "the gateway does not let the agent connect to it",
             Self::NotConnected => "the gateway does not connect the agent to it",
+            Self::NoAnswer => "the gateway does not answer when the agent connects to it",
             Self::Bytes => "a tcp:// forward has no health request",
             Self::ChecksStopped => "the gateway's health checks have stopped",
         }

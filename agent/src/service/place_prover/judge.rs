@@ -26,8 +26,10 @@ pub(super) struct PlaceJudge {
 /// How a call of the agent to its own place went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallOutcome {
-    /// It says nothing of the place: the gateway did not answer, the session has ended or was full.
+    /// It says nothing of the place: the session has ended or was full.
     Inconclusive,
+    /// The gateway left the call unanswered.
+    NoAnswer,
     /// The request came back to this session.
     Arrived,
     /// The gateway does not let the agent connect.
@@ -127,6 +129,10 @@ impl PlaceJudge {
                 self.call_worked = true;
                 self.proof = PlaceProof::Taken(PlaceTaker::OtherAgent);
             }
+            CallOutcome::NoAnswer => {
+                self.refusals += 1;
+                self.cannot_call(Some(now + NO_ANSWER_PAUSE), UnprovenReason::NoAnswer);
+            }
             CallOutcome::Prohibited => self.cannot_call(None, UnprovenReason::Prohibited),
             CallOutcome::NotConnected if self.call_worked => {
                 self.proof = PlaceProof::Lost(LostSign::NothingListens);
@@ -223,6 +229,8 @@ const SOCKET_CALLS: u32 = 2;
 const SOCKET_PAUSE: Duration = Duration::from_secs(10);
 /// The same for ports, where a failure is no prohibition.
 const PORT_PAUSE: Duration = Duration::from_secs(60);
+/// A call without an answer costs a channel until the gateway answers: a firewall that drops packets delays that for minutes.
+const NO_ANSWER_PAUSE: Duration = Duration::from_secs(60);
 /// Checks that come less often than every 15 s are no rhythm.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 /// A balancer that restarts misses a few checks.

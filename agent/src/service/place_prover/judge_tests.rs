@@ -218,6 +218,16 @@ fn the_free_half_of_a_port_is_asked_for_once_where_a_program_had_it() {
 }
 
 #[test]
+fn a_gateway_that_leaves_calls_unanswered_is_called_once_a_minute() {
+    let mut bench = Bench::new(false);
+    let unknown = PlaceProof::Granted(Some(UnprovenReason::NoAnswer));
+    assert_eq!(bench.call(CallOutcome::NoAnswer), unknown);
+    assert_eq!(bench.until_call(), Some(60));
+    assert_eq!(bench.call(CallOutcome::Arrived), PlaceProof::Proven);
+    assert_eq!(bench.call(CallOutcome::NoAnswer), PlaceProof::Proven);
+}
+
+#[test]
 fn the_agent_calls_only_while_the_gateway_does_not_check() {
     let mut bench = Bench::new(true);
     bench.checked(3);

@@ -213,7 +213,9 @@ async fn call(
             }
             let outcome = self_call::call(&held, at).await;
             // No client reaches another program there.
-            if let CallOutcome::Prohibited | CallOutcome::NotConnected = outcome {
+            if let CallOutcome::Prohibited | CallOutcome::NotConnected | CallOutcome::NoAnswer =
+                outcome
+            {
                 *due = Instant::now() + OTHER_FAMILY_PAUSE;
             }
             others.push((at.clone(), outcome));
@@ -246,6 +248,7 @@ fn outcome_of_all(first: CallOutcome, others: Vec<(BindAddress, CallOutcome)>) -
             CallOutcome::NotConnected => free = Some(at),
             CallOutcome::Arrived
             | CallOutcome::Inconclusive
+            | CallOutcome::NoAnswer
             | CallOutcome::Prohibited
             | CallOutcome::OtherFree(_) => {}
         }

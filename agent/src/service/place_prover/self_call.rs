@@ -30,7 +30,8 @@ pub(super) async fn call(held: &HeldPlace, at: &BindAddress) -> CallOutcome {
         Ok(stream) => stream,
         Err(OpenDirectError::Prohibited(_)) => return CallOutcome::Prohibited,
         Err(OpenDirectError::Failed(..)) => return CallOutcome::NotConnected,
-        Err(OpenDirectError::Busy(_) | OpenDirectError::NoAnswer(_) | OpenDirectError::Lost(_)) => {
+        Err(OpenDirectError::NoAnswer(_)) => return CallOutcome::NoAnswer,
+        Err(OpenDirectError::Busy(_) | OpenDirectError::Lost(_)) => {
             return CallOutcome::Inconclusive;
         }
     };

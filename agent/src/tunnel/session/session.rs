@@ -23,7 +23,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -202,13 +202,24 @@ impl Session {
         &self,
         bound: &BoundForward,
     ) -> Result<ChannelStream, OpenDirectError> {
+        if self.0.unanswered_opens.load(Relaxed) >= MAX_UNANSWERED_OPENS {
+            return Err(OpenDirectError::NoAnswer(ANSWER_TIMEOUT));
+        }
         let (this, bind) = (self.clone(), bound.0.clone());
         // A cancelled open would end the session or orphan the channel.
-        let task = tokio::spawn(async move { this.0.open_direct(&bind).await });
-        match timeout(ANSWER_TIMEOUT, task).await {
+        let mut task = tokio::spawn(async move { this.0.open_direct(&bind).await });
+        match timeout(ANSWER_TIMEOUT, &mut task).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(OpenDirectError::Lost(SessionEnd::Panicked)),
-            Err(_) => Err(OpenDirectError::NoAnswer(ANSWER_TIMEOUT)),
+            Err(_) => {
+                let inner = Arc::clone(&self.0);
+                inner.unanswered_opens.fetch_add(1, Relaxed);
+                tokio::spawn(async move {
+                    let _ = task.await;
+                    inner.unanswered_opens.fetch_sub(1, Relaxed);
+                });
+                Err(OpenDirectError::NoAnswer(ANSWER_TIMEOUT))
+            }
         }
     }
 
@@ -322,6 +333,8 @@ pub(super) struct SessionInner {
     /// unanswered probe would shift all later answers.
     pub(super) one_at_a_time: tokio::sync::Mutex<()>,
     pub(super) probes: SessionProbes,
+    /// Direct channels that the gateway has left unanswered for too long.
+    unanswered_opens: AtomicUsize,
 }
 
 impl SessionInner {
@@ -332,6 +345,7 @@ impl SessionInner {
             shared,
             one_at_a_time: tokio::sync::Mutex::new(()),
             probes,
+            unanswered_opens: AtomicUsize::new(0),
         }
     }
 
@@ -712,6 +726,8 @@ pub fn connect_host(host: &str) -> &str {
 const ORIGINATOR: &str = "127.0.0.1";
 /// A gateway that sends nothing for this long does not answer a request for a forward.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Each costs a task and a channel until the gateway answers, at the latest until the session ends.
+const MAX_UNANSWERED_OPENS: usize = 16;
 /// Number of texts for people that are kept.
 const MAX_BANNER_TEXTS: usize = 3;
 /// The wait for an answer is extended up to this many times while other bytes arrive.
