@@ -233,10 +233,12 @@ async fn forward(
 /// which the gateway may not know.
 fn bind_result(views: &[&ForwardView], has_had_sessions: bool) -> StepResult {
     let in_state = |state| views.iter().find(move |view| view.state == state);
-    let bound = views.iter().find(|view| {
-        view.state == ForwardState::Bound && matches!(view.proof, Some(PlaceState::Proven))
-    });
-    if let Some(view) = bound.or(in_state(ForwardState::Bound)) {
+    let bound = views
+        .iter()
+        .filter(|view| view.state == ForwardState::Bound);
+    // One that serves is shown before one whose requests do not arrive.
+    let best = bound.min_by_key(|view| (view.is_broken(), view.proof != Some(PlaceState::Proven)));
+    if let Some(view) = best {
         let place = view.bound.as_ref().unwrap_or(&view.bind);
         let seen = match place.parse() {
             Ok(bind) => listens(&bind),
@@ -250,6 +252,9 @@ fn bind_result(views: &[&ForwardView], has_had_sessions: bool) -> StepResult {
             | None => seen,
         };
         return match (&view.cause, &view.remedy) {
+            (Some(cause), Some(remedy)) if view.is_broken() => {
+                StepResult::fail(cause, remedy).with_detail(seen)
+            }
             (Some(cause), Some(remedy)) => StepResult::warn(cause, remedy).with_detail(seen),
             _ => StepResult::ok(seen),
         };
@@ -284,3 +289,38 @@ const DEAD_TWIN_REMEDY: &str = "if the link of that session was lost, the gatewa
      up to 16 minutes; a bind with {slot} does not wait for it";
 /// Above the sum of the default limits of DNS, TCP, proxy, TLS and banner.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::step::StepVerdict;
+
+    fn view(proof: PlaceState, cause: Option<&str>) -> ForwardView {
+        ForwardView {
+            name: "jira".into(),
+            bind: "127.0.0.1:8080".into(),
+            state: ForwardState::Bound,
+            proof: Some(proof),
+            unproven: None,
+            bound: None,
+            cause: cause.map(str::to_owned),
+            remedy: cause.map(|_| "ask the vendor".to_owned()),
+        }
+    }
+
+    fn verdict(views: &[&ForwardView]) -> StepVerdict {
+        let mut steps = StepRecorder::new(None);
+        steps.add("forward", bind_result(views, false));
+        steps.into_vec()[0].verdict
+    }
+
+    #[test]
+    fn a_place_whose_requests_do_not_arrive_fails_unless_another_one_serves() {
+        let granted = view(PlaceState::Granted, None);
+        for broken in [PlaceState::Taken, PlaceState::Lost] {
+            let broken = view(broken, Some("nothing listens"));
+            assert_eq!(verdict(&[&broken]), StepVerdict::Fail);
+            assert_eq!(verdict(&[&broken, &granted]), StepVerdict::Ok);
+        }
+    }
+}
