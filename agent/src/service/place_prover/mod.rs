@@ -16,7 +16,7 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
-    task::JoinSet,
+    task::{self, JoinError, JoinSet},
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,12 +33,23 @@ pub(super) struct PlaceProver {
 struct WatchedPlace {
     judge: PlaceJudge,
     place: Arc<ListeningPlace>,
-    /// A call is running.
-    called: bool,
+    /// The call of this place that is running.
+    running: Option<task::Id>,
     /// Other addresses that lead to the same port, and when each is called next.
     other_families: Vec<(BindAddress, Instant)>,
     /// When it was last held.
     seen: Instant,
+}
+
+impl WatchedPlace {
+    fn note_panic(&mut self, call: task::Id, now: std::time::Instant) {
+        if self.running == Some(call) {
+            self.running = None;
+            let requests = self.place.health_requests();
+            self.judge
+                .on_call(now, CallOutcome::Inconclusive, requests, requests);
+        }
+    }
 }
 
 /// A call that has ended.
@@ -71,7 +82,10 @@ impl PlaceProver {
                 _ = ticks.tick() => self.poll_all().await,
                 // A place that was asked for again is called at once.
                 Ok(()) = changes.changed() => self.poll_granted().await,
-                Some(Ok(call)) = self.calls.join_next() => self.finish(call).await,
+                Some(ended) = self.calls.join_next_with_id() => match ended {
+                    Ok((_, call)) => self.finish(call).await,
+                    Err(error) => self.note_panic(&error),
+                },
             }
         }
     }
@@ -109,7 +123,7 @@ impl PlaceProver {
             WatchedPlace {
                 judge: PlaceJudge::new(std_now, is_socket),
                 place: Arc::clone(&held.place),
-                called: false,
+                running: None,
                 other_families: other_families(&bind, now),
                 seen: now,
             }
@@ -117,6 +131,8 @@ impl PlaceProver {
         watched.seen = now;
         if !Arc::ptr_eq(&watched.place, &held.place) {
             watched.place = Arc::clone(&held.place);
+            // A call of the place before says nothing of this one.
+            watched.running = None;
             watched.other_families = other_families(&bind, now);
             watched.judge.on_granted_again(std_now);
         }
@@ -127,10 +143,10 @@ impl PlaceProver {
         // Before the counter is read: what the answer proves has been counted then.
         let answered = held.session.answered_probe_sent_at();
         let before = held.place.health_requests();
-        if watched.judge.poll(std_now, before, answered) && !watched.called {
-            watched.called = true;
+        if watched.judge.poll(std_now, before, answered) && watched.running.is_none() {
             let (held, others) = (held.clone(), watched.other_families.clone());
-            self.calls.spawn(call(held, before, others));
+            let task = self.calls.spawn(call(held, before, others));
+            watched.running = Some(task.id());
         }
         let proof = watched.judge.proof().clone();
         self.publish(held, proof).await;
@@ -146,11 +162,11 @@ impl PlaceProver {
         let Some(watched) = self.watched.get_mut(&held.key()) else {
             return;
         };
-        watched.called = false;
         // It was asked for again during the call.
         if !Arc::ptr_eq(&watched.place, &held.place) {
             return;
         }
+        watched.running = None;
         watched.other_families = other_families;
         let now = Instant::now();
         let requests = held.place.health_requests();
@@ -161,6 +177,14 @@ impl PlaceProver {
         self.publish(&held, proof).await;
         // Another call may be due at once.
         self.poll(&held, now).await;
+    }
+
+    /// A call has panicked: it says nothing, and the place is called again.
+    fn note_panic(&mut self, error: &JoinError) {
+        let now = Instant::now().into_std();
+        for watched in self.watched.values_mut() {
+            watched.note_panic(error.id(), now);
+        }
     }
 
     /// Status, log and supervisor learn what has changed; the supervisor also what stays lost.

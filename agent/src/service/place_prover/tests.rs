@@ -42,3 +42,23 @@ fn a_half_bound_port_is_told_from_a_taken_one() {
         CallOutcome::OtherAgent
     );
 }
+
+#[tokio::test]
+async fn a_place_whose_call_has_panicked_is_called_again() {
+    let mut calls: JoinSet<()> = JoinSet::new();
+    let (first, other) = (calls.spawn(async {}).id(), calls.spawn(async {}).id());
+    let now = Instant::now();
+    let mut watched = WatchedPlace {
+        judge: PlaceJudge::new(now.into_std(), true),
+        place: Arc::new(ListeningPlace::new(at("/s/jira.sock"))),
+        running: Some(first),
+        other_families: Vec::new(),
+        seen: now,
+    };
+    watched.note_panic(other, now.into_std());
+    assert_eq!(watched.running, Some(first));
+    watched.note_panic(first, now.into_std());
+    assert_eq!(watched.running, None);
+    let later = (now + Duration::from_secs(2)).into_std();
+    assert!(watched.judge.poll(later, 0, None));
+}
