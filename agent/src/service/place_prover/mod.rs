@@ -2,11 +2,7 @@
 //! gateway's own checks show that, else the agent calls the place itself. `judge` is the pure part, `self_call` the request.
 
 mod judge;
-#[cfg(test)]
-mod judge_tests;
 mod self_call;
-#[cfg(test)]
-mod tests;
 
 use self::judge::{CallOutcome, PlaceJudge};
 use super::forward_table::ForwardTable;
@@ -306,3 +302,8 @@ const POLL: Duration = Duration::from_secs(1);
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// An address that the gateway does not connect to is seldom tried: sshd logs each attempt.
 const OTHER_FAMILY_PAUSE: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod judge_tests;
+#[cfg(test)]
+mod tests;
