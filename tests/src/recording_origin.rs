@@ -11,11 +11,11 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpSocket},
     sync::watch,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// A running origin; stops when dropped.
@@ -28,7 +28,8 @@ use tokio::{
 /// | `POST /rest/api/2/issue/KEY/attachments` | SHA-256 of the body |
 /// | `GET /secure/attachment/LENGTH/x` | [`pattern(LENGTH)`](pattern) |
 ///
-/// Where KEY begins with `HELD`, nothing is answered and no body read before [`release`](Self::release).
+/// Where KEY begins with `HELD`, nothing is answered and no body read before [`release`](Self::release). Where it begins with
+/// `SLOW`, that lasts 300 ms.
 pub struct RecordingOrigin {
     /// Address on which the origin listens.
     pub addr: SocketAddr,
@@ -151,6 +152,9 @@ impl RecordingState {
             let _held = HeldGuard::new(&self.held);
             let _ = released.wait_for(|released| *released).await;
         }
+        if key.starts_with("SLOW") {
+            sleep(SLOW).await;
+        }
     }
 
     fn comments(&self) -> parking_lot::MutexGuard<'_, HashMap<String, u32>> {
@@ -183,3 +187,6 @@ fn json(text: String) -> Response<RecordingBody> {
 fn text(text: String) -> RecordingBody {
     Full::new(Bytes::from(text)).boxed()
 }
+
+/// Of a caller that sends one request after another, one is in flight nearly always.
+const SLOW: Duration = Duration::from_millis(300);

@@ -50,7 +50,16 @@ impl StubGateway {
 
     /// Starts callers of the HTTP listener, each with its own client.
     pub fn callers(&self, count: usize) -> GatewayCallers {
-        let url = format!("http://{}/rest/api/2/issue/DEMO-1", self.gateway.http_addr);
+        self.callers_of("DEMO-1", count)
+    }
+
+    /// As [`callers`](Self::callers), of an issue for which Jira takes 300 ms.
+    pub fn slow_callers(&self, count: usize) -> GatewayCallers {
+        self.callers_of("SLOW-1", count)
+    }
+
+    fn callers_of(&self, issue: &str, count: usize) -> GatewayCallers {
+        let url = format!("http://{}/rest/api/2/issue/{issue}", self.gateway.http_addr);
         GatewayCallers::start(&url, CUSTOMER_HOST, count)
     }
 }
