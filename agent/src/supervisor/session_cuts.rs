@@ -17,8 +17,13 @@ struct SessionCut {
 }
 
 impl CutHistory {
-    /// Notes that the gateway has ended a session of this age.
+    /// Notes that the gateway has ended a session of this age. What ends with another session is not one more cut: a gateway
+    /// that is restarted ends all of them.
     pub(super) fn note(&mut self, at: Instant, lived: Duration) {
+        let last = self.0.back();
+        if last.is_some_and(|last| at.saturating_duration_since(last.at) < TOGETHER) {
+            return;
+        }
         if self.0.len() == MOST {
             self.0.pop_front();
         }
@@ -59,6 +64,8 @@ pub(super) const REMEDY: &str = "the agent is back within a second each time; as
      idle or lifetime limit of a load balancer; and the network team for such limits of the firewall";
 
 const WINDOW: Duration = Duration::from_secs(3600);
+/// Sessions that end within this time have one cause.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// Number of cuts that are kept.
 const MOST: usize = 100;
 /// This many cuts are a pattern if most of them are after the same time.
@@ -107,6 +114,18 @@ mod tests {
             text.ends_with("6 times in the last hour, after 10 to 300 s"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn two_restarts_of_a_gateway_with_several_sessions_are_no_pattern() {
+        let (mut history, mut now) = (CutHistory::default(), Instant::now());
+        for _ in 0..2 {
+            now += Duration::from_secs(4);
+            for late in 0..3 {
+                history.note(now + Duration::from_millis(late), Duration::from_secs(4));
+            }
+        }
+        assert_eq!(history.pattern(now), None);
     }
 
     #[test]
