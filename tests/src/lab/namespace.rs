@@ -94,14 +94,18 @@ impl LabHost {
         pids.filter(|pid| *pid != id()).collect()
     }
 
-    /// Sends a signal (`TERM`, `KILL`, `STOP`, `CONT`) to every process of this host whose name begins with `program`.
-    pub fn signal(&self, program: &str, name: &str) {
+    /// Those of them whose name begins with `program`.
+    pub fn pids_of(&self, program: &str) -> Vec<u32> {
         let of_program = |pid: &u32| {
             let comm = fs::read_to_string(format!("/proc/{pid}/comm"));
             comm.is_ok_and(|comm| comm.starts_with(program))
         };
-        let pids: Vec<u32> = self.pids().into_iter().filter(of_program).collect();
-        send_signal(&pids, name);
+        self.pids().into_iter().filter(of_program).collect()
+    }
+
+    /// Sends a signal (`TERM`, `KILL`, `STOP`, `CONT`) to every process of this host whose name begins with `program`.
+    pub fn signal(&self, program: &str, name: &str) {
+        send_signal(&self.pids_of(program), name);
     }
 
     /// `ip -n NAME` with these arguments.

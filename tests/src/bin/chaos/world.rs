@@ -477,7 +477,8 @@ impl ChaosGateway {
             Some(GatewayProgram::Installed(_) | GatewayProgram::Stub { .. }) | None => None,
         };
         let listener = listener.context("sessions are no processes of their own here")?;
-        for pid in self.host.pids() {
+        // The balancer runs on this host too.
+        for pid in self.host.pids_of("sshd") {
             if pid != listener {
                 let _ = e2e::sshd::signal(pid, "KILL");
             }
@@ -666,7 +667,11 @@ pub(crate) fn summary(status: &StatusReport) -> String {
     let connections: Vec<String> = status
         .connections
         .iter()
-        .map(|c| format!("{} {} tunnel {:?}", c.gateway, c.phase, c.tunnel.state))
+        .map(|c| {
+            let cause = c.tunnel.cause.as_deref().unwrap_or_default();
+            let (gateway, phase, state) = (&c.gateway, &c.phase, c.tunnel.state);
+            format!("{gateway} {phase} tunnel {state:?} {cause}")
+        })
         .collect();
     format!("{:?}: {}", status.overall, connections.join("; "))
 }
