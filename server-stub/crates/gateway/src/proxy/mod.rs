@@ -6,6 +6,7 @@ mod pool;
 mod problem;
 mod route;
 mod send;
+mod vendor_socket;
 
 pub(super) use body::ResponseBody;
 pub(super) use pool::ConnectionPool;
@@ -63,6 +64,7 @@ pub(super) async fn serve(shared: Arc<GatewayState>, listener: TcpListener) {
 
 async fn connection(shared: Arc<GatewayState>, socket: TcpStream) {
     let _ = socket.set_nodelay(true);
+    let (stream, vendor) = vendor_socket::watched(socket);
     let limits = &shared.settings.limits;
     let service = service_fn(|request: Request<Incoming>| {
         let shared = Arc::clone(&shared);
@@ -76,7 +78,7 @@ async fn connection(shared: Arc<GatewayState>, socket: TcpStream) {
         .preserve_header_case(true)
         // The agent's response has Jira's date.
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         ended = &mut serving => {
@@ -84,6 +86,8 @@ async fn connection(shared: Arc<GatewayState>, socket: TcpStream) {
                 tracing::debug!(%error, "HTTP connection ended");
             }
         }
+        // Its requests end with it, also where it has sent more that is not read.
+        () = vendor.left() => tracing::debug!("HTTP connection ended by the vendor"),
         () = shared.stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(DRAIN, serving).await;

@@ -328,6 +328,32 @@ async fn a_caller_that_leaves_takes_its_request_with_it() {
         .send();
     assert!(leaving.await.unwrap_err().is_timeout());
     assert_eq!(origin.requests.load(SeqCst), 1);
+    until_idle(&gateway).await;
+}
+
+/// What comes behind a whole request is not read before that is answered.
+#[tokio::test]
+async fn a_caller_that_leaves_with_more_unread_takes_its_request_with_it() {
+    let gateway = TestGateway::with(|limits| limits.preopened = 0).await;
+    let origin = Origin::start("acme").await;
+    let key = gateway.authorize("acme");
+    let _ssh = gateway.forward("acme", &key, "0", &origin).await;
+    let mut vendor = TcpStream::connect(gateway.running.http_addr).await.unwrap();
+    let head = format!("POST /hang HTTP/1.1\r\nHost: {ACME}\r\nContent-Length: 4\r\n\r\n");
+    vendor.write_all(head.as_bytes()).await.unwrap();
+    // Longer than announced, by less than the kernel takes: otherwise its end would wait behind that.
+    vendor.write_all(&[b'z'; 16 << 10]).await.unwrap();
+    in_time(async {
+        while origin.requests.load(SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    drop(vendor);
+    until_idle(&gateway).await;
+}
+
+async fn until_idle(gateway: &TestGateway) {
     in_time(async {
         loop {
             let snapshot = gateway.running.snapshot();
