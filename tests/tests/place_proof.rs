@@ -225,6 +225,8 @@ async fn half_of_a_port(sshd: &Sshd, jira: &RecordingOrigin, other: &str) {
     );
     program.abort();
     until_place(&agent, PlaceState::Proven).await;
+    // What serves was not cancelled while the program was there.
+    assert_eq!(agent.log().matches("granted the forward").count(), 2);
     let at_work = async || answers_at(port).await.then_some(());
     until("an answer", at_work).await.unwrap();
 }

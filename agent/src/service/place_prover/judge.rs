@@ -88,13 +88,15 @@ impl PlaceJudge {
         self.next_call.is_some_and(|at| at <= now)
     }
 
-    /// A call has ended. `requests` have come through the place so far, `before` of them when it began.
+    /// A call has ended. `requests` have come through the place so far, `before` of them when it began. `strange`: how many of
+    /// its addresses answered oddly.
     pub(super) fn on_call(
         &mut self,
         now: Instant,
         outcome: CallOutcome,
         before: u64,
         requests: u64,
+        strange: u32,
     ) {
         let arrived = requests > before;
         if arrived {
@@ -107,7 +109,7 @@ impl PlaceJudge {
         }
         match outcome {
             CallOutcome::Strange(at, what) => {
-                self.strange += 1;
+                self.strange += strange;
                 if self.strange < STRANGE {
                     self.next_call = Some(now);
                 } else {

@@ -44,7 +44,9 @@ impl Bench {
         let before = self.requests;
         let arrives = matches!(outcome, CallOutcome::Arrived | CallOutcome::OtherFree(_));
         self.requests += u64::from(arrives);
-        self.judge.on_call(self.now, outcome, before, self.requests);
+        let strange = u32::from(matches!(outcome, CallOutcome::Strange(..)));
+        self.judge
+            .on_call(self.now, outcome, before, self.requests, strange);
         self.judge.proof().clone()
     }
 
@@ -225,6 +227,14 @@ fn a_gateway_that_leaves_calls_unanswered_is_called_once_a_minute() {
     assert_eq!(bench.until_call(), Some(60));
     assert_eq!(bench.call(CallOutcome::Arrived), PlaceProof::Proven);
     assert_eq!(bench.call(CallOutcome::NoAnswer), PlaceProof::Proven);
+}
+
+/// Each odd answer takes two seconds or more, and a name has three addresses.
+#[test]
+fn two_odd_answers_of_one_round_are_enough() {
+    let mut bench = Bench::new(false);
+    bench.judge.on_call(bench.now, strange(), 0, 0, 2);
+    assert!(matches!(bench.judge.proof(), PlaceProof::Taken(_)));
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl WatchedPlace {
             self.running = None;
             let requests = self.place.health_requests();
             self.judge
-                .on_call(now, CallOutcome::Inconclusive, requests, requests);
+                .on_call(now, CallOutcome::Inconclusive, requests, requests, 0);
         }
     }
 }
@@ -54,6 +54,8 @@ struct FinishedCall {
     /// Requests that had come through the place before it.
     before: u64,
     outcome: CallOutcome,
+    /// Addresses that answered oddly.
+    strange: u32,
     other_families: Vec<(BindAddress, Instant)>,
 }
 
@@ -153,6 +155,7 @@ impl PlaceProver {
             held,
             before,
             outcome,
+            strange,
             other_families,
         } = call;
         let Some(watched) = self.watched.get_mut(&held.key()) else {
@@ -168,7 +171,7 @@ impl PlaceProver {
         let requests = held.place.health_requests();
         watched
             .judge
-            .on_call(now.into_std(), outcome, before, requests);
+            .on_call(now.into_std(), outcome, before, requests, strange);
         let proof = watched.judge.proof().clone();
         self.publish(&held, proof).await;
         // Another call may be due at once.
@@ -241,11 +244,16 @@ async fn call(
             others.push((at.clone(), outcome));
         }
     }
+    let is_strange = |outcome: &CallOutcome| matches!(outcome, CallOutcome::Strange(..));
+    let each = others.iter().map(|(_, outcome)| outcome);
+    let strange = each.chain([&first]).filter(|one| is_strange(one)).count();
+    let strange = u32::try_from(strange).unwrap_or(u32::MAX);
     let outcome = outcome_of_all(first, others);
     FinishedCall {
         held,
         before,
         outcome,
+        strange,
         other_families,
     }
 }
