@@ -63,13 +63,14 @@ sections! {
         /// Gateways reached without the proxy: hosts, domains (including subdomains), addresses, or networks like
         /// `10.0.0.0/8`.
         no_proxy: Vec<String> = Vec::new();
-        /// Number of SSH sessions to keep open. If this key is missing: one for each gateway where there are more. If
-        /// also a forward binds a socket path without `{slot}`: one for each gateway, because on one OpenSSH server a
-        /// later session takes the socket from an earlier one.
+        /// Number of SSH sessions to keep open. If this key is missing: one for each gateway where there are more. With
+        /// `{slot}` in a `bind`, one number of `slots` stays free where it has more than two. If a forward binds a
+        /// socket path without `{slot}`: one for each gateway, because on one OpenSSH server a later session takes the
+        /// socket from an earlier one.
         connections: u32 = 2, 1..=16;
         /// Slot numbers of this host, for a `bind` with `{slot}`: first and last, like `0-3`. Each session takes one,
         /// and a new session never one that an old session still has. A second host of the same customer needs other
-        /// numbers, like `4-7`. Without this key: two for each connection, from 0.
+        /// numbers, like `4-7`. Without this key: two for each of `connections`, from 0; `0-3` if that is missing too.
         slots: Option<String>;
         /// Time to resolve and connect, for each address; and again for the proxy's answer and for TLS with a
         /// gateway.

@@ -608,6 +608,30 @@ fn a_bind_with_a_slot_keeps_two_connections_and_two_slots_for_each() {
     assert_eq!(folder.load(&[]).tunnel.connections, 2);
 }
 
+/// The numbers above the usual ones may be those of a second host.
+#[test]
+fn more_gateways_open_more_connections_only_where_the_slots_have_room() {
+    let slotted = MINIMAL.replace("127.0.0.1:8080", "/s/jira-{slot}.sock");
+    for (gateways, keys, connections, slots) in [
+        (3, "", 3, "0-3"),
+        (6, "", 3, "0-3"),
+        (3, "slots = \"0-1\"\n", 2, "0-1"),
+        (5, "slots = \"4-7\"\n", 3, "4-7"),
+        (3, "slots = \"0-5\"\n", 3, "0-5"),
+        (6, "connections = 6\n", 6, "0-11"),
+    ] {
+        let names = (1..=gateways).map(|n| format!("\"gw{n}.vendor.example:443\""));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let toml = slotted
+            .replace("\"gw1.vendor.example:443\"", &names)
+            .replace("user =", &format!("{keys}user ="));
+        let tunnel = Folder::new(&toml).load(&[]).tunnel;
+        assert_eq!(tunnel.gateways.len(), gateways);
+        let shown = (tunnel.connections, tunnel.slots.to_string());
+        assert_eq!(shown, (connections, slots.to_owned()), "{toml}");
+    }
+}
+
 #[test]
 fn slots_that_cannot_work_are_refused_by_name() {
     let slotted = MINIMAL.replace("127.0.0.1:8080", "127.0.0.1:{8080+slot}");

@@ -52,17 +52,17 @@ pub(super) fn tunnel(
         state_dir,
         problems,
     );
+    let usual = raw.connections as usize;
+    let written_slots = raw.slots.as_deref();
+    let written_slots = written_slots
+        .and_then(|text| section.value_or_error("slots", text.parse::<SlotRange>(), problems));
+    // A host's numbers do not depend on the number of its gateways: those above may be another host's.
+    let slots = written_slots.unwrap_or_else(|| SlotRange::for_connections(usual));
     let connections = match section.is_written("connections") {
-        true => raw.connections as usize,
-        false => default_connections(raw.connections as usize, gateways.len(), &forwards),
+        true => usual,
+        false => default_connections(usual, gateways.len(), slots, &forwards),
     };
-    let slots = slots(
-        raw.slots.as_deref(),
-        connections,
-        &forwards,
-        section,
-        problems,
-    );
+    check_slots(slots, connections, &forwards, section, problems);
     Some(tunnel::Settings {
         gateways,
         egress: Arc::new(egress?),
@@ -87,43 +87,50 @@ pub(super) fn tunnel(
 
 /// With `StreamLocalBindUnlink yes`, the later of two sessions on one sshd takes over a socket path. The earlier one
 /// gets no notice and seems to serve, but receives no request.
-fn default_connections(usual: usize, gateways: usize, forwards: &[ForwardTemplate]) -> usize {
+fn default_connections(
+    usual: usize,
+    gateways: usize,
+    slots: SlotRange,
+    forwards: &[ForwardTemplate],
+) -> usize {
     let shares_socket =
         |forward: &ForwardTemplate| forward.bind.is_socket() && !forward.bind.has_slot();
     // Each gateway has a session, so that one of them can fail.
-    match forwards.iter().any(shares_socket) {
-        true => gateways.clamp(1, MAX_CONNECTIONS),
-        false => usual.max(gateways).min(MAX_CONNECTIONS),
-    }
+    let for_gateways = match forwards.iter().any(shares_socket) {
+        true => gateways.max(1),
+        false => usual.max(gateways),
+    };
+    let most = match needs_slots(forwards) {
+        // One number stays free, which a new session takes while an old one still has its own.
+        true => usual.max(slots.count().saturating_sub(1)),
+        false => MAX_CONNECTIONS,
+    };
+    for_gateways.min(most).min(MAX_CONNECTIONS)
 }
 
 /// The most that may be configured.
 const MAX_CONNECTIONS: usize = 16;
 
-/// The slot numbers of this host: two for each connection, unless they are written.
-fn slots(
-    written: Option<&str>,
+/// Each connection needs a number.
+fn check_slots(
+    slots: SlotRange,
     connections: usize,
     forwards: &[ForwardTemplate],
     section: &MergedSection<'_>,
     problems: &mut ConfigProblems,
-) -> SlotRange {
-    let usual = SlotRange::for_connections(connections);
-    let Some(text) = written else {
-        return usual;
-    };
-    let Some(slots) = section.value_or_error("slots", text.parse::<SlotRange>(), problems) else {
-        return usual;
-    };
-    let slotted = forwards.iter().any(|forward| forward.bind.has_slot());
-    if slotted && slots.count() < connections {
+) {
+    if needs_slots(forwards) && slots.count() < connections {
         let text = format!(
-            "{slots} has {} numbers for {connections} connections, and each connection needs one; two for each are best, like \"{usual}\"",
-            slots.count()
+            "{slots} has {} numbers for {connections} connections, and each connection needs one; two for each are best, like \"{}\"",
+            slots.count(),
+            SlotRange::for_connections(connections)
         );
         section.error_at("slots", "connections", text, problems);
     }
-    slots
+}
+
+fn needs_slots(forwards: &[ForwardTemplate]) -> bool {
+    forwards.iter().any(|forward| forward.bind.has_slot())
 }
 
 fn identity(
