@@ -77,7 +77,7 @@ pub(super) enum SupervisorMessage {
     Reload(Arc<Settings>, bool, oneshot::Sender<()>),
     Drain(Duration),
     /// Another process has released its forwards.
-    RetryForwards,
+    UseReleased,
     /// Another process begins or ends to ask for slot numbers; who asks gets those that are held here.
     ShareSlots(SlotShare, oneshot::Sender<BTreeSet<u16>>),
     /// Dials may succeed now, and sessions may be dead.
@@ -398,7 +398,7 @@ impl Supervisor {
                 self.unanswered.push(answer);
                 SupervisorEvent::Reload(self.ids.desired_state(replace_sessions))
             }
-            SupervisorMessage::RetryForwards => SupervisorEvent::RetryForwards,
+            SupervisorMessage::UseReleased => SupervisorEvent::UseReleased,
             SupervisorMessage::ShareSlots(share, answer) => {
                 // Whoever asked may have given up.
                 let _ = answer.send(self.machine.held_slots());
@@ -471,7 +471,7 @@ impl Supervisor {
             | SupervisorMessage::Idle(id) => (id, None),
             SupervisorMessage::Reload(..)
             | SupervisorMessage::Drain(_)
-            | SupervisorMessage::RetryForwards
+            | SupervisorMessage::UseReleased
             | SupervisorMessage::ShareSlots(..)
             | SupervisorMessage::HostChanged(_)
             | SupervisorMessage::Ping(_) => return Span::none(),
@@ -593,10 +593,11 @@ impl SupervisorHandle {
             .unwrap_or_default()
     }
 
-    /// Requests each refused forward again at once: another process has just released it.
-    pub async fn retry_forwards(&self) {
+    /// From now on asks for all slot numbers of the configuration, and requests each refused forward again at once: another
+    /// process has just released all its forwards.
+    pub async fn use_released(&self) {
         // A closed queue means that everything has stopped already.
-        let _ = self.messages.send(SupervisorMessage::RetryForwards).await;
+        let _ = self.messages.send(SupervisorMessage::UseReleased).await;
     }
 
     /// Waits until all gateways have confirmed that they do not listen for the forwards that `which` selects: after a reload

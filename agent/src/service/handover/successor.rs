@@ -242,7 +242,7 @@ impl TakenOver {
         loop {
             tokio::select! {
                 message = self.receiver.receive() => match message {
-                    Some(ToSuccessor::Released) => supervisor.retry_forwards().await,
+                    Some(ToSuccessor::Released) => supervisor.use_released().await,
                     Some(ToSuccessor::Reload) => {
                         // The outcome is in log and status.
                         let _ = reloader.reload().await;

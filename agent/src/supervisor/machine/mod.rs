@@ -70,8 +70,9 @@ pub(super) enum SupervisorEvent {
     Woken,
     /// The configuration has changed; ignored in a drain.
     Reload(DesiredState),
-    /// Another process has released its forwards: request each refused one again.
-    RetryForwards,
+    /// Another process of this agent has released its forwards and requests none: all slot numbers may be asked for, and
+    /// each refused forward is requested again.
+    UseReleased,
     /// Another process of this agent begins or ends to ask for slot numbers.
     ShareSlots(SlotShare),
     /// Let requests in flight finish within this time, then stop.
@@ -213,7 +214,10 @@ impl StateMachine {
                     draining.deadline = now;
                 }
             }
-            SupervisorEvent::RetryForwards => self.retry_all_now(now),
+            SupervisorEvent::UseReleased => {
+                self.places.share(SlotShare::All);
+                self.retry_all_now(now);
+            }
             SupervisorEvent::ShareSlots(share) => self.places.share(share),
             SupervisorEvent::Reload(wanted) => self.reload(now, wanted, &mut actions),
             SupervisorEvent::Drain(limit) => self.drain(now, limit, &mut actions),

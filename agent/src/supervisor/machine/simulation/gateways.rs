@@ -71,6 +71,12 @@ impl SimulatedGateway {
             live.map(|(holder, _)| *holder).collect()
         })
     }
+
+    /// Whether it took a dead session for a living one then.
+    pub(super) fn keeps_dead(&self, then: Duration) -> bool {
+        let mut all = self.places.values().flatten();
+        all.any(|(_, until)| until.is_some_and(|until| until > then))
+    }
 }
 
 pub(super) struct SimulatedSession {

@@ -140,7 +140,8 @@ impl SimulatedWorld {
         }
     }
 
-    /// With slots, neither an upgrade nor a replacement leaves a moment in which no session of the host listens.
+    /// With two slots for each connection, neither an upgrade nor a replacement leaves a moment in which no session of the
+    /// host listens.
     fn each_forward_is_always_held(&self, host: u16) {
         let of_host = self.processes.iter().enumerate();
         let of_host: Vec<usize> = of_host
@@ -148,13 +149,43 @@ impl SimulatedWorld {
             .map(|(number, _)| number)
             .collect();
         let settled = of_host.first().map(|first| self.settled_at(*first));
-        if !self.slotted || self.ending || settled.is_none_or(|at| self.now < at) {
+        let is_scarce = usize::from(self.host_slots) < 2 * self.connections();
+        if !self.slotted || is_scarce || self.ending || settled.is_none_or(|at| self.now < at) {
             return;
         }
         for forward in 0..self.forwards {
             assert!(
                 of_host.iter().any(|process| self.holds(*process, forward)),
                 "upgrade: some session listens at each moment"
+            );
+        }
+    }
+
+    /// The sessions that a successor had when the old process released its places hold them soon, however long that
+    /// process still finishes requests.
+    pub(super) fn the_released_is_held(&self, host: u16) {
+        let serves = |one: &&AgentProcess| one.host == host && one.drained.is_none();
+        let Some(process) = self.processes.iter().find(serves) else {
+            return;
+        };
+        let Some(released) = process.took_released else {
+            return;
+        };
+        let has_fault = released < self.faults_until
+            || self.gateways.iter().any(|one| one.keeps_dead(released));
+        if !self.slotted || self.ending || has_fault || self.now < released + SOON {
+            return;
+        }
+        for active in process
+            .machine
+            .slots
+            .iter()
+            .filter_map(|s| s.current.as_ref())
+        {
+            let granted = |phase: &ForwardPhase| *phase == ForwardPhase::Granted;
+            assert!(
+                active.since > released || active.forwards.values().all(granted),
+                "upgrade: what was released is held: {active:?}"
             );
         }
     }
@@ -208,5 +239,7 @@ impl SimulatedWorld {
 
 /// A minute for a gateway that refused a login, and the dials after it.
 const SETTLED: Duration = Duration::from_secs(80);
+/// A gateway that answers requests.
+const SOON: Duration = Duration::from_secs(2);
 /// The disconnects after a drain, and a session that the gateway keeps open meanwhile.
 const DRAIN_SLACK: Duration = Duration::from_secs(12);

@@ -46,6 +46,8 @@ enum ScheduledEvent {
     Upgrade,
     /// The successor of an upgrade is judged.
     Judged,
+    /// The old process of an upgrade has released all its places, and asks for none.
+    Released(u16),
     /// One of two processes of this host has ended.
     Alone(u16),
 }
@@ -65,11 +67,15 @@ struct SimulatedWorld {
     faults_until: Duration,
     /// The process that hands over, and its successor.
     upgrade: Option<(usize, usize)>,
+    /// The process that has handed over, until it has released all.
+    leaving: Option<usize>,
     /// The schedule is over, and all processes drain.
     ending: bool,
     forwards: usize,
     /// Each bind names the slot.
     slotted: bool,
+    /// How many slot numbers each host has.
+    host_slots: u16,
 }
 
 fn seconds(n: u64) -> Duration {
@@ -95,12 +101,16 @@ impl SimulatedWorld {
             scheduled: 0,
             faults_until: seconds(rng.random_range(5..60)),
             upgrade: None,
+            leaving: None,
             ending: false,
             forwards: rng.random_range(1..=2),
             slotted: rng.random_bool(0.6),
+            host_slots: 0,
             rng,
         };
         let connections = world.rng.random_range(1..=3);
+        let least = connections as u16;
+        world.host_slots = world.rng.random_range(least..=2 * least + 2);
         let hosts = match world.slotted && world.rng.random_bool(0.3) {
             true => 2,
             false => 1,
@@ -212,12 +222,16 @@ impl SimulatedWorld {
             }
             ScheduledEvent::Upgrade => self.begin_upgrade(),
             ScheduledEvent::Judged => self.judge_upgrade(),
-            ScheduledEvent::Alone(host) => {
-                let of_host = |(_, one): &(usize, &AgentProcess)| one.host == host && !one.stopped;
-                let left = self.processes.iter().enumerate().find(of_host);
-                if let Some((process, _)) = left {
-                    self.send(process, SupervisorEvent::ShareSlots(SlotShare::All));
+            ScheduledEvent::Released(host) => {
+                let of_host = |one: &&mut AgentProcess| one.host == host && one.drained.is_none();
+                if let Some(left) = self.processes.iter_mut().find(of_host) {
+                    left.took_released = Some(self.now);
                 }
+                self.send_to_last_of(host, SupervisorEvent::UseReleased);
+            }
+            ScheduledEvent::Alone(host) => {
+                self.the_released_is_held(host);
+                self.send_to_last_of(host, SupervisorEvent::ShareSlots(SlotShare::All));
             }
         }
     }

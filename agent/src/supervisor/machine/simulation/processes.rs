@@ -16,14 +16,16 @@ pub(super) struct AgentProcess {
     pub refused: BTreeMap<usize, Duration>,
     /// When each session last asked for each place.
     pub asked: BTreeMap<(SessionId, usize, Option<u16>), Duration>,
-    /// When one of its sessions last ended or released a place: others may ask for that at once.
+    /// When one of its sessions, or another process, last released a place: others may ask for that at once.
     pub released: Option<Duration>,
+    /// When the process before this one had released all its places.
+    pub took_released: Option<Duration>,
 }
 
 impl SimulatedWorld {
     /// The second host has slot numbers of its own; both processes of an upgrade share theirs.
     pub(super) fn start(&mut self, connections: usize, host: u16) -> usize {
-        let each = 2 * connections as u16 + 2;
+        let each = self.host_slots;
         let forwards: Vec<usize> = (0..self.forwards).collect();
         let wanted = DesiredState {
             connections,
@@ -46,6 +48,7 @@ impl SimulatedWorld {
             refused: BTreeMap::new(),
             asked: BTreeMap::new(),
             released: None,
+            took_released: None,
         });
         self.processes.len() - 1
     }
@@ -54,7 +57,10 @@ impl SimulatedWorld {
         if self.processes[process].stopped {
             return;
         }
-        if let SupervisorEvent::Ended(..) | SupervisorEvent::Cancelled(..) = event {
+        if let SupervisorEvent::Ended(..)
+        | SupervisorEvent::Cancelled(..)
+        | SupervisorEvent::UseReleased = event
+        {
             self.processes[process].released = Some(self.now);
         }
         let jitter = self.rng.random();
@@ -63,6 +69,26 @@ impl SimulatedWorld {
             self.execute(process, action);
         }
         self.check(process);
+        self.look_for_release(process);
+    }
+
+    /// To the process of a host that does not drain.
+    pub(super) fn send_to_last_of(&mut self, host: u16, event: SupervisorEvent) {
+        let serves = |one: &AgentProcess| one.host == host && one.drained.is_none();
+        if let Some(process) = self.processes.iter().position(serves) {
+            self.send(process, event);
+        }
+    }
+
+    /// The old process of an upgrade reports once that it has released all.
+    fn look_for_release(&mut self, number: usize) {
+        let machine = &self.processes[number].machine;
+        let expects = (0..self.forwards).any(|forward| machine.expects_channels(forward));
+        if self.leaving == Some(number) && !expects {
+            self.leaving = None;
+            let host = self.processes[number].host;
+            self.soon(1, 50, ScheduledEvent::Released(host));
+        }
     }
 
     fn execute(&mut self, number: usize, action: SupervisorAction) {
@@ -116,7 +142,7 @@ impl SimulatedWorld {
         if old.drained.is_some() || self.upgrade.is_some() {
             return;
         }
-        let connections = old.wanted.connections;
+        let connections = self.connections();
         let held = old.machine.held_slots();
         let new = self.start(connections, 0);
         self.send(0, SupervisorEvent::ShareSlots(SlotShare::Held));
@@ -135,7 +161,10 @@ impl SimulatedWorld {
         let proven = (0..self.forwards).all(|forward| self.holds(new, forward));
         let started = self.processes[new].dialed.values().min().copied();
         let late = started.is_some_and(|at| self.now >= at + UPGRADE_LIMIT);
-        if proven || !self.slotted {
+        // Where the old process holds all numbers, a refusal is proof enough.
+        let has_spare = self.slotted && usize::from(self.host_slots) > self.connections();
+        if proven || !has_spare {
+            self.leaving = Some(old);
             self.drain(old, seconds(30));
         } else if late {
             self.drain(new, Duration::ZERO);
@@ -148,6 +177,11 @@ impl SimulatedWorld {
     pub(super) fn drain(&mut self, process: usize, limit: Duration) {
         self.processes[process].drained = Some((self.now, limit));
         self.send(process, SupervisorEvent::Drain(limit));
+    }
+
+    /// Of each process.
+    pub(super) fn connections(&self) -> usize {
+        self.processes[0].wanted.connections
     }
 
     pub(super) fn holds(&self, process: usize, forward: usize) -> bool {
