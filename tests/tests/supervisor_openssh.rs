@@ -14,7 +14,7 @@ use e2e::{
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixStream},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -207,6 +207,25 @@ async fn a_drain_takes_nothing_new_and_lets_what_is_under_way_finish() {
     assert_eq!(handle.connections()[0].phase, ConnectionPhase::Stopped);
     assert_eq!(handle.open_channels(), 0);
     sshd.logged("the agent is disconnecting").await.unwrap();
+}
+
+/// As after an upgrade that fails: the new process has taken the path over, and has ended.
+#[tokio::test]
+async fn a_socket_path_that_another_process_has_left_is_taken_again() {
+    let sshd = Sshd::start().unwrap();
+    let path = sshd.folder().join("jira.sock");
+    let bind = path.display().to_string();
+    let handle = supervise(settings(&sshd, &[&bind]).unwrap());
+    until_connections(&handle, |c| forward(c, 0) == ForwardState::Bound).await;
+    let new_process = supervise(settings(&sshd, &[&bind]).unwrap());
+    until_connections(&new_process, |c| forward(c, 0) == ForwardState::Bound).await;
+    new_process.drain(Duration::ZERO).await;
+    let left = async || UnixStream::connect(&path).await.is_err().then_some(());
+    until("a path without a listener", left).await.unwrap();
+    handle.retake_sockets().await;
+    let listening = async || UnixStream::connect(&path).await.ok();
+    let stream = until("a listener", listening).await.unwrap();
+    echo(stream, "taken again").await.unwrap();
 }
 
 /// Open channels and connection attempts do not delay it.

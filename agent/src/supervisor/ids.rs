@@ -66,6 +66,12 @@ impl IdRegistry {
         slotted.map(|(number, _)| number)
     }
 
+    /// Whether a forward binds a socket path that sessions share.
+    pub(super) fn shares_socket(&self) -> bool {
+        let mut binds = self.forwards().map(|(_, forward)| &forward.bind);
+        binds.any(|bind| bind.is_socket() && !bind.has_slot())
+    }
+
     /// Numbers of the configured gateways, in their order.
     pub(super) fn gateways(&self) -> impl Iterator<Item = usize> {
         self.gateways.iter().map(|(number, _)| *number)

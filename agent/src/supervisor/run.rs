@@ -78,6 +78,8 @@ pub(super) enum SupervisorMessage {
     Drain(Duration),
     /// Another process has released its forwards.
     UseReleased,
+    /// Another process may have taken socket paths over.
+    RetakeSockets,
     /// Another process begins or ends to ask for slot numbers; who asks gets those that are held here.
     ShareSlots(SlotShare, oneshot::Sender<BTreeSet<u16>>),
     /// Dials may succeed now, and sessions may be dead.
@@ -399,6 +401,10 @@ impl Supervisor {
                 SupervisorEvent::Reload(self.ids.desired_state(replace_sessions))
             }
             SupervisorMessage::UseReleased => SupervisorEvent::UseReleased,
+            SupervisorMessage::RetakeSockets => match self.ids.shares_socket() {
+                true => SupervisorEvent::Reload(self.ids.desired_state(true)),
+                false => SupervisorEvent::Tick,
+            },
             SupervisorMessage::ShareSlots(share, answer) => {
                 // Whoever asked may have given up.
                 let _ = answer.send(self.machine.held_slots());
@@ -472,6 +478,7 @@ impl Supervisor {
             SupervisorMessage::Reload(..)
             | SupervisorMessage::Drain(_)
             | SupervisorMessage::UseReleased
+            | SupervisorMessage::RetakeSockets
             | SupervisorMessage::ShareSlots(..)
             | SupervisorMessage::HostChanged(_)
             | SupervisorMessage::Ping(_) => return Span::none(),
@@ -598,6 +605,14 @@ impl SupervisorHandle {
     pub async fn use_released(&self) {
         // A closed queue means that everything has stopped already.
         let _ = self.messages.send(SupervisorMessage::UseReleased).await;
+    }
+
+    /// Replaces each session, so that the new one asks for its socket paths again; nothing where no forward binds a path
+    /// without `{slot}`. With `StreamLocalBindUnlink yes`, another process that has requested the same path, and has ended,
+    /// has left it without a listener; the session that held it before gets no notice.
+    pub async fn retake_sockets(&self) {
+        // A closed queue means that everything has stopped already.
+        let _ = self.messages.send(SupervisorMessage::RetakeSockets).await;
     }
 
     /// Waits until all gateways have confirmed that they do not listen for the forwards that `which` selects: after a reload

@@ -39,6 +39,8 @@ pub(super) struct AttemptFailure {
     pub(super) cause: String,
     /// The program knows no hand-over.
     pub(super) unsupported: bool,
+    /// The new process may have requested its forwards.
+    pub(super) has_listened: bool,
 }
 
 impl AttemptFailure {
@@ -47,6 +49,7 @@ impl AttemptFailure {
             version,
             cause,
             unsupported: false,
+            has_listened: false,
         }
     }
 }
@@ -85,6 +88,7 @@ impl Attempt {
                     "{path} is of a version that cannot take over from a running agent; restart it: systemctl restart jira-tunnel-agent"
                 ),
                 unsupported: true,
+                has_listened: false,
             }),
             _ => Err(AttemptFailure::of(
                 None,
@@ -176,6 +180,11 @@ impl Attempt {
     /// Whether a gateway listens for a forward of the new process.
     pub(super) fn is_bound(&self) -> bool {
         self.theirs.as_ref().is_some_and(ProcessProof::is_bound)
+    }
+
+    /// Whether the process was told to request its forwards.
+    pub(super) fn has_listened(&self) -> bool {
+        self.stage == ProofStage::Forwards
     }
 
     /// Lets the process reject the requests that wait there, and end.

@@ -162,7 +162,11 @@ impl Coordinator {
                     version,
                     cause,
                     unsupported,
+                    has_listened,
                 } = failure;
+                if has_listened {
+                    self.supervisor.retake_sockets().await;
+                }
                 if unsupported {
                     self.condition.clear();
                     tracing::info!(cause, "upgrade: the new program needs a restart");
@@ -234,6 +238,7 @@ impl Coordinator {
                             version: attempt.as_mut().and_then(|a| a.version.take()),
                             cause,
                             unsupported: attempt.as_ref().is_some_and(|a| a.needs_restart),
+                            has_listened: attempt.as_ref().is_some_and(Attempt::has_listened),
                         });
                     }
                     (PredecessorAction::Drain, attempt) => {
