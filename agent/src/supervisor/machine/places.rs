@@ -123,9 +123,12 @@ impl PlaceBook {
         false
     }
 
-    /// This session's place is lost. It keeps the number until it has released it, and takes another one then if it can.
+    /// This session's place is lost. It keeps the number until it has released it, and takes another one then if it can;
+    /// else the same one, at once: no gateway has refused it.
     pub(super) fn avoid(&mut self, now: Duration, id: SessionId, gateway: usize, forward: usize) {
-        if let Some(slot) = self.slot_of(id, forward) {
+        if let Some(slot) = self.slot_of(id, forward)
+            && self.has_free(now, gateway, forward)
+        {
             let place = (gateway, forward, slot);
             self.refused.insert(place, now + REFUSED_LATELY);
         }
@@ -193,3 +196,25 @@ pub(super) enum PlaceShortage {
 const REFUSED_LATELY: Duration = Duration::from_secs(60);
 /// A place is not asked for again sooner after a refusal: the shortest wait of a forward.
 const SHORTEST_REFUSAL: Duration = Duration::from_millis(40);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_place_is_avoided_only_where_another_number_is_free() {
+        let id = SessionId {
+            slot: 0,
+            generation: 1,
+        };
+        for (slots, next) in [(vec![0], 0), (vec![0, 1], 1)] {
+            let mut book = PlaceBook::default();
+            book.configure(slots, &[0]);
+            assert_eq!(book.take(Duration::ZERO, id, 0, 0), Ok(Some(0)));
+            book.avoid(Duration::ZERO, id, 0, 0);
+            // It has released the place.
+            book.retain(|_, _| false);
+            assert_eq!(book.take(Duration::ZERO, id, 0, 0), Ok(Some(next)));
+        }
+    }
+}
