@@ -70,7 +70,8 @@ pub enum UpgradeError {
 const CHECK_DEADLINE: Duration = Duration::from_secs(120);
 /// Above the deadlines of a reload: reading the files, cancelling forwards, notifying systemd.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(75);
-/// Above the deadlines of a hand-over: the process before, the start, the proof, the commit. Below what the server grants.
+/// Above the deadlines of a hand-over: the process before, reading and starting the program, the proof, the commit. Below
+/// what the server grants.
 const UPGRADE_DEADLINE: Duration = Duration::from_secs(118);
 /// File name of the socket in the runtime folder.
 pub const SOCKET_NAME: &str = "agent.sock";

@@ -24,7 +24,6 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::spawn_blocking,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -112,11 +111,12 @@ impl Coordinator {
                 return Err(UpgradeError::Unsupported(text));
             }
         };
-        let path = program.path().display().to_string();
-        match spawn_blocking(move || program.digest()).await {
-            Ok(Ok(digest)) => Ok(digest),
-            Ok(Err(error)) => Err(UpgradeError::Failed(format!("{path}: {error}"))),
-            Err(error) => Err(UpgradeError::Failed(error.to_string())),
+        tokio::select! {
+            // A stop does not wait for the disk.
+            () = self.stop.cancelled() => Err(UpgradeError::Failed(STOPPING.to_owned())),
+            digest = program.digest() => digest.map_err(|error| {
+                UpgradeError::Failed(format!("{}: {error}", program.path().display()))
+            }),
         }
     }
 

@@ -18,7 +18,7 @@ use std::{
     process::{ExitStatus, Stdio},
     time::Duration,
 };
-use tokio::{net::UnixStream, process::Command, time::timeout};
+use tokio::{net::UnixStream, process::Command, task::spawn_blocking, time::timeout};
 
 /// Tells a program that stdin is a socket to the process that it succeeds.
 pub(super) const SUCCESSOR_FLAG: &str = "--successor";
@@ -47,12 +47,19 @@ impl ReplaceableProgram {
         &self.path
     }
 
-    /// SHA-256 of the file, which distinguishes versions. Blocks on the disk.
-    pub(super) fn digest(&self) -> io::Result<[u8; 32]> {
-        let mut file = File::open(&self.path)?;
-        let mut hasher = HashWriter(Sha256::new());
-        io::copy(&mut file, &mut hasher)?;
-        Ok(hasher.0.finalize().into())
+    /// SHA-256 of the file, which distinguishes versions.
+    pub(super) async fn digest(&self) -> io::Result<[u8; 32]> {
+        let path = self.path.clone();
+        let read = spawn_blocking(move || {
+            let mut file = File::open(path)?;
+            let mut hasher = HashWriter(Sha256::new());
+            io::copy(&mut file, &mut hasher)?;
+            Ok(hasher.0.finalize().into())
+        });
+        match timeout(READ_LIMIT, read).await {
+            Ok(read) => read.map_err(io::Error::other)?,
+            Err(_) => Err(io::Error::other("the disk does not answer")),
+        }
     }
 
     /// Starts the program as a successor, with this end of a socket pair as its standard input. Returns how the process
@@ -199,6 +206,8 @@ impl Write for HashWriter {
     }
 }
 
+/// Reading a program from a slow disk.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 /// Loading a program from a slow disk.
 const DETACH_LIMIT: Duration = Duration::from_secs(10);
 
@@ -220,8 +229,8 @@ mod tests {
         (dir, link)
     }
 
-    #[test]
-    fn a_link_is_followed_when_the_program_is_replaced() {
+    #[tokio::test]
+    async fn a_link_is_followed_when_the_program_is_replaced() {
         let (dir, link) = linked();
         let running = dir.path().join("v1/agent");
         let by_path = started_path(link.as_os_str(), OsStr::new(""), &running);
@@ -233,10 +242,34 @@ mod tests {
             path: by_path.unwrap(),
             arguments: Vec::new(),
         };
-        let first = program.digest().unwrap();
+        let first = program.digest().await.unwrap();
         fs::remove_file(&link).unwrap();
         symlink("v2/agent", &link).unwrap();
-        assert_ne!(program.digest().unwrap(), first);
+        assert_ne!(program.digest().await.unwrap(), first);
+    }
+
+    /// The disk is a FIFO that has no writer: whoever opens it waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_does_not_answer_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let program = ReplaceableProgram {
+            path: path.clone(),
+            arguments: Vec::new(),
+        };
+        let digest = tokio::spawn(async move { program.digest().await });
+        tokio::task::yield_now().await;
+        tokio::time::advance(READ_LIMIT).await;
+        // Without a limit it lasts longer than any wait of the test.
+        let waited = timeout(READ_LIMIT, digest);
+        tokio::time::advance(READ_LIMIT).await;
+        let waited = waited.await;
+        // Lets the thread end that has opened it.
+        File::options().write(true).open(&path).unwrap();
+        let error = waited.unwrap().unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "the disk does not answer");
     }
 
     #[test]
