@@ -106,6 +106,8 @@ async fn a_new_process_without_jira_gets_no_request() {
     let (_, said) = outcome(upgrade);
     assert!(said.contains("the agent is stopping"), "{said}");
     env.until_stopped().await;
+    let log = env.agent.log();
+    assert!(!log.contains("the upgrade has failed"), "{log}");
 }
 
 /// `systemctl stop` may reach the old process when the new one already serves.

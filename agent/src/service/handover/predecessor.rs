@@ -164,6 +164,11 @@ impl Coordinator {
                     unsupported,
                     has_listened,
                 } = failure;
+                if self.stop.is_cancelled() {
+                    self.condition.clear();
+                    tracing::info!(cause, "upgrade: taken back, because the agent is stopping");
+                    return Err(UpgradeError::Failed(STOPPING.to_owned()));
+                }
                 if has_listened {
                     self.supervisor.retake_sockets().await;
                 }
