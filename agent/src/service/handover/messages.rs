@@ -3,7 +3,10 @@
 
 use super::proof::ProcessProof;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeSet, marker::PhantomData, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, marker::PhantomData, os::unix::ffi::OsStrExt, path::Path, sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -22,9 +25,9 @@ pub(super) enum ToSuccessor {
     Begin {
         /// The slot numbers that the old process holds.
         held_slots: BTreeSet<u16>,
-        /// Its folders. A process with others shares neither pauses nor tokens with it.
-        state_dir: PathBuf,
-        runtime_dir: PathBuf,
+        /// Its folders, as [`folder_text`]. A process with others shares neither pauses nor tokens with it.
+        state_dir: String,
+        runtime_dir: String,
     },
     /// Request the forwards.
     Listen,
@@ -102,6 +105,11 @@ pub(super) fn split<M: DeserializeOwned>(stream: UnixStream) -> (LinkSender, Lin
     (LinkSender(Arc::new(Mutex::new(writer))), receiver)
 }
 
+/// The folder as text that no other folder has. A path need not be UTF-8, and JSON is.
+pub(super) fn folder_text(folder: &Path) -> String {
+    folder.as_os_str().as_bytes().escape_ascii().to_string()
+}
+
 /// A message as it is sent.
 pub(super) fn line(message: &impl Serialize) -> Vec<u8> {
     // Plain data: it cannot fail to serialize.
@@ -163,6 +171,22 @@ const MAX_LINE: usize = 1 << 20;
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_folder_whose_name_is_not_utf_8_is_sent_too() {
+        let folder = |name: &'static [u8]| Path::new(std::ffi::OsStr::from_bytes(name));
+        let begin = |state_dir| ToSuccessor::Begin {
+            held_slots: BTreeSet::new(),
+            state_dir: folder_text(state_dir),
+            runtime_dir: folder_text(Path::new("/run/jira-tunnel-agent")),
+        };
+        let sent = begin(folder(b"/srv/\xff"));
+        let received: ToSuccessor = serde_json::from_slice(&line(&sent)).unwrap();
+        assert_eq!(received, sent);
+        for other in [&b"/srv/\xfe"[..], b"/srv/\\xff", b"/srv/\xef\xbf\xbd"] {
+            assert_ne!(begin(folder(other)), sent);
+        }
+    }
 
     #[tokio::test]
     async fn messages_of_a_later_version_are_ignored_and_the_end_is_seen() {

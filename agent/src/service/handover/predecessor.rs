@@ -3,7 +3,7 @@
 use super::{
     attempt::{Attempt, AttemptFailure, ReportSource},
     handed_over::HandedOver,
-    messages::{ToPredecessor, ToSuccessor},
+    messages::{ToPredecessor, ToSuccessor, folder_text},
     phases::{PredecessorAction, PredecessorEvent, PredecessorMachine, STOPPING},
     process::{ReplaceableProgram, SuccessorProcess},
     proof::ProofStage,
@@ -211,8 +211,8 @@ impl Coordinator {
                     (PredecessorAction::Start, _) => {
                         let begin = ToSuccessor::Begin {
                             held_slots: self.supervisor.keep_held_slots().await,
-                            state_dir: self.folders.0.clone(),
-                            runtime_dir: self.folders.1.clone(),
+                            state_dir: folder_text(&self.folders.0),
+                            runtime_dir: folder_text(&self.folders.1),
                         };
                         attempt = Some(Attempt::start(program, &begin).await?);
                     }

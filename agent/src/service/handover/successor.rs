@@ -1,7 +1,7 @@
 //! The new process: proves, takes over, and follows the old one to its end.
 
 use super::{
-    messages::{LinkReceiver, LinkSender, ToPredecessor, ToSuccessor, line, split},
+    messages::{LinkReceiver, LinkSender, ToPredecessor, ToSuccessor, folder_text, line, split},
     phases::{SuccessorAction, SuccessorEvent, SuccessorMachine},
     process::SUCCESSOR_FLAG,
     proof,
@@ -89,8 +89,11 @@ impl Successor {
             ));
         };
         for (key, moved) in [
-            ("state_dir", state_dir != config.state_dir),
-            ("runtime_dir", runtime_dir != config.runtime_dir),
+            ("state_dir", state_dir != folder_text(&config.state_dir)),
+            (
+                "runtime_dir",
+                runtime_dir != folder_text(&config.runtime_dir),
+            ),
         ] {
             if moved {
                 let cause = format!(
