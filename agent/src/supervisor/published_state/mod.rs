@@ -72,7 +72,7 @@ impl LastFailure {
     fn unproven(ended: &SessionEnd) -> Self {
         Self {
             hop: Hop::Login,
-            cause: format!("a session ended as soon as it was open: {ended}"),
+            cause: format!("a session ended before it served: {ended}"),
             remedy: ended.remedy(),
             at: Instant::now(),
         }
