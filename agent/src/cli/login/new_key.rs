@@ -72,7 +72,7 @@ fn already_there(path: &Path) -> String {
 fn instructions(path: &str, public: &str) -> String {
     format!(
         "The private key is in {path}, mode 0600; it never leaves this host. The agent's user must be able to \
-         read it: as root, this command gives it that owner.
+         read it: as root, in a folder that belongs to root, this command gives it that owner.
 
 Public key, with its first and last line:
 
