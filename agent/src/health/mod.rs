@@ -110,17 +110,28 @@ impl HealthProber {
                     self.cadence().pause(age, rand::rng().random())
                 }
                 _ => {
-                    let mut pause = RETRY.after(failures);
-                    // A Jira that is down is probed as often as one that is not: its breaker waits for that.
-                    if self.jira.snapshot().state != ProofState::Proven {
-                        pause = pause.min(self.cadence().interval);
-                    }
+                    let pause = self.pause_after(failures);
                     backoff::jittered(pause, LEAST_JITTER, rand::rng().random())
                 }
             };
             tokio::select! {
                 requested = self.wait_for_next_probe(begun, pause, healthy) => if requested { failures = 0 },
                 () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// The longest pause after so many failures in a row. A Jira that is down is probed as often as one that is not, and
+    /// every few seconds while requests are held back until a probe is answered.
+    fn pause_after(&self, failures: u32) -> Duration {
+        let pause = RETRY.after(failures);
+        if self.protection().breaker_open {
+            return pause.min(ProbeCadence::JIRA.interval);
+        }
+        match self.jira.snapshot().state {
+            ProofState::Proven => pause,
+            ProofState::Unknown | ProofState::Degraded | ProofState::Failed => {
+                pause.min(self.cadence().interval)
             }
         }
     }

@@ -887,15 +887,48 @@ fn the_status_page_is_probed_often_and_the_credential_seldom() {
     assert_eq!(probes(ProbeCadence::SELDOM), (20, 20));
 }
 
+async fn closed_port() -> SocketAddr {
+    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    reserved.local_addr().unwrap()
+}
+
+async fn open_breaker(upstream: &Upstream) {
+    for _ in 0..3 {
+        assert!(upstream.send(read()).await.is_err());
+    }
+    assert!(upstream.protection().breaker_open);
+}
+
+fn read() -> http::Request<upstream::UpstreamBody> {
+    let body: upstream::UpstreamBody = http_body_util::Empty::new()
+        .map_err(|never| -> upstream::BodyError { match never {} })
+        .boxed_unsync();
+    let mut request = http::Request::new(body);
+    *request.uri_mut() = "/x".parse().unwrap();
+    request
+}
+
+/// Cloud, which is probed seldom while all is well.
+#[tokio::test]
+async fn while_requests_are_held_back_cloud_is_probed_every_few_seconds_too() {
+    let mut settings = settings(closed_port().await);
+    settings.cloud = Some(upstream::CloudRoute::Site);
+    let upstream = Arc::new(Upstream::new(settings.clone()).unwrap());
+    let fixture = health(settings, Mode::PassThrough);
+    let health = fixture.health.watching(Some(upstream.clone()));
+    fixture.jira.failed(ProofState::Failed, "x", "y");
+    assert_eq!(health.pause_after(9), LONGEST_INTERVAL);
+    open_breaker(&upstream).await;
+    assert_eq!(health.pause_after(9), ProbeCadence::JIRA.interval);
+    assert_eq!(health.pause_after(1), FIRST_PAUSE);
+}
+
 /// The status page may be answered while nothing else is: it alone ends no silence and no pause.
 #[tokio::test]
 async fn while_requests_are_held_back_the_probe_asks_rest_too() {
     let jira = Jira::healthy();
     let address = jira.serve(None).await;
-    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = reserved.local_addr().unwrap();
-    drop(reserved);
-    let upstream = Arc::new(Upstream::new(settings(closed)).unwrap());
+    let upstream = Arc::new(Upstream::new(settings(closed_port().await)).unwrap());
     let Fixture {
         health,
         jira: layer,
@@ -913,15 +946,7 @@ async fn while_requests_are_held_back_the_probe_asks_rest_too() {
     layer.failed(ProofState::Degraded, "x", "y");
     assert!(health.probe().await);
     assert!(!asked_rest());
-    for _ in 0..3 {
-        let body: upstream::UpstreamBody = http_body_util::Empty::new()
-            .map_err(|never| -> upstream::BodyError { match never {} })
-            .boxed_unsync();
-        let mut request = http::Request::new(body);
-        *request.uri_mut() = "/x".parse().unwrap();
-        assert!(upstream.send(request).await.is_err());
-    }
-    assert!(upstream.protection().breaker_open);
+    open_breaker(&upstream).await;
     layer.failed(ProofState::Degraded, "x", "y");
     assert!(health.probe().await);
     assert!(asked_rest());
