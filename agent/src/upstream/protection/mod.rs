@@ -57,7 +57,7 @@ struct ProtectionState {
     concurrency: ConcurrencyLimit,
     /// From the last byte of a request to the first of its answer.
     heads: UsualDuration,
-    /// From a request's turn to the end of its answer.
+    /// From the turn of a request that was sent to the end of its answer.
     turns: UsualDuration,
     /// Requests that have their turn, at most the ceiling.
     turn_holders: HashMap<u64, TurnHolder>,

@@ -36,6 +36,8 @@ pub(in crate::upstream) struct UpstreamPermit {
 
 pub(super) struct TurnHolder {
     pub(super) since: Instant,
+    /// Without, its turn says nothing about how long Jira takes.
+    was_sent: bool,
     /// Until its answer begins.
     pub(super) unanswered: Option<Arc<SendProgress>>,
     pub(super) trial: Option<TrialStart>,
@@ -51,6 +53,7 @@ impl UpstreamProtection {
         let id = state.id();
         let holder = TurnHolder {
             since: now,
+            was_sent: false,
             unanswered: None,
             trial,
         };
@@ -68,7 +71,9 @@ impl UpstreamProtection {
         let now = Instant::now();
         let mut state = self.state.lock();
         if let Some(holder) = state.turn_holders.remove(&id) {
-            state.turns.add(now.saturating_duration_since(holder.since));
+            if holder.was_sent {
+                state.turns.add(now.saturating_duration_since(holder.since));
+            }
             state.last_end = now;
             // An answer has ended it already, and a failed connection.
             if let Some(trial) = holder.trial {
@@ -87,6 +92,7 @@ impl UpstreamPermit {
     pub(in crate::upstream) fn sent(&self, progress: &Arc<SendProgress>) {
         let mut state = self.protection.state.lock();
         if let Some(holder) = state.turn_holders.get_mut(&self.id) {
+            holder.was_sent = true;
             holder.unanswered = Some(Arc::clone(progress));
         }
     }

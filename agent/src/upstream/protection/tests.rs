@@ -206,6 +206,44 @@ async fn a_queued_request_keeps_a_limit_that_came_meanwhile() {
     assert_eq!(protection.free(), 1);
 }
 
+/// Else the vendor that comes back would be refused by a forecast from turns of no length.
+#[tokio::test(start_paused = true)]
+async fn turns_without_a_request_to_jira_teach_nothing() {
+    let protection = protection(4);
+    let slow = Duration::from_secs(3);
+    for _ in 0..10 {
+        exchange_of(&protection, slow).await.unwrap();
+    }
+    let first: Vec<_> = [turn(&protection).await, turn(&protection).await]
+        .into_iter()
+        .chain([turn(&protection).await, turn(&protection).await])
+        .map(Result::unwrap)
+        .collect();
+    first.iter().for_each(send);
+    let queued: Vec<_> = (0..4)
+        .map(|_| {
+            let protection = Arc::clone(&protection);
+            tokio::spawn(async move { turn(&protection).await.map(drop) })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert_eq!(protection.snapshot().queued, 4);
+    sleep(slow).await;
+    first[0].answered(StatusCode::TOO_MANY_REQUESTS, &retry_after("7"));
+    drop(first);
+    for one in queued {
+        let error = one.await.unwrap().unwrap_err();
+        assert_eq!(error.kind, FailedStep::RateLimit);
+    }
+    // The connections of these fail.
+    sleep(Duration::from_secs(7)).await;
+    for _ in 0..40 {
+        drop(turn(&protection).await.unwrap());
+    }
+    let usual = protection.state.lock().turns.quantile(0.5).unwrap();
+    assert!(usual >= slow, "{usual:?}");
+}
+
 /// Jira Cloud limits an endpoint, and the writes to one issue, beside its quotas.
 #[tokio::test(start_paused = true)]
 async fn a_limit_of_one_endpoint_is_not_that_of_the_requester() {
