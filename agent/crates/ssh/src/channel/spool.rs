@@ -2,7 +2,7 @@
 
 use super::SessionBudget;
 use agent_base::{
-    descriptors::{DescriptorBudget, DescriptorPermit, DescriptorUse},
+    descriptors::{DescriptorBudget, DescriptorPermit, DescriptorUse, is_shortage},
     disk::FreeSpaceFloor,
 };
 use bytes::Bytes;
@@ -77,7 +77,11 @@ impl SpoolFile {
         let task = spawn_blocking(move || {
             let file = match (file, folder) {
                 (Some(file), _) => file,
-                (None, folder) => Arc::new(make(&folder.unwrap_or_default())?),
+                (None, folder) => {
+                    let budget = DescriptorBudget::of_process();
+                    let folder = folder.unwrap_or_default();
+                    Arc::new(make(budget, &folder, || tempfile::tempfile_in(&folder))?)
+                }
             };
             let done = run(&file.file, job, ring, floor)?;
             Ok((file, done))
@@ -128,8 +132,12 @@ where
 }
 
 /// Creates an unlinked file that only its owner may read, and its folder if that is missing.
-fn make(folder: &Path) -> io::Result<CountedFile> {
-    let permit = DescriptorBudget::of_process()
+fn make(
+    budget: &Arc<DescriptorBudget>,
+    folder: &Path,
+    open: impl FnOnce() -> io::Result<File>,
+) -> io::Result<CountedFile> {
+    let permit = budget
         .take(DescriptorUse::SpoolFile, 1)
         .map_err(io::Error::other)?;
     if !folder.is_dir() {
@@ -137,7 +145,12 @@ fn make(folder: &Path) -> io::Result<CountedFile> {
         private.recursive(true).mode(0o700).create(folder)?;
     }
     Ok(CountedFile {
-        file: tempfile::tempfile_in(folder)?,
+        // What it promised the host may not have, or no longer.
+        file: open().inspect_err(|error| {
+            if is_shortage(error) {
+                budget.note_shortage(error);
+            }
+        })?,
         _permit: permit,
     })
 }
@@ -190,3 +203,27 @@ fn write_ring(file: &File, bytes: &[u8], position: u64, ring: u64) -> io::Result
 const COPIED: usize = 4 << 10;
 /// Blocking threads that may hang in the disk per session, of 512 in the process.
 const MAX_STUCK: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// The host has none (`ENFILE`), or the limit was lowered since the promise.
+    #[test]
+    fn a_shortage_that_the_kernel_reports_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = DescriptorBudget::of_process();
+        // ENFILE, EMFILE, EACCES.
+        for (errno, counted) in [(23, 1), (24, 1), (13, 0)] {
+            let before = budget.snapshot();
+            let made = make(budget, folder.path(), || {
+                Err(io::Error::from_raw_os_error(errno))
+            });
+            assert!(made.is_err());
+            let after = budget.snapshot();
+            assert_eq!(after.refused - before.refused, counted, "{errno}");
+            assert_eq!(after.promised, before.promised);
+        }
+    }
+}
