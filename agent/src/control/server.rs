@@ -103,17 +103,19 @@ impl ControlListener {
     /// Handles requests until `stop` is cancelled.
     pub async fn serve(self, commands: Arc<dyn ControlHandler>, stop: CancellationToken) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut is_short = false;
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, _)) => {
+                    is_short = false;
+                    stream
+                }
                 Err(error) => {
-                    if descriptors::is_shortage(&error) {
-                        DescriptorBudget::of_process().note_shortage(&error);
-                    }
+                    note_failed_accept(&error, &mut is_short);
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -257,6 +259,18 @@ fn respond(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Fu
     response
 }
 
+/// Accept is tried again and again: a shortage that lasts is one.
+fn note_failed_accept(error: &io::Error, is_short: &mut bool) {
+    if !descriptors::is_shortage(error) {
+        return;
+    }
+    let budget = DescriptorBudget::of_process();
+    match std::mem::replace(is_short, true) {
+        false => budget.note_shortage(error),
+        true => budget.note_lasting_shortage(error),
+    }
+}
+
 /// The agent's user and group; systemd's RuntimeDirectory keeps everybody else out of the folder.
 const SOCKET_MODE: u32 = 0o660;
 /// Until it is renamed.
@@ -270,3 +284,21 @@ const MAX_HEAD: usize = 8 << 10;
 const MAX_BODY: usize = 1 << 10;
 /// A forward's name and a reason of 200 characters, as JSON.
 const MAX_PAUSE_REQUEST: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_shortage_is_counted_once_while_accept_fails() {
+        let refused = || DescriptorBudget::of_process().snapshot().refused;
+        let before = refused();
+        let mut is_short = false;
+        for errno in [Errno::CONNABORTED, Errno::MFILE, Errno::NFILE, Errno::MFILE] {
+            note_failed_accept(&errno.into(), &mut is_short);
+        }
+        assert!(is_short);
+        assert_eq!(refused() - before, 1);
+    }
+}

@@ -82,7 +82,7 @@ families! {
     AUDIT_WRITTEN = Counter "audit_records_written_total" [] "Audit records written.";
     SPOOL_DEGRADED = Gauge "spool_degraded" [] "1 while the spool's disk has no room, and for an hour after a channel was reset because its spool had no room or failed.";
     SPOOL_RESETS = Counter "spool_resets_total" [] "Channels reset because their spool had no room or failed, since the agent started.";
-    DESCRIPTORS_REFUSED = Counter "descriptors_refused_total" [] "How often a request found no file descriptor, since the agent started.";
+    DESCRIPTORS_REFUSED = Counter "descriptors_refused_total" [] "How often no file descriptor was left, since the agent started.";
     STATE_FOLDER_DEGRADED = Gauge "state_folder_degraded" [] "1 while a pause or refreshed tokens cannot be saved in the state folder.";
     AUDIT_STATE = Gauge "audit_state" ["state"] "1 for the state that the audit is in, 0 for the others: degraded while nothing can be written and for an hour after a loss, failed where requests are refused for it.";
     AUDIT_SUMMED = Counter "audit_refusals_summed_total" [] "Refused requests that share a summary line in the audit instead of one line each.";

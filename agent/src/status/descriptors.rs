@@ -10,7 +10,7 @@ use std::time::Duration;
 )]
 #[schemars(rename = "Descriptors")]
 pub struct DescriptorReport {
-    /// `degraded` for a minute after a request found no file descriptor, else `proven`.
+    /// `degraded` for a minute after no file descriptor was left, else `proven`.
     pub state: LayerState,
     /// Why it is not proven, one sentence.
     pub cause: Option<String>,
@@ -22,7 +22,7 @@ pub struct DescriptorReport {
     pub reserve: u64,
     /// Descriptors that requests use now.
     pub in_use: u64,
-    /// How often a request found none since the start.
+    /// How often none was left for a request, a session or the runtime socket, since the start.
     pub refused: u64,
     /// Seconds since that was last so; absent if it never was.
     pub refused_seconds_ago: Option<f64>,
@@ -38,7 +38,7 @@ impl DescriptorReport {
         };
         let cause = recent.map(|ago| {
             format!(
-                "too many files are open: {limit} none was left for a request, {} s ago; {} since the start",
+                "too many files are open: {limit} none was left, {} s ago; {} since the start",
                 ago.as_secs(),
                 snapshot.refused
             )
@@ -82,6 +82,14 @@ mod tests {
             });
             let is_explained = report.cause.is_some() && report.remedy.is_some();
             assert_eq!(is_explained, report.state == LayerState::Degraded);
+            // It may have been the runtime socket that found none.
+            assert!(
+                !report
+                    .cause
+                    .as_deref()
+                    .unwrap_or_default()
+                    .contains("request")
+            );
             OverallState::Proven.with_descriptors(&report)
         };
         assert_eq!(judged(None), OverallState::Proven);

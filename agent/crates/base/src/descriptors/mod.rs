@@ -128,9 +128,18 @@ impl DescriptorBudget {
 
     /// Counts a shortage that the kernel has reported, and logs it once a minute.
     pub fn note_shortage(&self, cause: &dyn Error) {
+        self.note(cause, 1);
+    }
+
+    /// The same shortage as before still lasts: it is not counted again, however often a listener tries meanwhile.
+    pub fn note_lasting_shortage(&self, cause: &dyn Error) {
+        self.note(cause, 0);
+    }
+
+    fn note(&self, cause: &dyn Error, count: u64) {
         let now = Instant::now();
         let mut promises = self.promises.lock();
-        promises.refused += 1;
+        promises.refused += count;
         promises.last_refused = Some(now);
         let is_due = |last| now.saturating_duration_since(last) >= LOG_PAUSE;
         if promises.last_logged.is_none_or(is_due) {

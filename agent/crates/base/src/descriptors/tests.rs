@@ -53,6 +53,21 @@ fn sessions_are_always_counted_and_leave_less_for_requests() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread of its own, outside of any runtime"
+)]
+fn a_shortage_that_lasts_is_counted_once_and_stays_recent() {
+    let budget = budget(|| Some(64));
+    budget.note_shortage(&io::Error::from(Errno::NFILE));
+    thread::sleep(Duration::from_millis(20));
+    budget.note_lasting_shortage(&io::Error::from(Errno::NFILE));
+    let now = budget.snapshot();
+    assert_eq!(now.refused, 1);
+    assert!(now.last_refused.unwrap() < Duration::from_millis(20));
+}
+
+#[test]
 fn a_permit_is_returned_in_parts() {
     let budget = budget(|| Some(64));
     let mut two = budget.take(Connection, 2).unwrap();
