@@ -1,5 +1,5 @@
-//! What a stock sshd has granted is proved by requests through it: a place that is stolen, removed or half bound is seen, asked
-//! for again, and shown.
+//! What a gateway has granted is proved by requests through it: a place that is stolen, removed or half bound is seen, asked
+//! for again, and shown. The gateway is a stock sshd, at the end the stub.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::status::{
@@ -10,6 +10,7 @@ use e2e::{
     recording_origin::{RecordingOrigin, issue},
     setup::{AgentSetup, RunningAgent},
     sshd::{Sshd, free_port, listener, signal},
+    stub::StubGateway,
     wait::until,
 };
 use std::{
@@ -21,7 +22,7 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, UnixStream},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// From a loss to the line of status that says so.
@@ -277,4 +278,37 @@ async fn a_gateway_that_permits_no_call_leaves_the_place_granted() {
     assert!(text.contains("granted, not proven by a request"), "{text}");
     // sshd logs each call that it refuses.
     assert_eq!(sshd.log().matches("refused local port forward").count(), 1);
+}
+
+/// The vendor holds all channels that a session may have, so that a call of the agent finds none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_channels_are_all_used_keeps_its_place() {
+    let gateway = StubGateway::start(1).await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
+    let port = free_port().unwrap();
+    let setup = gateway.agent(0).unwrap();
+    let setup = setup.tunnel("connections", 1).tunnel("max_channels", 1);
+    let setup = setup.forward("jira", &format!("127.0.0.1:{port}"), &jira.url());
+    let agent = setup.start().unwrap();
+    until_place(&agent, PlaceState::Proven).await;
+    // Refused while a call of the agent has the channel.
+    let hold = async || {
+        let at = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut vendor = HttpCaller::connect(at).await.ok()?;
+        vendor.get(ISSUE).await.ok()?;
+        Some(vendor)
+    };
+    let vendor = until("a channel", hold).await.unwrap();
+    // The agent calls every 2 s.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(2500) {
+        let report = agent.status().await.unwrap();
+        assert_eq!(report.overall, OverallState::Proven);
+        sleep(Duration::from_millis(100)).await;
+    }
+    drop(vendor);
+    let log = agent.log();
+    assert!(log.contains("refusing channels"), "{log}");
+    assert!(!log.contains("do not reach this session"), "{log}");
+    assert_eq!(log.matches("granted the forward").count(), 1, "{log}");
 }

@@ -25,13 +25,16 @@ pub(super) async fn call(held: &HeldPlace, at: &BindAddress) -> CallOutcome {
         held.place.health_requests(),
         held.session.refused_channels(),
     );
+    // The call then says nothing of the place.
+    let is_overloaded = || held.session.refused_channels() > refused || held.place.is_suspect();
     let started = Instant::now();
     let stream = match held.session.open_direct(&BoundForward(at.clone())).await {
         Ok(stream) => stream,
         Err(OpenDirectError::Prohibited(_)) => return CallOutcome::Prohibited,
-        Err(OpenDirectError::Failed(..)) => return CallOutcome::NotConnected,
+        // Some gateways answer this too because we refused the other end.
+        Err(OpenDirectError::Failed(..)) if !is_overloaded() => return CallOutcome::NotConnected,
         Err(OpenDirectError::NoAnswer(_)) => return CallOutcome::NoAnswer,
-        Err(OpenDirectError::Busy(_) | OpenDirectError::Lost(_)) => {
+        Err(OpenDirectError::Failed(..) | OpenDirectError::Busy(_) | OpenDirectError::Lost(_)) => {
             return CallOutcome::Inconclusive;
         }
     };
@@ -40,7 +43,7 @@ pub(super) async fn call(held: &HeldPlace, at: &BindAddress) -> CallOutcome {
     let answered = timeout(limit, ask(stream)).await;
     let seen = if held.place.health_requests() > before {
         return CallOutcome::Arrived;
-    } else if held.session.refused_channels() > refused || held.place.is_suspect() {
+    } else if is_overloaded() {
         return CallOutcome::Inconclusive;
     } else {
         answered

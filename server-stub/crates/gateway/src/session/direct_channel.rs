@@ -5,7 +5,7 @@
 use super::AgentSession;
 use crate::{
     GatewayState,
-    forward::{ListenAddress, Originator, RequestedBind},
+    forward::{ChannelOpenError, ListenAddress, Originator, RequestedBind},
 };
 use agent_ssh::channel::{ChannelStream, SessionBudget};
 use russh::{
@@ -33,10 +33,16 @@ pub(super) async fn serve_direct_channel(
 ) {
     // A task: opening a channel must not be cancelled.
     let connecting = tokio::spawn(connect(address.clone(), own));
-    let connected = timeout(CONNECT_TIMEOUT, connecting).await;
-    let Ok(Ok(Ok(mut stream))) = connected else {
-        tracing::debug!(%address, "direct channel failed: the listener of the forward does not accept");
-        return reply.reject(ChannelOpenFailure::ConnectFailed).await;
+    let connected = match timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(Ok(connected)) => connected,
+        Ok(Err(_)) | Err(_) => Err(DirectConnectError::TimedOut),
+    };
+    let mut stream = match connected {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(%address, %error, "direct channel failed: the forward is not reached");
+            return reply.reject(error.refusal()).await;
+        }
     };
     reply.accept().await;
     let mut channel = ChannelStream::new(budget, channel);
@@ -52,7 +58,7 @@ pub(super) async fn serve_direct_channel(
 async fn connect(
     address: ListenAddress,
     own: Option<(Arc<AgentSession>, RequestedBind)>,
-) -> io::Result<Box<dyn ReadWrite>> {
+) -> Result<Box<dyn ReadWrite>, DirectConnectError> {
     Ok(match (own, address) {
         (Some((session, bind)), address) => {
             // The listener is this process's own; only its path can be taken from it.
@@ -63,12 +69,49 @@ async fn connect(
                 host: "127.0.0.1".to_owned(),
                 port: 0,
             };
-            let opened = session.open(&bind, &originator).await;
-            Box::new(opened.map_err(io::Error::other)?)
+            Box::new(session.open(&bind, &originator).await?)
         }
         (None, ListenAddress::Tcp(address)) => Box::new(TcpStream::connect(address).await?),
         (None, ListenAddress::Socket(path)) => Box::new(UnixStream::connect(path).await?),
     })
+}
+
+/// Why a direct channel did not reach its forward.
+#[derive(Debug, thiserror::Error)]
+enum DirectConnectError {
+    #[error("{0}")]
+    Listener(#[from] io::Error),
+    #[error("{0}")]
+    Channel(#[from] ChannelOpenError),
+    #[error("it did not accept in time")]
+    TimedOut,
+}
+
+impl DirectConnectError {
+    /// The agent takes `ConnectFailed` as the loss of its place. A session that is full, slow or ended, or a gateway that
+    /// lacks something, is no loss.
+    fn refusal(&self) -> ChannelOpenFailure {
+        match self {
+            Self::Listener(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                ChannelOpenFailure::ConnectFailed
+            }
+            Self::Channel(ChannelOpenError::Refused | ChannelOpenError::NoSession) => {
+                ChannelOpenFailure::ConnectFailed
+            }
+            Self::Listener(_)
+            | Self::Channel(
+                ChannelOpenError::Busy | ChannelOpenError::SessionLost | ChannelOpenError::TimedOut,
+            )
+            | Self::TimedOut => ChannelOpenFailure::ResourceShortage,
+        }
+    }
 }
 
 trait ReadWrite: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -81,3 +124,35 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Above the agent's limit for a step of its check.
 const MAX_LIFETIME: Duration = Duration::from_secs(60);
 const COPY_BUFFER: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_absent_listener_and_a_refusing_agent_are_a_failed_connection() {
+        let listener = |kind: io::ErrorKind| DirectConnectError::Listener(kind.into());
+        for lost in [
+            listener(io::ErrorKind::NotFound),
+            listener(io::ErrorKind::ConnectionRefused),
+            ChannelOpenError::Refused.into(),
+        ] {
+            assert_eq!(lost.refusal(), ChannelOpenFailure::ConnectFailed, "{lost}");
+        }
+        for full_or_slow in [
+            // The queue of the listener is full.
+            listener(io::ErrorKind::WouldBlock),
+            io::Error::from_raw_os_error(24).into(),
+            ChannelOpenError::Busy.into(),
+            ChannelOpenError::SessionLost.into(),
+            DirectConnectError::TimedOut,
+        ] {
+            let refusal = full_or_slow.refusal();
+            assert_eq!(
+                refusal,
+                ChannelOpenFailure::ResourceShortage,
+                "{full_or_slow}"
+            );
+        }
+    }
+}
