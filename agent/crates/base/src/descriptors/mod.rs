@@ -12,7 +12,10 @@ use rustix::process::{Resource, getrlimit};
 use std::{
     error::Error,
     fs,
+    future::poll_fn,
+    io,
     sync::{Arc, LazyLock},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -106,19 +109,29 @@ impl DescriptorBudget {
         }
     }
 
-    /// Promises one descriptor to an accepted connection, and waits for it if none is left.
-    pub async fn take_when_free(self: &Arc<Self>) -> DescriptorPermit {
+    /// Accepts one connection with a descriptor promised to it, and leaves further ones in the kernel's queue while none can
+    /// be. The promise is made when a connection is there, so that many idle listeners take nothing and none accepts
+    /// without it. `poll_accept`: that of the listener.
+    pub async fn accept<T>(
+        self: &Arc<Self>,
+        mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<(T, DescriptorPermit)> {
         loop {
-            match self.try_take(DescriptorUse::Connection, 1) {
-                Ok(permit) => return permit,
-                Err(_) => tokio::time::sleep(RETRY).await,
+            let accepted = poll_fn(|cx| {
+                let Ok(permit) = self.try_take(DescriptorUse::Connection, 1) else {
+                    return Poll::Ready(None);
+                };
+                poll_accept(cx).map(|accepted| Some(accepted.map(|accepted| (accepted, permit))))
+            });
+            match accepted.await {
+                Some(accepted) => return accepted,
+                None => self.has_free().await,
             }
         }
     }
 
-    /// Completes while one more connection can be promised. A listener that waits for it before it accepts leaves further
-    /// connections in the kernel's queue.
-    pub async fn has_free(self: &Arc<Self>) {
+    /// Completes while one more connection can be promised.
+    async fn has_free(self: &Arc<Self>) {
         let mut free = self.take(DescriptorUse::Connection, 1).map(drop);
         while free.is_err() {
             tokio::time::sleep(RETRY).await;

@@ -2,6 +2,7 @@
 use super::*;
 use rustix::io::Errno;
 use std::{io, thread};
+use tokio::sync::mpsc;
 
 fn budget(limit: fn() -> Option<u64>) -> Arc<DescriptorBudget> {
     Arc::new(DescriptorBudget::new(limit, 16))
@@ -97,21 +98,44 @@ fn a_limit_below_the_reserve_promises_nothing_and_none_promises_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listener_waits_for_a_descriptor() {
+async fn a_listener_accepts_only_with_a_promised_descriptor() {
     let budget = budget(|| Some(64));
-    let all = budget.take(Connection, 13).unwrap();
-    let waiting = tokio::spawn({
+    let listener = || {
+        let (connect, mut connections) = mpsc::channel::<()>(1);
         let budget = Arc::clone(&budget);
-        async move {
-            budget.has_free().await;
-            budget.take_when_free().await
-        }
-    });
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(!waiting.is_finished());
-    assert_eq!(budget.snapshot().refused, 1, "one wait is one shortage");
+        let accepting = tokio::spawn(async move {
+            let accept = |cx: &mut Context<'_>| {
+                let connection = connections.poll_recv(cx);
+                connection.map(|one| one.ok_or(io::ErrorKind::BrokenPipe.into()))
+            };
+            budget.accept(accept).await.unwrap().1
+        });
+        (connect, accepting)
+    };
+    let settle = || tokio::time::sleep(Duration::from_secs(5));
+    // More listeners than the reserve has descriptors, and all wait since one was free.
+    let listeners: Vec<_> = (0..40).map(|_| listener()).collect();
+    settle().await;
+    assert_eq!(budget.snapshot().promised, 0, "an idle one takes nothing");
+    let mut all = budget.take(Connection, 13).unwrap();
+    for (connect, _) in &listeners {
+        connect.try_send(()).unwrap();
+    }
+    settle().await;
+    let accepted = || {
+        listeners
+            .iter()
+            .filter(|(_, one)| one.is_finished())
+            .count()
+    };
+    assert_eq!(accepted(), 0);
+    assert_eq!(budget.snapshot().refused, 40, "one wait is one shortage");
+    drop((all.split_one(), all.split_one()));
+    settle().await;
+    assert_eq!((accepted(), budget.snapshot().promised), (2, 13));
     drop(all);
-    drop(waiting.await.unwrap());
+    settle().await;
+    assert_eq!((accepted(), budget.snapshot().promised), (13, 13));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
+    task::{Context, Poll, ready},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -210,22 +211,25 @@ impl ForwardListener {
     }
 
     /// Accepts the next connection; a socket has an empty originator.
-    pub(crate) async fn accept(&self) -> io::Result<(Box<dyn VendorStream>, Originator)> {
-        match self {
+    pub(crate) fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<(Box<dyn VendorStream>, Originator)>> {
+        Poll::Ready(match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
+                let (stream, peer) = ready!(listener.poll_accept(cx))?;
                 stream.set_nodelay(true)?;
                 Ok((Box::new(stream), peer.into()))
             }
             Self::Socket(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, _) = ready!(listener.poll_accept(cx))?;
                 let originator = Originator {
                     host: String::new(),
                     port: 0,
                 };
                 Ok((Box::new(stream), originator))
             }
-        }
+        })
     }
 }
 

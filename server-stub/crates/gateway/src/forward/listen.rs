@@ -2,7 +2,7 @@
 
 use super::{AgentForward, ForwardListener, Originator, VendorStream, open, order_candidates};
 use crate::{GatewayState, reconnect::ReconnectWait};
-use agent_base::descriptors::{DescriptorBudget, DescriptorPermit, DescriptorUse};
+use agent_base::descriptors::{DescriptorBudget, DescriptorPermit};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::copy_bidirectional_with_sizes,
@@ -39,20 +39,12 @@ pub(crate) async fn listen(
                 close_at = None;
                 continue;
             }
-            accepted = async {
-                descriptors.has_free().await;
-                listener.accept().await
-            } => accepted,
+            accepted = descriptors.accept(|cx| listener.poll_accept(cx)) => accepted,
         };
         match accepted {
-            Ok((stream, originator)) => {
-                let relayed = relay(
-                    Arc::clone(&shared),
-                    Arc::clone(&forward),
-                    stream,
-                    originator,
-                    descriptors.take(DescriptorUse::Connection, 1).ok(),
-                );
+            Ok(((stream, originator), permit)) => {
+                let (shared, forward) = (Arc::clone(&shared), Arc::clone(&forward));
+                let relayed = relay(Arc::clone(&shared), forward, stream, originator, permit);
                 shared.tasks.spawn(relayed);
             }
             Err(error) => {
@@ -68,16 +60,8 @@ async fn relay(
     forward: Arc<AgentForward>,
     mut stream: Box<dyn VendorStream>,
     originator: Originator,
-    permit: Option<DescriptorPermit>,
+    _permit: DescriptorPermit,
 ) {
-    // Several listeners may accept at once where one descriptor is left.
-    let _permit = match permit {
-        Some(permit) => permit,
-        None => tokio::select! {
-            () = shared.stop.cancelled() => return,
-            permit = DescriptorBudget::of_process().take_when_free() => permit,
-        },
-    };
     let deadline = shared.settings.limits.open_deadline;
     let mut reconnect = ReconnectWait::new(&shared, forward.agent.clone());
     let opened = loop {

@@ -12,7 +12,7 @@ pub(super) use body::ResponseBody;
 pub(super) use pool::ConnectionPool;
 
 use super::GatewayState;
-use agent_base::descriptors::{DescriptorBudget, DescriptorUse};
+use agent_base::descriptors::DescriptorBudget;
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -35,21 +35,12 @@ pub(super) async fn serve(shared: Arc<GatewayState>, listener: TcpListener) {
         let descriptors = DescriptorBudget::of_process();
         let accepted = tokio::select! {
             () = shared.stop.cancelled() => return,
-            accepted = async {
-                descriptors.has_free().await;
-                listener.accept().await
-            } => accepted,
+            accepted = descriptors.accept(|cx| listener.poll_accept(cx)) => accepted,
         };
         match accepted {
-            Ok((socket, _)) => {
-                let descriptor = descriptors.take(DescriptorUse::Connection, 1).ok();
+            Ok(((socket, _), descriptor)) => {
                 let one = connection(Arc::clone(&shared), socket);
                 shared.tasks.spawn(async move {
-                    // Several listeners may accept at once where one is left.
-                    let descriptor = match descriptor {
-                        Some(descriptor) => descriptor,
-                        None => descriptors.take_when_free().await,
-                    };
                     one.await;
                     drop((descriptor, permit));
                 });
