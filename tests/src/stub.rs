@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 pub struct StubGateway {
     gateway: RunningGateway,
     keys: Vec<PathBuf>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl StubGateway {
@@ -37,7 +37,7 @@ impl StubGateway {
         Ok(Self {
             gateway,
             keys,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -46,6 +46,12 @@ impl StubGateway {
         let key = self.keys.get(key).context("no such key")?;
         let setup = AgentSetup::new(&self.gateway.ssh_addr.to_string(), CUSTOMER, key);
         Ok(setup.tunnel("host_keys", vec![self.gateway.host_key_fingerprint.clone()]))
+    }
+
+    /// The folder in which the customer's sockets may be.
+    pub fn sockets(&self) -> Result<PathBuf> {
+        let folder = self.folder.path().canonicalize()?;
+        Ok(folder.join("agents").join(CUSTOMER))
     }
 
     /// Starts callers of the HTTP listener, each with its own client.

@@ -312,3 +312,29 @@ async fn a_session_whose_channels_are_all_used_keeps_its_place() {
     assert!(!log.contains("do not reach this session"), "{log}");
     assert_eq!(log.matches("granted the forward").count(), 1, "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stolen_path_of_the_stub_is_seen_and_taken_back() {
+    let gateway = StubGateway::start(1).await.unwrap();
+    let jira = RecordingOrigin::start().await.unwrap();
+    let path = gateway.sockets().unwrap().join("jira.sock");
+    let setup = gateway.agent(0).unwrap().tunnel("connections", 1);
+    let setup = setup.forward("jira", path.to_str().unwrap(), &jira.url());
+    let agent = setup.start().unwrap();
+    until_place(&agent, PlaceState::Proven).await;
+    fs::remove_file(&path).unwrap();
+    let thief = UnixListener::bind(&path).unwrap();
+    let began = Instant::now();
+    agent
+        .logged("takes connections and does not answer")
+        .await
+        .unwrap();
+    let seen = began.elapsed();
+    println!("seen: {:.1} s", seen.as_secs_f64());
+    assert!(seen < Duration::from_secs(10), "{seen:?}");
+    until("an answer", async || answers(&path).await.then_some(()))
+        .await
+        .unwrap();
+    until_place(&agent, PlaceState::Proven).await;
+    drop(thief);
+}

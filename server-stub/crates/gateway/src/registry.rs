@@ -19,7 +19,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 /// All agents that have logged in since the gateway started, bounded by the number of names with keys.
 pub(super) struct AgentRegistry {
@@ -142,7 +141,7 @@ impl AgentRegistry {
             other.forwards.retain(|forward| {
                 let gives_way = forward.is_unserved() && forward.address.conflicts_with(&address);
                 if gives_way {
-                    close(forward);
+                    forward.close();
                 }
                 !gives_way
             });
@@ -173,14 +172,20 @@ impl AgentRegistry {
             Some((_, forward)) if forward.is_served_by(session.id) => {
                 return Err(BindError::AlreadyBound);
             }
-            Some((_, forward)) => (forward, None),
+            Some((_, forward)) if forward.has_its_address() => (forward, None),
+            // The socket was removed or replaced: all sessions that serve the forward get its new one.
+            Some((_, forward)) => {
+                let (listener, _) = ForwardListener::bind(&address)?;
+                forward.replace_listener(&listener);
+                (forward, Some(listener))
+            }
             None => {
                 let (listener, address) = ForwardListener::bind(&address)?;
                 let forward = Arc::new(AgentForward::new(
                     self.next_id(),
                     session.agent.clone(),
                     address,
-                    CancellationToken::new(),
+                    &listener,
                 ));
                 agent.forwards.push(Arc::clone(&forward));
                 (forward, Some(listener))
@@ -217,18 +222,17 @@ impl AgentRegistry {
         own.then_some(address)
     }
 
-    /// The bind with its actual port, if this session itself serves `address`.
-    pub(super) fn own_bind(
+    /// The forward at `address`, if this session itself serves it.
+    pub(super) fn own_candidate(
         &self,
         session: &AgentSession,
         address: &ListenAddress,
-    ) -> Option<RequestedBind> {
+    ) -> Option<OpenCandidate> {
         let agents = self.agents.lock();
         let forwards = &agents.get(&session.agent)?.forwards;
         let forward = forwards.iter().find(|f| f.address == *address)?;
-        let serving = forward.serving();
-        let own = serving.iter().find(|own| own.session.id == session.id)?;
-        Some(own.bind.clone())
+        let mut own = forward.candidates().into_iter();
+        own.find(|own| own.serving.session.id == session.id)
     }
 
     /// Stops serving `bind` by `session`. Returns the forward if the session served it.
@@ -276,7 +280,7 @@ impl AgentRegistry {
                 room -= 1;
                 return true;
             }
-            close(forward);
+            forward.close();
             false
         });
         if !released.is_empty() || agent.sessions.is_empty() {
@@ -294,7 +298,7 @@ impl AgentRegistry {
         if let Some(agent) = agents.get_mut(&forward.agent) {
             agent.forwards.retain(|other| other.id != forward.id);
         }
-        close(forward);
+        forward.close();
         true
     }
 
@@ -342,13 +346,5 @@ impl AgentRegistry {
     /// A copy of all agents as they are now.
     pub(super) fn all(&self) -> BTreeMap<AgentName, RegisteredAgent> {
         self.agents.lock().clone()
-    }
-}
-
-/// Ends the listener, under the lock: later a socket's file could belong to the next forward.
-fn close(forward: &AgentForward) {
-    forward.stop.cancel();
-    if let ListenAddress::Socket(path) = &forward.address {
-        let _ = std::fs::remove_file(path);
     }
 }

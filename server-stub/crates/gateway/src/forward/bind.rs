@@ -5,7 +5,7 @@ use crate::AgentName;
 use std::{
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::fs::{FileTypeExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     task::{Context, Poll, ready},
 };
@@ -153,7 +153,31 @@ pub(crate) enum BindError {
 /// The listener of a forward.
 pub(crate) enum ForwardListener {
     Tcp(TcpListener),
-    Socket(UnixListener),
+    Socket(UnixListener, SocketFile),
+}
+
+/// The file of a socket. Its inode is not used again while the socket is open, so that it shows whether another program has
+/// replaced the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SocketFile {
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// The file at this path.
+    fn at(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self {
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+
+    /// Whether the path still leads to it. One system call.
+    pub(crate) fn is_at(self, path: &Path) -> bool {
+        Self::at(path).is_ok_and(|found| found == self)
+    }
 }
 
 /// The originator of a connection (RFC 4254 §7.2).
@@ -205,8 +229,17 @@ impl ForwardListener {
                 }
                 let listener = UnixListener::bind(path)?;
                 fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-                Ok((Self::Socket(listener), address.clone()))
+                let listener = Self::Socket(listener, SocketFile::at(path)?);
+                Ok((listener, address.clone()))
             }
+        }
+    }
+
+    /// The file that it has bound.
+    pub(crate) fn socket_file(&self) -> Option<SocketFile> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Socket(_, file) => Some(*file),
         }
     }
 
@@ -221,7 +254,7 @@ impl ForwardListener {
                 stream.set_nodelay(true)?;
                 Ok((Box::new(stream), peer.into()))
             }
-            Self::Socket(listener) => {
+            Self::Socket(listener, _) => {
                 let (stream, _) = ready!(listener.poll_accept(cx))?;
                 let originator = Originator {
                     host: String::new(),

@@ -6,26 +6,39 @@ use agent_base::descriptors::{DescriptorBudget, DescriptorPermit};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::copy_bidirectional_with_sizes,
+    sync::watch,
     time::{Instant, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Accepts until the forward is closed, and leaves connections in the kernel's queue while only the reserve of file
 /// descriptors is left. After its agent has left, it continues for a moment: connections wait for the agent instead of being
 /// refused.
-pub(crate) async fn listen(
+pub(crate) fn listen(
+    shared: Arc<GatewayState>,
+    forward: Arc<AgentForward>,
+    listener: ForwardListener,
+) -> impl Future<Output = ()> + Send {
+    // Now: another listener may take its place before the task runs.
+    let (stop, served) = (forward.listener_stop(), forward.served());
+    accept_until(stop, served, shared, forward, listener)
+}
+
+async fn accept_until(
+    stop: CancellationToken,
+    mut served: watch::Receiver<usize>,
     shared: Arc<GatewayState>,
     forward: Arc<AgentForward>,
     listener: ForwardListener,
 ) {
     let descriptors = DescriptorBudget::of_process();
     let _own = descriptors.claim(1);
-    let mut served = forward.served();
     let mut close_at = None;
     loop {
         let accepted = tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
-            () = forward.stop.cancelled() => return,
+            () = stop.cancelled() => return,
             Ok(()) = served.changed() => {
                 let wait = shared.settings.limits.reconnect_wait;
                 let is_unserved = *served.borrow_and_update() == 0;

@@ -5,6 +5,7 @@ mod counted_channel;
 mod listen;
 mod open;
 
+use bind::SocketFile;
 pub(super) use bind::{
     BindError, ForwardListener, ListenAddress, Originator, RequestedBind, VendorStream,
 };
@@ -31,11 +32,17 @@ pub(super) struct AgentForward {
     pub address: ListenAddress,
     /// Counters of the channels and bytes of this forward.
     pub traffic: TrafficCounters,
-    /// Ends the listener; open connections continue.
-    pub stop: CancellationToken,
+    listener: Mutex<ActiveListener>,
     serving: Mutex<Vec<ServingSession>>,
     /// How many sessions serve it.
     served: watch::Sender<usize>,
+}
+
+/// The listener of a forward now. It is replaced if another program replaces its socket.
+struct ActiveListener {
+    /// Ends it; open connections continue.
+    stop: CancellationToken,
+    file: Option<SocketFile>,
 }
 
 /// A session that serves a forward.
@@ -63,17 +70,47 @@ impl AgentForward {
         id: u64,
         agent: AgentName,
         address: ListenAddress,
-        stop: CancellationToken,
+        listener: &ForwardListener,
     ) -> Self {
         Self {
             id,
             agent,
             address,
             traffic: TrafficCounters::default(),
-            stop,
+            listener: Mutex::new(ActiveListener::new(listener)),
             serving: Mutex::default(),
             served: watch::channel(0).0,
         }
+    }
+
+    /// Cancelled at the end of the listener that it has now.
+    pub(super) fn listener_stop(&self) -> CancellationToken {
+        self.listener.lock().stop.clone()
+    }
+
+    /// Ends its listener; this one takes its place.
+    pub(super) fn replace_listener(&self, listener: &ForwardListener) {
+        let before = std::mem::replace(&mut *self.listener.lock(), ActiveListener::new(listener));
+        before.stop.cancel();
+    }
+
+    /// Whether clients that connect to its address reach its listener. Only a path can be taken from it. One system call.
+    pub(super) fn has_its_address(&self) -> bool {
+        let file = self.listener.lock().file;
+        match (&self.address, file) {
+            (ListenAddress::Socket(path), Some(file)) => file.is_at(path),
+            (ListenAddress::Tcp(_) | ListenAddress::Socket(_), _) => true,
+        }
+    }
+
+    /// Ends its listener, and removes its socket if it still is its own.
+    pub(super) fn close(&self) {
+        if let ListenAddress::Socket(path) = &self.address
+            && self.has_its_address()
+        {
+            let _ = std::fs::remove_file(path);
+        }
+        self.listener.lock().stop.cancel();
     }
 
     /// The sessions that serve it now.
@@ -111,6 +148,15 @@ impl AgentForward {
                 serving: serving.clone(),
             })
             .collect()
+    }
+}
+
+impl ActiveListener {
+    fn new(listener: &ForwardListener) -> Self {
+        Self {
+            stop: CancellationToken::new(),
+            file: listener.socket_file(),
+        }
     }
 }
 

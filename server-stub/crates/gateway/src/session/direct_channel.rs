@@ -2,10 +2,9 @@
 //! so that `agent check` can send a request as the vendor does, and the agent can prove its places. Other agents' forwards
 //! and other ports of this host are refused.
 
-use super::AgentSession;
 use crate::{
     GatewayState,
-    forward::{ChannelOpenError, ListenAddress, Originator, RequestedBind},
+    forward::{ChannelOpenError, ListenAddress, OpenCandidate, Originator},
 };
 use agent_ssh::channel::{ChannelStream, SessionBudget};
 use russh::{
@@ -20,12 +19,12 @@ use tokio::{
     time::timeout,
 };
 
-/// Connects to the forward, then accepts and relays the channel until either side ends it. `own`: the caller's session, if
+/// Connects to the forward, then accepts and relays the channel until either side ends it. `own`: with the caller's session, if
 /// it serves the forward itself. Several sessions share a listener here, and the caller asks for its own place.
 pub(super) async fn serve_direct_channel(
     shared: Arc<GatewayState>,
     address: ListenAddress,
-    own: Option<(Arc<AgentSession>, RequestedBind)>,
+    own: Option<OpenCandidate>,
     budget: Arc<SessionBudget>,
     channel: Channel<Msg>,
     reply: ChannelOpenHandle,
@@ -57,19 +56,19 @@ pub(super) async fn serve_direct_channel(
 
 async fn connect(
     address: ListenAddress,
-    own: Option<(Arc<AgentSession>, RequestedBind)>,
+    own: Option<OpenCandidate>,
 ) -> Result<Box<dyn ReadWrite>, DirectConnectError> {
+    // A client does not reach the session where another program has replaced the path.
+    let own = tokio::task::spawn_blocking(|| own.filter(|own| own.forward.has_its_address()));
+    let own = own.await.map_err(io::Error::from)?;
     Ok(match (own, address) {
-        (Some((session, bind)), address) => {
-            // The listener is this process's own; only its path can be taken from it.
-            if let ListenAddress::Socket(path) = address {
-                tokio::fs::symlink_metadata(path).await?;
-            }
+        (Some(own), _) => {
             let originator = Originator {
                 host: "127.0.0.1".to_owned(),
                 port: 0,
             };
-            Box::new(session.open(&bind, &originator).await?)
+            let serving = own.serving;
+            Box::new(serving.session.open(&serving.bind, &originator).await?)
         }
         (None, ListenAddress::Tcp(address)) => Box::new(TcpStream::connect(address).await?),
         (None, ListenAddress::Socket(path)) => Box::new(UnixStream::connect(path).await?),

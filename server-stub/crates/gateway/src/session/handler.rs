@@ -142,10 +142,7 @@ impl ServerHandler {
             return reply.reject(ChannelOpenFailure::ResourceShortage).await;
         };
         let (shared, budget) = (Arc::clone(&self.shared), Arc::clone(&self.budget));
-        let own = session.and_then(|session| {
-            let bind = shared.registry.own_bind(session, &address)?;
-            Some((Arc::clone(session), bind))
-        });
+        let own = session.and_then(|own| shared.registry.own_candidate(own, &address));
         let calling = serve_direct_channel(shared, address, own, budget, channel, reply, permit);
         self.shared.tasks.spawn(calling);
     }

@@ -76,14 +76,7 @@ async fn a_socket_carries_bytes_and_goes_with_its_session() {
     let mut ssh = gateway
         .forward("acme", &key, path.to_str().unwrap(), &origin)
         .await;
-    let mut stream = UnixStream::connect(&path).await.unwrap();
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
-    let mut text = String::new();
-    in_time(stream.read_to_string(&mut text)).await.unwrap();
-    assert!(text.ends_with("acme"), "{text}");
+    assert_eq!(get_over(&path).await, "acme");
 
     ssh.child.kill().await.unwrap();
     gateway
@@ -109,6 +102,38 @@ async fn a_socket_left_by_a_crash_does_not_keep_its_agent_out() {
         .forward("acme", &key, path.to_str().unwrap(), &origin)
         .await;
     assert!(UnixStream::connect(&path).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_socket_that_was_removed_or_replaced_is_bound_for_the_next_request() {
+    let gateway = TestGateway::start().await;
+    let origin = Origin::start("acme").await;
+    let key = gateway.authorize("acme");
+    let path = gateway.folder("acme").join("jira.sock");
+    let bind = path.to_str().unwrap();
+    let _first = gateway.forward("acme", &key, bind, &origin).await;
+    std::fs::remove_file(&path).unwrap();
+    let mut second = gateway.forward("acme", &key, bind, &origin).await;
+    assert_eq!(get_over(&path).await, "acme");
+    std::fs::remove_file(&path).unwrap();
+    let thief = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    second.child.kill().await.unwrap();
+    let _third = gateway.forward("acme", &key, bind, &origin).await;
+    assert_eq!(get_over(&path).await, "acme");
+    drop(thief);
+    let snapshot = gateway.running.snapshot();
+    assert_eq!(snapshot.agent("acme").unwrap().forwards.len(), 1);
+}
+
+async fn get_over(path: &std::path::Path) -> String {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut text = String::new();
+    in_time(stream.read_to_string(&mut text)).await.unwrap();
+    text.rsplit("\r\n").next().unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
