@@ -197,19 +197,21 @@ async fn a_stale_path_is_shown_and_taken_once_it_is_removed() {
 /// sshd grants a port if it can listen on one of the loopback addresses. Another program has the other one.
 #[tokio::test]
 async fn a_port_of_which_another_program_has_one_family_is_seen() {
-    let sshd = Sshd::with(&OPEN).unwrap();
     let jira = RecordingOrigin::start().await.unwrap();
     let (on_four, on_six) = ("127.0.0.1", "[::1]");
-    let four = half_of_a_port(&sshd, &jira, on_four);
-    tokio::join!(four, half_of_a_port(&sshd, &jira, on_six));
+    let four = half_of_a_port(&jira, on_four);
+    tokio::join!(four, half_of_a_port(&jira, on_six));
 }
 
-async fn half_of_a_port(sshd: &Sshd, jira: &RecordingOrigin, other: &str) {
+async fn half_of_a_port(jira: &RecordingOrigin, other: &str) {
     let port = free_port().unwrap();
+    // As in the vendor guide.
+    let permitted = format!("PermitOpen localhost:{port} 127.0.0.1:{port} [::1]:{port}");
+    let sshd = Sshd::with(&[OPEN[0], &permitted]).unwrap();
     let listener = TcpListener::bind(format!("{other}:{port}")).await.unwrap();
     // It closes each connection.
     let program = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
-    let setup = AgentSetup::for_sshd(sshd).unwrap();
+    let setup = AgentSetup::for_sshd(&sshd).unwrap();
     let setup = setup.forward("jira", &format!("localhost:{port}"), &jira.url());
     let agent = setup.start().unwrap();
     let report = until_seen(&agent, PlaceState::Taken).await;
