@@ -32,7 +32,7 @@ bench: ## Speed and memory side by side with OpenSSH, as ratios (target/bench.js
 	cargo build --release --locked --config packaging/at-rest/build.toml --workspace
 	target/release/bench
 
-chaos: ## Faults, restarts, cuts, distance, overload: each figure beside its goal (docs/dev/reliability.md); as root, more than an hour.
+chaos: ## Faults, restarts, cuts, distance, overload: each figure beside its goal (docs/dev/reliability.md); as root, 45 minutes.
 	tools/setup
 	cargo build --release --locked --config packaging/at-rest/build.toml --workspace
 	target/release/chaos $(CHAOS)
