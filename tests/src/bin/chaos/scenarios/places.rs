@@ -79,7 +79,7 @@ async fn watch(
     let said = said.ok().or(back);
     context
         .report
-        .time(at, &format!("{what}, said or mended"), said, SEEN);
+        .time(at, &format!("{what}, said or corrected"), said, SEEN);
     context.report.time(
         at,
         &format!("{what}, answered again"),

@@ -59,10 +59,13 @@ async fn frozen(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     let name = "Jira stopped: longest answer to a queued request";
     report.time(at, name, queued, Duration::from_secs(2));
     report.info(at, "Jira stopped: outcomes of 200 callers", tally(&records));
-    // Once it is known, the next callers wait a second at most.
+    // Once it is known, the next callers wait a second at most. One of them may be sent, to try Jira for all others.
     if frozen.elapsed() < Duration::from_secs(40) || !context.is_short() {
         let next = callers(&world, 20, Duration::ZERO, Duration::from_secs(30)).await?;
-        let longest = next.iter().map(CallRecord::took).max();
+        let (tried, refused): (Vec<_>, Vec<_>) = next.iter().partition(|r| !r.is_not_sent());
+        let name = "Jira stopped: of the next 20 callers, sent to try Jira";
+        report.holds(at, name, tried.len() <= 1, format!("{}", tried.len()));
+        let longest = refused.iter().map(|record| record.took()).max();
         report.time(
             at,
             "Jira stopped: answer to the next caller",
