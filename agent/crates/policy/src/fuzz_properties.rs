@@ -72,8 +72,10 @@ pub fn policy_decision(bytes: &[u8]) {
         "{target:?} is allowed"
     );
     let text = String::from_utf8_lossy(&twice);
+    // `ticketing` allows Jira's own health page, and nothing else outside REST and attachments.
+    let is_status = matches!(&*text, "/status" | "/status/");
     assert!(
-        text.starts_with("/rest/") || text.starts_with("/secure/"),
+        is_status || text.starts_with("/rest/") || text.starts_with("/secure/"),
         "{target:?} is allowed"
     );
 }
@@ -114,6 +116,11 @@ mod tests {
         #[test]
         fn any_bytes_have_a_verdict(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             request_target(&bytes);
+        }
+
+        #[test]
+        fn only_the_health_page_is_allowed_outside_rest_and_attachments(path in "/(rest|secure|status|statusx)?(/|/x)?") {
+            policy_decision(format!("GET {path}").as_bytes());
         }
 
         #[test]
