@@ -169,6 +169,18 @@ impl TransportHandle {
         *self.resettable.lock() = Some(socket);
     }
 
+    /// The other end answered a probe after this time: where it is [`NEAR`](super::socket::NEAR), keeps the queue of
+    /// received bytes short, as [`adapt_to_distance`](super::socket::adapt_to_distance) does. For a side that does not
+    /// know the distance earlier. A queue can make an answer late, nothing can make it early: one such answer is proof.
+    pub fn on_answer_after(&self, round_trip: Duration) {
+        if round_trip >= super::socket::NEAR {
+            return;
+        }
+        if let Some(socket) = &mut *self.resettable.lock() {
+            socket.on_near();
+        }
+    }
+
     /// The peer has answered a first probe: from now on probes judge the link, and the kernel's limits are the usual ones.
     pub fn on_proven(&self) {
         if let Some(socket) = &mut *self.resettable.lock() {

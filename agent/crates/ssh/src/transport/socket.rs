@@ -104,6 +104,8 @@ pub struct ResettableSocket {
     socket: socket2::Socket,
     /// Limits to return to once the session is proven.
     usual: Option<KernelLimits>,
+    /// The receive queue is short already.
+    is_near: bool,
     /// For both descriptors of the connection.
     _permit: DescriptorPermit,
 }
@@ -115,6 +117,7 @@ impl ResettableSocket {
         Some(Self {
             socket,
             usual: None,
+            is_near: false,
             _permit: DescriptorBudget::of_process().claim(2),
         })
     }
@@ -125,6 +128,12 @@ impl ResettableSocket {
         if let Some(limits) = options.unproven(round_trip) {
             limits.apply(&SockRef::from(&self.socket));
             self.usual = Some(options.usual());
+        }
+    }
+
+    pub(super) fn on_near(&mut self) {
+        if !std::mem::replace(&mut self.is_near, true) {
+            shorten_receive_queue(&SockRef::from(&self.socket));
         }
     }
 
@@ -165,15 +174,18 @@ pub fn configure(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> 
 /// and skipped.
 pub fn adapt_to_distance(stream: &TcpStream, options: &SocketOptions, is_near: bool) {
     let socket = SockRef::from(stream);
-    let (option, result) = match (is_near, &options.congestion_control) {
-        (true, _) => (
-            "SO_RCVBUF",
-            socket.set_recv_buffer_size(NEAR_RECEIVE_BUFFER),
-        ),
-        (false, Some(name)) => ("TCP_CONGESTION", socket.set_tcp_congestion(name.as_bytes())),
-        (false, None) => return,
-    };
-    note(option, result);
+    if is_near {
+        shorten_receive_queue(&socket);
+    } else if let Some(name) = &options.congestion_control {
+        note("TCP_CONGESTION", socket.set_tcp_congestion(name.as_bytes()));
+    }
+}
+
+fn shorten_receive_queue(socket: &SockRef<'_>) {
+    note(
+        "SO_RCVBUF",
+        socket.set_recv_buffer_size(NEAR_RECEIVE_BUFFER),
+    );
 }
 
 /// Two answers of a distant peer, as the liveness clock counts them: time for three transmissions.
@@ -243,6 +255,27 @@ mod tests {
             Some(Duration::from_secs(120))
         );
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), 128 << 10);
+    }
+
+    #[tokio::test]
+    async fn an_answer_within_a_millisecond_shortens_the_receive_queue() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let socket = SockRef::from(&stream);
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        let before = socket.recv_buffer_size().unwrap();
+        let second = ResettableSocket::of(&stream).unwrap();
+        let (reader, writer) = tokio::io::split(tokio::io::duplex(64).0);
+        let limits = crate::transport::TransportLimits::default();
+        let (_transport, handle) = crate::transport::SshTransport::new(reader, writer, limits);
+        handle.set_resettable(second);
+        handle.on_answer_after(NEAR);
+        assert_eq!(socket.recv_buffer_size().unwrap(), before);
+        handle.on_answer_after(NEAR - Duration::from_micros(1));
+        // Linux doubles the value, or keeps to `net.core.rmem_max`.
+        assert!(socket.recv_buffer_size().unwrap() > before);
     }
 
     #[tokio::test]

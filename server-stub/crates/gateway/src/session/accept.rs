@@ -82,7 +82,7 @@ async fn connection(
         tracing::debug!(%remote, %error, "cannot set socket options");
         return;
     }
-    // The kernel knows the round trip, but only unsafe code can ask it.
+    // The kernel knows the round trip, but only unsafe code can ask it: the monitor measures it after the login.
     let is_near = remote.ip().to_canonical().is_loopback();
     socket::adapt_to_distance(&socket, &options, is_near);
     let tcp = TcpPair::of(&socket);

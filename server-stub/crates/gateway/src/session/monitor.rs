@@ -58,6 +58,7 @@ pub(super) async fn monitor(shared: Arc<GatewayState>, session: Arc<AgentSession
             tokio::spawn(async move {
                 if asked.probe().await {
                     asked.clock.lock().on_probe_answered(Instant::now());
+                    asked.transport.on_answer_after(now.elapsed());
                 }
             });
         }
