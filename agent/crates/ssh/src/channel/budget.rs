@@ -129,6 +129,13 @@ impl SessionBudget {
             || self.process.memory() >= self.limits.memory_per_process as u64
     }
 
+    /// Whether little memory is left for channels that wait for their readers: russh queues up to 3 MiB for each of them,
+    /// which is not counted here.
+    pub(super) fn is_memory_half_used(&self) -> bool {
+        self.memory() >= self.limits.memory_per_session as u64 / 2
+            || self.process.memory() >= self.limits.memory_per_process as u64 / 2
+    }
+
     /// Whether the session and the process may hold `bytes` more, in memory or on disk.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
         self.used() + bytes <= self.limits.spool_per_session

@@ -183,7 +183,7 @@ impl Inbox {
     /// Whether nothing should be pushed for a moment, because the reader may make room without the file.
     pub(super) fn awaits_reader(&mut self) -> bool {
         let in_memory = !self.on_disk() && self.tail.queue.is_empty();
-        let may_wait = in_memory && !self.is_discarding() && !self.budget.is_memory_short();
+        let may_wait = in_memory && !self.is_discarding() && !self.budget.is_memory_half_used();
         let is_full = self.head.cost >= self.memory_limit();
         if in_memory && self.has_room() {
             self.patience = ReaderPatience::Left;

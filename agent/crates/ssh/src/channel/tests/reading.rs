@@ -126,6 +126,28 @@ async fn a_reader_at_work_needs_no_file() {
 }
 
 #[tokio::test]
+async fn full_channels_await_their_readers_while_half_of_the_memory_is_left() {
+    for (memory_per_process, expected) in [
+        (64 << 20, vec![true; 4]),
+        (5 << 20, vec![true, true, false, false]),
+    ] {
+        let session = Session::new(ChannelLimits {
+            memory_per_process,
+            ..ChannelLimits::default()
+        });
+        let mut inboxes = Vec::new();
+        for waits in expected {
+            let mut inbox = Inbox::new(Arc::clone(&session.budget));
+            for _ in 0..(1 << 20) / PACKET {
+                inbox.push(Bytes::from(vec![0; PACKET])).unwrap();
+            }
+            assert_eq!(inbox.awaits_reader(), waits, "{}", inboxes.len());
+            inboxes.push(inbox);
+        }
+    }
+}
+
+#[tokio::test]
 async fn neither_reading_the_file_nor_writing_it_starves() {
     let session = Session::new(ChannelLimits::default());
     let mut inbox = Inbox::new(Arc::clone(&session.budget));
