@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use agent::{
-    status::{ConnectionPhase, ConnectionView, ForwardState, LayerState},
+    status::{ConnectionPhase, ConnectionView, ForwardState, LayerState, StatusReport},
     tunnel::{Settings, session::HostKeys},
 };
 use e2e::{
     impaired_link::run_in_namespace,
+    raw_http::{exchange, get},
+    recording_origin::RecordingOrigin,
+    setup::AgentSetup,
     sshd::{Sshd, keygen},
     tunnel::{echo_at, identity, settings, settings_for, supervise, until_connections},
     wait::until,
@@ -91,6 +94,41 @@ async fn a_gateway_that_was_away_gets_its_session_back() {
     until("a released forward at the other gateway", released)
         .await
         .unwrap();
+}
+
+/// The agent's user has written `connections = 1`. The session at the second gateway is there before the first is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_gateway_costs_the_second_no_time_with_one_connection_too() {
+    let (mut first, second) = (Sshd::start().unwrap(), Sshd::start().unwrap());
+    let key = first.identity().with_extension("pub");
+    second.authorize(&key, "").unwrap();
+    let pins = vec![first.fingerprint().unwrap(), second.fingerprint().unwrap()];
+    let jira = RecordingOrigin::start().await.unwrap();
+    let agent = AgentSetup::for_sshd(&first)
+        .unwrap()
+        .tunnel("gateways", vec![first.address(), second.address()])
+        .tunnel("host_keys", pins)
+        .tunnel("connections", 1)
+        .forward("jira", "127.0.0.1:0", &jira.url())
+        .start()
+        .unwrap();
+    let (one, two) = (first.address(), second.address());
+    let spread = |report: &StatusReport| {
+        let at = |gateway: &str| report.connections.iter().any(|c| serves_at(c, gateway));
+        at(&one) && at(&two)
+    };
+    let report = agent.until_status("a session at each", spread).await;
+    let report = report.unwrap();
+    let mut connections = report.connections.iter();
+    let connection = connections.find(|c| c.gateway == two).unwrap();
+    let place = connection.forwards[0].bound.clone().unwrap();
+    first.kill();
+    let lost = Instant::now();
+    let request = get("/rest/api/2/issue/DEMO-1");
+    let answers = exchange(place.parse().unwrap(), &request).await.unwrap();
+    let took = lost.elapsed();
+    assert_eq!(answers[0].status, 200);
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 /// A stub gateway at this address, with an agent of this key.

@@ -63,10 +63,10 @@ sections! {
         /// Gateways reached without the proxy: hosts, domains (including subdomains), addresses, or networks like
         /// `10.0.0.0/8`.
         no_proxy: Vec<String> = Vec::new();
-        /// Number of SSH sessions to keep open. If this key is missing: one for each gateway where there are more. With
-        /// `{slot}` in a `bind`, one number of `slots` stays free where it has more than two. If a forward binds a
-        /// socket path without `{slot}`: one for each gateway, because on one OpenSSH server a later session takes the
-        /// socket from an earlier one.
+        /// Number of SSH sessions to keep open; one for each gateway where there are more gateways, so that the loss of
+        /// one needs no new session. With `{slot}` in a `bind`, one number of `slots` then stays free where it has more
+        /// than two. If this key is missing and a forward binds a socket path without `{slot}`: one for each gateway,
+        /// because on one OpenSSH server a later session takes the socket from an earlier one.
         connections: u32 = 2, 1..=16;
         /// Slot numbers of this host, for a `bind` with `{slot}`: first and last, like `0-3`. Each session takes one,
         /// and a new session never one that an old session still has. A second host of the same customer needs other

@@ -588,6 +588,21 @@ fn a_socket_bind_defaults_to_one_connection_for_each_gateway() {
     }
 }
 
+/// Each gateway has a session, whatever number is written: the loss of one then needs no dial.
+#[test]
+fn no_gateway_stays_without_a_connection() {
+    for (gateways, written, connections) in [(1, 1, 1), (2, 1, 2), (3, 2, 3), (2, 5, 5)] {
+        let names = (1..=gateways).map(|n| format!("\"gw{n}.vendor.example:443\""));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let toml = MINIMAL
+            .replace("\"gw1.vendor.example:443\"", &names)
+            .replace("user =", &format!("connections = {written}\nuser ="));
+        let tunnel = Folder::new(&toml).load(&[]).tunnel;
+        assert_eq!(tunnel.gateways.len(), gateways);
+        assert_eq!(tunnel.connections, connections, "{toml}");
+    }
+}
+
 /// Each connection then has a socket of its own, so that several can serve on one OpenSSH server.
 #[test]
 fn a_bind_with_a_slot_keeps_two_connections_and_two_slots_for_each() {
@@ -619,6 +634,9 @@ fn more_gateways_open_more_connections_only_where_the_slots_have_room() {
         (5, "slots = \"4-7\"\n", 3, "4-7"),
         (3, "slots = \"0-5\"\n", 3, "0-5"),
         (6, "connections = 6\n", 6, "0-11"),
+        (2, "connections = 1\n", 2, "0-1"),
+        (2, "connections = 1\nslots = \"3\"\n", 1, "3-3"),
+        (3, "connections = 2\nslots = \"0-7\"\n", 3, "0-7"),
     ] {
         let names = (1..=gateways).map(|n| format!("\"gw{n}.vendor.example:443\""));
         let names = names.collect::<Vec<_>>().join(", ");

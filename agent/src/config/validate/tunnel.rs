@@ -58,10 +58,8 @@ pub(super) fn tunnel(
         .and_then(|text| section.value_or_error("slots", text.parse::<SlotRange>(), problems));
     // A host's numbers do not depend on the number of its gateways: those above may be another host's.
     let slots = written_slots.unwrap_or_else(|| SlotRange::for_connections(usual));
-    let connections = match section.is_written("connections") {
-        true => usual,
-        false => default_connections(usual, gateways.len(), slots, &forwards),
-    };
+    let written = section.is_written("connections").then_some(usual);
+    let connections = connections(written, usual, gateways.len(), slots, &forwards);
     check_slots(slots, connections, &forwards, section, problems);
     Some(tunnel::Settings {
         gateways,
@@ -85,9 +83,12 @@ pub(super) fn tunnel(
     })
 }
 
+/// At least one for each gateway: when one is lost, the session at the other serves without a dial.
+///
 /// With `StreamLocalBindUnlink yes`, the later of two sessions on one sshd takes over a socket path. The earlier one
-/// gets no notice and seems to serve, but receives no request.
-fn default_connections(
+/// gets no notice and seems to serve, but receives no request. There, no more is the default.
+fn connections(
+    written: Option<usize>,
     usual: usize,
     gateways: usize,
     slots: SlotRange,
@@ -95,17 +96,17 @@ fn default_connections(
 ) -> usize {
     let shares_socket =
         |forward: &ForwardTemplate| forward.bind.is_socket() && !forward.bind.has_slot();
-    // Each gateway has a session, so that one of them can fail.
-    let for_gateways = match forwards.iter().any(shares_socket) {
-        true => gateways.max(1),
-        false => usual.max(gateways),
+    let least = match written {
+        Some(written) => written,
+        None if forwards.iter().any(shares_socket) => 1,
+        None => usual,
     };
     let most = match needs_slots(forwards) {
-        // One number stays free, which a new session takes while an old one still has its own.
-        true => usual.max(slots.count().saturating_sub(1)),
+        // Of three or more numbers one stays free, which a new session takes while an old one still has its own.
+        true => slots.count().saturating_sub(1).max(slots.count().min(2)),
         false => MAX_CONNECTIONS,
     };
-    for_gateways.min(most).min(MAX_CONNECTIONS)
+    least.max(gateways.min(most).min(MAX_CONNECTIONS))
 }
 
 /// The most that may be configured.

@@ -849,6 +849,25 @@ fn the_first_tick_dials_every_connection_spread_over_the_gateways() {
     assert_eq!(gateways, [0, 1, 0, 1]);
 }
 
+/// The configuration has at least one connection for each gateway. The lost one is dialed while the other one serves.
+#[test]
+fn a_lost_gateway_changes_nothing_at_the_other() {
+    let mut world = calm(2, 2, 1);
+    world.run_well(seconds(10), World::everything_serves);
+    world.now += seconds(60);
+    let (lost, other) = (world.id(0), world.id(1));
+    world.end(lost);
+    for _ in 0..20 {
+        let at_second = &world.sessions[&other];
+        assert!(at_second.gateway == 1 && at_second.held.contains(&0));
+        if let Some((id, _)) = world.dials.iter().next() {
+            world.fail(*id, RetryPace::Soon);
+        }
+        world.now = world.machine.next_deadline().unwrap();
+        world.send(SupervisorEvent::Tick);
+    }
+}
+
 /// Two gateways of which the first does not answer, and what happens until the other one serves.
 #[test]
 fn a_gateway_that_does_not_answer_is_raced_by_the_next_within_a_second() {
