@@ -2,18 +2,20 @@
 //! waits for it.
 
 pub(crate) mod jira;
+mod jira_report;
 pub(crate) mod login;
 
 use crate::{
     auth::{ProbeNeed, UpstreamAuth},
     backoff::{self, ExponentialBackoff},
-    status::{LayerReporter, ProofState, StatusLayer},
+    status::{ProofState, StatusLayer},
     upstream::{
-        self, ControlClient, ControlError, HttpTarget, ProbeOutcome, ProtectionSnapshot, Upstream,
+        self, ControlClient, ControlError, HttpTarget, ProtectionSnapshot, Upstream,
         UpstreamTarget, tcp,
     },
 };
 use jira::ProbeReach;
+use jira_report::JiraReport;
 use rand::Rng;
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -21,15 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 /// The health probes of one forward.
 pub struct HealthProber {
-    forward: Arc<str>,
     settings: upstream::Settings,
     /// `None` for `tcp://` upstreams, which are only connected to.
     http: Option<HttpProbe>,
-    /// The connections of the data path, whose requests show when Jira is silent.
-    upstream: Option<Arc<Upstream>>,
     jira: Arc<StatusLayer>,
-    /// Tells `jira` what the probes see.
-    reporter: LayerReporter,
+    /// Tells `jira` and the data path what the probes see.
+    report: JiraReport,
 }
 
 struct HttpProbe {
@@ -77,19 +76,18 @@ impl HealthProber {
             }
         };
         Ok(Self {
-            forward,
             settings,
             http,
-            upstream: None,
-            reporter: LayerReporter::new(jira.clone()),
+            report: JiraReport::new(forward, jira.clone()),
             jira,
         })
     }
 
     /// The same probes, which also run as soon as requests on this upstream wait while none is answered, and whose
     /// outcome counts for its breaker.
-    pub fn watching(self, upstream: Option<Arc<Upstream>>) -> Self {
-        Self { upstream, ..self }
+    pub fn watching(mut self, upstream: Option<Arc<Upstream>>) -> Self {
+        self.report.upstream = upstream;
+        self
     }
 
     /// Probes until `stop`: regularly while all layers are proven, after a failure at growing intervals, and at once after a
@@ -125,7 +123,7 @@ impl HealthProber {
     /// every few seconds while requests are held back until a probe is answered.
     fn pause_after(&self, failures: u32) -> Duration {
         let pause = RETRY.after(failures);
-        if self.protection().breaker_open {
+        if self.report.protection().breaker_open {
             return pause.min(ProbeCadence::JIRA.interval);
         }
         match self.jira.snapshot().state {
@@ -168,7 +166,7 @@ impl HealthProber {
             if now >= end {
                 return false;
             }
-            if healthy && self.protection().silent.is_some() {
+            if healthy && self.report.protection().silent.is_some() {
                 self.jira.doubt();
                 return false;
             }
@@ -177,15 +175,6 @@ impl HealthProber {
                 return false;
             }
         }
-    }
-
-    /// What the data path to Jira does now; nothing, where there are no requests to look at.
-    fn protection(&self) -> ProtectionSnapshot {
-        let span = tracing::error_span!("protection", forward = &*self.forward);
-        let upstream = self.upstream.as_ref();
-        upstream.map_or_else(ProtectionSnapshot::default, |upstream| {
-            span.in_scope(|| upstream.protection())
-        })
     }
 
     async fn secret_changed(&self) -> bool {
@@ -212,7 +201,7 @@ impl HealthProber {
     /// Proves what traffic has not proven lately. Returns whether all layers are proven.
     async fn probe(&mut self) -> bool {
         let doubted = self.jira.take_doubt();
-        let protection = self.protection();
+        let protection = self.report.protection();
         let checks_rest = doubted || proves_too_little(&protection);
         let ProbeCadence {
             jira_fresh,
@@ -223,17 +212,18 @@ impl HealthProber {
         let Some(http) = &mut self.http else {
             if asks_jira {
                 let reached = tcp::probe_connect(&self.settings).await;
-                self.report(
-                    reached
-                        .map(|()| "accepts connections".to_owned())
-                        .map_err(|error| jira::ProbeFailure {
-                            state: ProofState::Failed,
-                            cause: error.to_string(),
-                            remedy: jira::REACH.to_owned(),
-                            is_foreign: false,
-                            reach: ProbeReach::NotConnected,
-                        }),
-                );
+                self.report
+                    .found(
+                        &reached
+                            .map(|()| "accepts connections".to_owned())
+                            .map_err(|error| jira::ProbeFailure {
+                                state: ProofState::Failed,
+                                cause: error.to_string(),
+                                remedy: jira::REACH.to_owned(),
+                                is_foreign: false,
+                                reach: ProbeReach::NotConnected,
+                            }),
+                    );
             }
             return is_fresh(&self.jira, jira_fresh);
         };
@@ -266,7 +256,7 @@ impl HealthProber {
                 let result = tokio::select! {
                     result = &mut probe => result,
                     () = tokio::time::sleep(PROBE_PATIENCE) => {
-                        report_late(&self.forward, &self.jira, &self.reporter, protection.silent);
+                        self.report.late(protection.silent);
                         probe.await
                     }
                 };
@@ -299,91 +289,10 @@ impl HealthProber {
         let login_is_proven = !login.injects()
             || (is_fresh(layer, login_fresh) && login.probe_need() == ProbeNeed::None);
         if let Some(result) = jira_result {
-            self.inform_protection(&result, jira_waited);
-            self.report(result);
+            self.report.inform_protection(&result, jira_waited);
+            self.report.found(&result);
         }
         is_fresh(&self.jira, jira_fresh) && login_is_proven
-    }
-
-    /// What the probe found counts for the breaker of the data path. Its failed connections do not: a request's own do.
-    fn inform_protection(&self, result: &Result<String, jira::ProbeFailure>, waited: Duration) {
-        let Some(upstream) = &self.upstream else {
-            return;
-        };
-        let reach = result.as_ref().map_err(|failure| failure.reach);
-        let outcome = match reach {
-            Ok(_) => ProbeOutcome::Well,
-            Err(ProbeReach::Answered) => ProbeOutcome::Answered,
-            Err(ProbeReach::Unanswered) => ProbeOutcome::Unanswered { waited },
-            Err(ProbeReach::NotConnected) => return,
-        };
-        let span = tracing::error_span!("protection", forward = &*self.forward);
-        span.in_scope(|| upstream.probe_ended(outcome));
-    }
-
-    fn report(&self, result: Result<String, jira::ProbeFailure>) {
-        match result {
-            Ok(detail) => {
-                if self.reporter.proven(Some(&detail)) {
-                    tracing::info!(
-                        forward = &*self.forward,
-                        "the probe of Jira succeeded: {detail}"
-                    );
-                }
-            }
-            Err(jira::ProbeFailure {
-                state,
-                cause,
-                remedy,
-                is_foreign: _,
-                reach: _,
-            }) => {
-                if self.reporter.failed(state, &cause, &remedy) {
-                    tracing::warn!(
-                        forward = &*self.forward,
-                        cause,
-                        remedy,
-                        "the probe of Jira failed"
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// The probe has got no answer for a while, and still may get one. A layer that something has proven meanwhile stays proven.
-fn report_late(
-    forward: &str,
-    layer: &StatusLayer,
-    reporter: &LayerReporter,
-    silent: Option<(usize, Duration)>,
-) {
-    let snapshot = layer.snapshot();
-    let is_proven_since = snapshot
-        .proven_at
-        .is_some_and(|at| at.elapsed() < PROBE_PATIENCE);
-    if snapshot.state != ProofState::Proven || is_proven_since {
-        return;
-    }
-    let waiting = match silent {
-        Some((1, longest)) => format!(", and a request waits for {} s", longest.as_secs()),
-        Some((count, longest)) => format!(
-            ", and {count} requests wait, the longest for {} s",
-            longest.as_secs()
-        ),
-        None => String::new(),
-    };
-    let cause = format!(
-        "Jira has not answered the agent's probe for {} s{waiting}",
-        PROBE_PATIENCE.as_secs()
-    );
-    if reporter.failed(ProofState::Degraded, &cause, SILENT_REMEDY) {
-        tracing::warn!(
-            forward,
-            cause,
-            remedy = SILENT_REMEDY,
-            "Jira does not answer"
-        );
     }
 }
 
@@ -447,7 +356,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const RETRY: ExponentialBackoff = ExponentialBackoff::new(FIRST_PAUSE, LONGEST_INTERVAL, 2.0);
 /// After this without an answer to the probe, the layer is degraded. The probe itself waits longer.
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
-const SILENT_REMEDY: &str = "look why Jira does not answer: its own log, garbage collection, threads, database; the agent notices by itself when it does";
 /// One odd round does not count: something may have asked for a cookie first.
 const FOREIGN_ROUNDS: u32 = 2;
 
