@@ -7,6 +7,7 @@ use agent::status::{
 };
 use e2e::{
     caller::HttpCaller,
+    impaired_link::run_in_namespace,
     recording_origin::{RecordingOrigin, issue},
     setup::{AgentSetup, RunningAgent},
     sshd::{Sshd, free_port, listener, signal},
@@ -18,6 +19,7 @@ use std::{
     net::SocketAddr,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -232,6 +234,48 @@ async fn half_of_a_port(jira: &RecordingOrigin, other: &str) {
     assert_eq!(agent.log().matches("granted the forward").count(), 2);
     let at_work = async || answers_at(port).await.then_some(());
     until("an answer", at_work).await.unwrap();
+}
+
+/// The gateway has no `::1` when it grants the port. A program takes that address later, and callers of the name reach it.
+#[tokio::test]
+async fn a_program_that_takes_the_other_address_later_is_seen() {
+    if !run_in_namespace("a_program_that_takes_the_other_address_later_is_seen").unwrap() {
+        return;
+    }
+    let run = |program: &str, arguments: &str| {
+        let done = Command::new(program).args(arguments.split(' ')).status();
+        assert!(done.unwrap().success(), "{program} {arguments}");
+    };
+    run("ip", "link set lo up");
+    run("sysctl", "-q net.ipv6.conf.lo.disable_ipv6=1");
+    let jira = RecordingOrigin::start().await.unwrap();
+    let mut sites = Vec::new();
+    for host in ["localhost", "*"] {
+        let sshd = Sshd::with(&OPEN).unwrap();
+        let port = free_port().unwrap();
+        let setup = AgentSetup::for_sshd(&sshd).unwrap();
+        let setup = setup.forward("jira", &format!("{host}:{port}"), &jira.url());
+        let agent = setup.start().unwrap();
+        until_place(&agent, PlaceState::Proven).await;
+        sites.push((sshd, port, agent));
+    }
+    run("sysctl", "-q net.ipv6.conf.lo.disable_ipv6=0");
+    let mut programs = Vec::new();
+    for (_, port, _) in &sites {
+        let listener = TcpListener::bind(format!("[::1]:{port}")).await.unwrap();
+        programs.push(tokio::spawn(async move {
+            while listener.accept().await.is_ok() {}
+        }));
+    }
+    let taken = Instant::now();
+    for (_, _, agent) in &sites {
+        until_place(agent, PlaceState::Taken).await;
+        let took = taken.elapsed();
+        assert!(took < SEEN_WITHIN, "{took:?}");
+    }
+    for program in programs {
+        program.abort();
+    }
 }
 
 #[tokio::test]

@@ -84,6 +84,12 @@ impl PlaceJudge {
             self.next_call = self.next_call.map(|at| at.max(now + FRESH));
         } else if self.relies_on_checks() && self.checks.have_stopped(now, answered) {
             self.proof = PlaceProof::Lost(LostSign::ChecksStopped);
+        } else if self.relies_on_checks()
+            && self.proof == PlaceProof::Proven
+            && self.checks.are_overdue(now, answered)
+        {
+            // Too few have come to call it a loss.
+            self.proof = PlaceProof::Granted(Some(UnprovenReason::ChecksStopped));
         }
         self.next_call.is_some_and(|at| at <= now)
     }
@@ -202,19 +208,37 @@ impl CheckRhythm {
         true
     }
 
+    /// Whether a rhythm of checks has ended.
+    fn have_stopped(&mut self, now: Instant, answered: Option<Instant>) -> bool {
+        let limit = self.period().saturating_mul(4).max(SHORTEST_SILENCE);
+        self.gaps.len() == GAPS
+            && limit <= LONGEST_SILENCE
+            && self.is_silent_for(limit, now, answered)
+    }
+
+    /// Whether the last check is too old to prove anything: older than two periods, and at most `MOST_OVERDUE` older than one.
+    fn are_overdue(&mut self, now: Instant, answered: Option<Instant>) -> bool {
+        let period = self.period();
+        let limit = (period + period.min(MOST_OVERDUE)).max(SHORTEST_SILENCE);
+        self.is_silent_for(limit, now, answered)
+    }
+
+    /// The longest gap between the last checks; zero after the first one.
+    fn period(&self) -> Duration {
+        self.gaps.iter().max().copied().unwrap_or_default()
+    }
+
     /// A session is one ordered stream. A check takes two trips through it, the channel and then its request, and each may
     /// wait behind bulk data of the gateway. So two probes must have been answered, one sent after the other's answer.
-    fn have_stopped(&mut self, now: Instant, answered: Option<Instant>) -> bool {
-        let (Some(last), Some(longest)) = (self.last, self.gaps.iter().max()) else {
+    fn is_silent_for(&mut self, limit: Duration, now: Instant, answered: Option<Instant>) -> bool {
+        let Some(last) = self.last else {
             return false;
         };
-        let silence = now.saturating_duration_since(last);
-        let limit = longest.saturating_mul(4).max(SHORTEST_SILENCE);
-        if self.opened_by.is_none() && answered >= Some(last + *longest) {
+        if self.opened_by.is_none() && answered >= Some(last + self.period()) {
             self.opened_by = Some(now);
         }
         let is_missing = self.opened_by.is_some() && answered >= self.opened_by;
-        self.gaps.len() == GAPS && limit <= LONGEST_SILENCE && silence >= limit && is_missing
+        is_missing && now.saturating_duration_since(last) >= limit
     }
 }
 
@@ -237,5 +261,7 @@ const NO_ANSWER_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 /// A balancer that restarts misses a few checks.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(8);
+/// Of a balancer that checks seldom: the next check was due this long ago.
+const MOST_OVERDUE: Duration = Duration::from_secs(10);
 /// Gaps between checks that are remembered.
 const GAPS: usize = 4;

@@ -252,6 +252,47 @@ fn the_agent_calls_only_while_the_gateway_does_not_check() {
         rare.checked(1);
         rare.now += Duration::from_secs(59);
     }
-    assert_eq!(rare.until_call(), None);
     assert_eq!(*rare.judge.proof(), PlaceProof::Proven);
+    assert_eq!(rare.until_call(), None);
+    let stopped = PlaceProof::Granted(Some(UnprovenReason::ChecksStopped));
+    assert_eq!(*rare.judge.proof(), stopped, "but no proof for ever");
+}
+
+/// Where the agent may not call, a check proves the place until the next one should have come.
+#[test]
+fn an_old_check_is_no_proof() {
+    let stopped = PlaceProof::Granted(Some(UnprovenReason::ChecksStopped));
+    // Seconds between two checks, how many have come, and until when the last one counts.
+    for (period, checks, until) in [(1, 1, 8), (1, 3, 8), (6, 3, 12), (20, 6, 30), (60, 2, 70)] {
+        let mut bench = Bench::new(true);
+        bench.call(CallOutcome::Prohibited);
+        for _ in 0..checks {
+            bench.now += Duration::from_secs(period);
+            bench.requests += 1;
+            bench.poll();
+            assert_eq!(*bench.judge.proof(), PlaceProof::Proven);
+        }
+        let last = bench.now;
+        while *bench.judge.proof() == PlaceProof::Proven {
+            bench.now += Duration::from_secs(1);
+            bench.poll();
+        }
+        assert_eq!(*bench.judge.proof(), stopped, "{period} s");
+        assert_eq!((bench.now - last).as_secs(), until, "{period} s");
+        bench.requests += 1;
+        bench.poll();
+        assert_eq!(*bench.judge.proof(), PlaceProof::Proven);
+    }
+}
+
+/// Where it may call, a call decides long before a check that comes once a minute.
+#[test]
+fn a_seldom_check_leaves_the_proof_to_calls() {
+    let mut bench = Bench::new(false);
+    assert_eq!(bench.until_call(), Some(1));
+    assert_eq!(bench.call(CallOutcome::Arrived), PlaceProof::Proven);
+    bench.checked(1);
+    assert_eq!(bench.until_call(), Some(4));
+    let lost = PlaceProof::Lost(LostSign::NothingListens);
+    assert_eq!(bench.call(CallOutcome::NotConnected), lost);
 }

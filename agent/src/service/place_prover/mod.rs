@@ -236,11 +236,17 @@ async fn call(
             }
             let outcome = self_call::call(&held, at).await;
             // No client reaches another program there.
-            if let CallOutcome::Prohibited | CallOutcome::NotConnected | CallOutcome::NoAnswer =
-                outcome
-            {
-                *due = Instant::now() + OTHER_FAMILY_PAUSE;
-            }
+            let pause = match outcome {
+                CallOutcome::NotConnected => FREE_FAMILY_PAUSE,
+                CallOutcome::Prohibited | CallOutcome::NoAnswer => OTHER_FAMILY_PAUSE,
+                CallOutcome::Inconclusive
+                | CallOutcome::Arrived
+                | CallOutcome::OwnConnection(_)
+                | CallOutcome::OtherAgent
+                | CallOutcome::Strange(..)
+                | CallOutcome::OtherFree(_) => Duration::ZERO,
+            };
+            *due = Instant::now() + pause;
             others.push((at.clone(), outcome));
         }
     }
@@ -308,7 +314,10 @@ fn other_families(bind: &BindAddress, now: Instant) -> Vec<(BindAddress, Instant
 const POLL: Duration = Duration::from_secs(1);
 /// A place that no session has held for this long is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(60);
-/// An address that the gateway does not connect to is seldom tried: sshd logs each attempt.
+/// Nothing listens at an address: with the interval of calls and a second odd answer, a program that takes it later shows
+/// within 10 s.
+const FREE_FAMILY_PAUSE: Duration = Duration::from_secs(3);
+/// An address that the agent may not call is seldom tried: sshd logs each attempt.
 const OTHER_FAMILY_PAUSE: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
