@@ -200,53 +200,44 @@ impl HealthProber {
 
     /// Proves what traffic has not proven lately. Returns whether all layers are proven.
     async fn probe(&mut self) -> bool {
+        let cadence = self.cadence();
         let doubted = self.jira.take_doubt();
-        let protection = self.report.protection();
-        let checks_rest = doubted || proves_too_little(&protection);
-        let ProbeCadence {
-            jira_fresh,
-            login_fresh,
-            ..
-        } = self.cadence();
-        let asks_jira = doubted || !is_fresh(&self.jira, jira_fresh);
-        let Some(http) = &mut self.http else {
-            if asks_jira {
-                let reached = tcp::probe_connect(&self.settings).await;
-                self.report
-                    .found(
-                        &reached
-                            .map(|()| "accepts connections".to_owned())
-                            .map_err(|error| jira::ProbeFailure {
-                                state: ProofState::Failed,
-                                cause: error.to_string(),
-                                remedy: jira::REACH.to_owned(),
-                                is_foreign: false,
-                                reach: ProbeReach::NotConnected,
-                            }),
-                    );
-            }
-            return is_fresh(&self.jira, jira_fresh);
-        };
-        let HttpProbe {
+        let is_old = doubted || !is_fresh(&self.jira, cadence.jira_fresh);
+        let Self {
+            settings,
+            http,
+            jira,
+            report,
+        } = self;
+        let Some(HttpProbe {
             client,
             target,
             login,
             layer,
             version,
             foreign_rounds,
-        } = http;
+        }) = http
+        else {
+            if is_old {
+                report.found(&tcp_result(settings).await);
+            }
+            return is_fresh(jira, cadence.jira_fresh);
+        };
         login.reload_if_changed().await;
         let asks_login = login.injects()
-            && (login.probe_need() != ProbeNeed::None || !is_fresh(layer, login_fresh));
-        let cloud = self.settings.cloud.is_some();
-        // Concurrently: a Jira that does not answer costs the time of one.
-        let begun = Instant::now();
-        let mut jira_waited = Duration::ZERO;
-        let (mut jira_result, login_is_foreign) = tokio::join!(
+            && (login.probe_need() != ProbeNeed::None || !is_fresh(layer, cadence.login_fresh));
+        // The login may wait for long, and meanwhile nothing else would ask Jira.
+        let asks_jira = is_old || asks_login;
+        let protection = report.protection();
+        let checks_rest = doubted || proves_too_little(&protection);
+        let cloud = settings.cloud.is_some();
+        // Concurrently: a Jira that does not answer costs the time of one, and its answer counts before the login has one.
+        let (foreign, login_is_foreign) = tokio::join!(
             async {
                 if !asks_jira {
                     return None;
                 }
+                let begun = Instant::now();
                 let mut probe = pin!(async {
                     match cloud {
                         true => jira::ask_cloud(client).await,
@@ -256,12 +247,19 @@ impl HealthProber {
                 let result = tokio::select! {
                     result = &mut probe => result,
                     () = tokio::time::sleep(PROBE_PATIENCE) => {
-                        self.report.late(protection.silent);
+                        report.late(protection.silent);
                         probe.await
                     }
                 };
-                jira_waited = begun.elapsed();
-                Some(result)
+                report.inform_protection(&result, begun.elapsed());
+                match result {
+                    // What it means depends on the login.
+                    Err(failure) if failure.is_foreign => Some(failure),
+                    result => {
+                        report.found(&result);
+                        None
+                    }
+                }
             },
             async {
                 let mut is_foreign = false;
@@ -269,30 +267,42 @@ impl HealthProber {
                     // The layer has the result.
                     (_, is_foreign) = login::probe_login_and_source(client, login).await;
                 }
-                if login.injects() && is_fresh(layer, login_fresh) {
+                if login.injects() && is_fresh(layer, cadence.login_fresh) {
                     login::probe_expiry(client, login).await;
                 }
                 is_foreign
             }
         );
         // The vendor's own credential may pass where our probes without one do not; only `myself` carries ours.
-        match &mut jira_result {
-            Some(Err(failure)) if failure.is_foreign && login_is_foreign => {
-                *foreign_rounds = foreign_rounds.saturating_add(1);
-                if *foreign_rounds >= FOREIGN_ROUNDS {
-                    // No request can pass: whatever is asked, Jira does not answer.
-                    failure.state = ProofState::Failed;
-                }
+        *foreign_rounds = match foreign.is_some() && login_is_foreign {
+            true => foreign_rounds.saturating_add(1),
+            false => 0,
+        };
+        if let Some(mut failure) = foreign {
+            if *foreign_rounds >= FOREIGN_ROUNDS {
+                // No request can pass: whatever is asked, Jira does not answer.
+                failure.state = ProofState::Failed;
             }
-            _ => *foreign_rounds = 0,
+            report.found(&Err(failure));
         }
         let login_is_proven = !login.injects()
-            || (is_fresh(layer, login_fresh) && login.probe_need() == ProbeNeed::None);
-        if let Some(result) = jira_result {
-            self.report.inform_protection(&result, jira_waited);
-            self.report.found(&result);
-        }
-        is_fresh(&self.jira, jira_fresh) && login_is_proven
+            || (is_fresh(layer, cadence.login_fresh) && login.probe_need() == ProbeNeed::None);
+        // It was fresh or asked; the login may have taken long since.
+        jira.snapshot().state == ProofState::Proven && login_is_proven
+    }
+}
+
+/// What a probe of a `tcp://` upstream finds.
+async fn tcp_result(settings: &upstream::Settings) -> Result<String, jira::ProbeFailure> {
+    match tcp::probe_connect(settings).await {
+        Ok(()) => Ok("accepts connections".to_owned()),
+        Err(error) => Err(jira::ProbeFailure {
+            state: ProofState::Failed,
+            cause: error.to_string(),
+            remedy: jira::REACH.to_owned(),
+            is_foreign: false,
+            reach: ProbeReach::NotConnected,
+        }),
     }
 }
 

@@ -85,6 +85,11 @@ impl Jira {
         address
     }
 
+    /// From now on this path is read and not answered.
+    fn hangs(&self, path: &'static str) {
+        lock(&self.answers).insert(path, HANGS.to_owned());
+    }
+
     async fn answer(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -99,6 +104,9 @@ impl Jira {
         let answer = lock(&self.answers).get(path.as_str()).cloned();
         let missing = "HTTP/1.1 404 X\r\ncontent-length: 4\r\n\r\nnope".to_owned();
         let answer = answer.unwrap_or(missing);
+        if answer == HANGS {
+            std::future::pending::<()>().await;
+        }
         // The agent may have read enough before the end.
         let _ = stream.write_all(answer.as_bytes()).await;
         let _ = stream.shutdown().await;
@@ -281,7 +289,10 @@ async fn what_traffic_has_just_proven_is_not_asked() {
     assert!(asked.iter().all(|h| h.contains("/rest/pat/")), "{asked:?}");
     fixture.login.failed(ProofState::Failed, "x", "y");
     assert!(fixture.health.probe().await);
-    assert_eq!(jira.asked().len(), 1);
+    // Jira beside the login, which may wait for long.
+    let asked = jira.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(asked.iter().any(|head| head.contains("/myself")));
 }
 
 #[tokio::test]
@@ -908,6 +919,31 @@ fn read() -> http::Request<upstream::UpstreamBody> {
     request
 }
 
+/// Jira is back, and its database is cold: neither the layer nor the vendor waits for the login.
+#[tokio::test]
+async fn what_jira_answers_counts_before_the_login_is_answered() {
+    let jira = Jira::healthy();
+    jira.hangs(MYSELF);
+    let address = jira.serve(None).await;
+    let upstream = Arc::new(Upstream::new(settings(closed_port().await)).unwrap());
+    open_breaker(&upstream).await;
+    let fixture = health(settings(address), Mode::Pat);
+    let mut health = fixture.health.watching(Some(upstream.clone()));
+    tokio::select! {
+        _ = health.probe() => panic!("the login was answered"),
+        () = until(|| {
+            fixture.jira.snapshot().state == ProofState::Proven
+                && !upstream.protection().breaker_open
+        }) => {}
+    }
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Cloud, which is probed seldom while all is well.
 #[tokio::test]
 async fn while_requests_are_held_back_cloud_is_probed_every_few_seconds_too() {
@@ -1028,4 +1064,5 @@ async fn an_administrators_word_is_probed_at_once() {
     probing.await.unwrap();
 }
 
+const HANGS: &str = "hangs";
 const MYSELF: &str = "/jira/rest/api/2/myself";
