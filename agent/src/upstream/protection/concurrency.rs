@@ -156,16 +156,17 @@ const SLOW_TIMES: u32 = 3;
 const QUICK_SHARE: f32 = 0.25;
 /// Where answers take less than this, none is slow: three times 2 ms is noise.
 const NEVER_SLOW: Duration = Duration::from_millis(250);
-/// A request is refused within about this time if its turn will not come.
-const DECIDED_AFTER: Duration = Duration::from_secs(1);
+/// Until it is decided that a turn will not come. The vendor has the answer within a second: the next look at the queue and
+/// the way back take time too.
+const DECIDED_AFTER: Duration = Duration::from_millis(750);
 /// Of the usual, without an end of any of several.
 const STALLED_TIMES: u32 = 5;
 /// Fewer may all have met a slow path.
 const SEVERAL: usize = 4;
 /// Seconds; keeps a usual time of zero from a division by zero.
 const SHORTEST: f64 = 0.001;
-/// Before the first request has ended.
-const UNKNOWN_USUAL: Duration = Duration::from_millis(200);
+/// Before the first request has ended; five times this is no more than [`DECIDED_AFTER`].
+const UNKNOWN_USUAL: Duration = Duration::from_millis(150);
 
 #[cfg(test)]
 mod tests {
@@ -300,10 +301,15 @@ mod tests {
         let can_serve =
             |since, waited| forecast(&[since; 64], since, quick).can_serve(0, waited, LEFT);
         let millis = Duration::from_millis;
-        assert!(can_serve(millis(900), millis(900)));
-        assert!(!can_serve(millis(1000), millis(1000)));
+        assert!(can_serve(millis(700), millis(700)));
+        assert!(!can_serve(millis(750), millis(750)));
+        // Also where none has ended yet.
+        let waits = [millis(750); 64];
+        let mut first = forecast(&waits, millis(750), quick);
+        first.usual = None;
+        assert!(!first.can_serve(0, millis(750), LEFT));
         // A later request learns it at once.
-        assert!(!can_serve(millis(2000), Duration::ZERO));
+        assert!(!can_serve(millis(1500), Duration::ZERO));
         // Ten seconds each are usual: nothing is stuck, but there is no turn in time.
         let ten = Duration::from_secs(10);
         let waits = [Duration::ZERO; 64];

@@ -167,4 +167,4 @@ impl Drop for QueuePlace<'_> {
 }
 
 /// How often a request in the queue asks whether its turn can still come.
-const REVIEW: Duration = Duration::from_millis(250);
+const REVIEW: Duration = Duration::from_millis(200);

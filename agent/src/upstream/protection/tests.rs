@@ -106,6 +106,36 @@ async fn a_full_pool_that_hangs_lowers_the_limit() {
     assert!(protection.snapshot().limit < 32);
 }
 
+/// As measured with 200 callers of a slow Jira, also of one whose usual time is not known yet.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_served_is_answered_within_a_second() {
+    for is_known in [true, false] {
+        let protection = protection(64);
+        if is_known {
+            settle(&protection).await;
+        }
+        let began = Instant::now();
+        let callers: Vec<_> = (0..200)
+            .map(|_| {
+                let protection = Arc::clone(&protection);
+                tokio::spawn(async move {
+                    let sent = exchange_of(&protection, WAIT).await.is_ok();
+                    (sent, began.elapsed())
+                })
+            })
+            .collect();
+        let mut refused = Vec::new();
+        for caller in callers {
+            let (sent, took) = caller.await.unwrap();
+            refused.extend((!sent).then_some(took));
+        }
+        assert_eq!(refused.len(), 136);
+        let longest = refused.into_iter().max().unwrap();
+        // The vendor's way to the agent and back takes time too.
+        assert!(longest <= Duration::from_millis(850), "{longest:?}");
+    }
+}
+
 fn no_connection() -> SendError {
     SendError {
         kind: FailedStep::Connect,
