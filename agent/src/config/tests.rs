@@ -281,6 +281,7 @@ format = "json"
         allow: vec!["POST /rest/api/2/issue".to_owned()],
         deny: vec!["GET /rest/api/2/myself".to_owned()],
         context_path: "/ctx".to_owned(),
+        ..policy::Settings::default()
     };
     assert_eq!(forward.policy, policy);
     let http = http::HttpLimits {

@@ -19,6 +19,7 @@ fn settings(presets: &[&str], allow: &[&str], deny: &[&str], context_path: &str)
         allow: list(allow),
         deny: list(deny),
         context_path: context_path.to_owned(),
+        ..Settings::default()
     }
 }
 

@@ -54,6 +54,7 @@ pub fn policy_decision(bytes: &[u8]) {
             allow: vec!["* /rest/api/2/**".to_owned()],
             deny: vec!["* /rest/api/2/user/**".to_owned()],
             context_path: String::new(),
+            ..Settings::default()
         };
         CompiledPolicy::new(&settings).ok()
     });

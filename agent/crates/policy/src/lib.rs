@@ -18,7 +18,7 @@ mod rules;
 mod target;
 
 pub use explain::{ConsideredRule, PolicyExplanation};
-pub use presets::{Preset, presets};
+pub use presets::{Preset, ServicePreset, presets};
 pub use query::{method_override_headers, path_override_headers};
 pub use target::require_sendable;
 pub use target::{NormalTarget, NormalTargetError};
@@ -27,6 +27,7 @@ use agent_base::spelling::nearest;
 use agent_base::vendor_text::{VendorPart, VendorQuote, VendorText};
 use http::Method;
 use method::RuleEffect;
+use presets::PresetCatalog;
 use rules::{ALWAYS_REFUSED, PolicyRule, areas_of};
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub struct CompiledPolicy {
     allow: Vec<PolicyRule>,
     deny: Vec<PolicyRule>,
     presets: Vec<String>,
+    /// Those of the forward's tool; `None`: Jira's.
+    service_presets: Option<Arc<[ServicePreset]>>,
     /// `allow` as written.
     own_allow: Vec<String>,
 }
@@ -47,6 +50,8 @@ pub struct CompiledPolicy {
 pub struct Settings {
     /// Names of presets, see `docs/policy.md`.
     pub presets: Vec<String>,
+    /// The presets that may be named, where the tool behind the forward is not Jira.
+    pub service_presets: Option<Arc<[ServicePreset]>>,
     /// Rules like `POST /rest/api/2/issue/bulk`.
     pub allow: Vec<String>,
     /// Rules that win over every allow.
@@ -99,10 +104,12 @@ impl CompiledPolicy {
         let context = settings.context_path.as_str();
         require_context_path(context)?;
         let mut allow = Vec::new();
+        let catalog = PresetCatalog::of(settings.service_presets.as_deref()).all();
         for (at, name) in settings.presets.iter().enumerate() {
             let fail = |problem| rule_error(format!("presets[{at}]"), name, problem);
-            let preset = presets().iter().find(|preset| preset.name == name);
-            for text in preset.ok_or_else(|| fail(unknown_preset(name)))?.rules() {
+            let preset = catalog.iter().find(|(known, _)| known == name);
+            let (_, rules) = preset.ok_or_else(|| fail(unknown_preset(name, &catalog)))?;
+            for text in rules {
                 // Presets never contain the context path.
                 let rule =
                     PolicyRule::parse(text, &format!("preset {name}"), RuleEffect::Allow, "");
@@ -123,6 +130,7 @@ impl CompiledPolicy {
             allow,
             deny: compile(&settings.deny, "deny", RuleEffect::Deny)?,
             presets: settings.presets.clone(),
+            service_presets: settings.service_presets.clone(),
             own_allow: settings.allow.clone(),
         })
     }
@@ -293,9 +301,12 @@ fn require_context_path(context: &str) -> Result<(), RuleError> {
     ))
 }
 
-fn unknown_preset(name: &str) -> String {
-    let names: Vec<_> = presets().iter().map(|preset| preset.name).collect();
-    let known = names.join(", ");
+fn unknown_preset(name: &str, catalog: &[(&str, Vec<&str>)]) -> String {
+    let names: Vec<_> = catalog.iter().map(|(name, _)| *name).collect();
+    let known = match names.is_empty() {
+        true => "none for this service; write rules with allow".to_owned(),
+        false => names.join(", "),
+    };
     match nearest(name, names.iter().copied()) {
         Some(meant) => {
             format!("unknown preset; did you mean {meant:?}? Known: {known}")

@@ -17,12 +17,52 @@ impl Preset {
     }
 }
 
-/// Every preset there is.
+/// A named set of allow rules for another tool than Jira, as its profile states it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePreset {
+    /// The name used in `presets = […]`.
+    pub name: String,
+    /// What it allows, in one line.
+    pub summary: String,
+    /// Its rules, in the order in which they are tried.
+    pub rules: Vec<String>,
+}
+
+/// The presets that one policy may name.
+pub(super) enum PresetCatalog<'a> {
+    Jira,
+    Service(&'a [ServicePreset]),
+}
+
+impl<'a> PresetCatalog<'a> {
+    pub(super) fn of(service: Option<&'a [ServicePreset]>) -> Self {
+        service.map_or(Self::Jira, Self::Service)
+    }
+
+    /// Names and rules, in the order of the documentation.
+    pub(super) fn all(&self) -> Vec<(&'a str, Vec<&'a str>)> {
+        match self {
+            Self::Jira => presets()
+                .iter()
+                .map(|preset| (preset.name, preset.rules().collect()))
+                .collect(),
+            Self::Service(presets) => presets
+                .iter()
+                .map(|preset| {
+                    let rules = preset.rules.iter().map(String::as_str);
+                    (preset.name.as_str(), rules.collect())
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Every preset for Jira there is.
 pub fn presets() -> &'static [Preset] {
     &PRESETS
 }
 
-static PRESETS: [Preset; 10] = [
+static PRESETS: [Preset; 12] = [
     Preset {
         name: "ticketing",
         summary: "create, update, comment, transition, search and attach; nothing else",
@@ -77,6 +117,16 @@ static PRESETS: [Preset; 10] = [
             "GET /rest/agile/(1.0|latest)/board",
             "GET /rest/agile/(1.0|latest)/board/{number}/epic",
         ]],
+    },
+    Preset {
+        name: "service-management",
+        summary: "read, create, comment and transition requests of Jira Service Management, and attach files to them",
+        groups: &[SERVICE_MANAGEMENT],
+    },
+    Preset {
+        name: "agile",
+        summary: "read boards, sprints and backlogs, and move issues into sprints and the backlog",
+        groups: &[AGILE],
     },
     Preset {
         name: "bulk",
@@ -210,4 +260,32 @@ const CLOUD_SYNC: &[&str] = &[
     "GET /rest/api/3/project/type",
     "GET /rest/api/3/projectCategory",
     "GET /rest/api/3/attachment/thumbnail/{number}",
+];
+
+/// The paths are the same in Data Center and Cloud.
+const SERVICE_MANAGEMENT: &[&str] = &[
+    "GET /rest/servicedeskapi/servicedesk",
+    "GET /rest/servicedeskapi/servicedesk/{number}",
+    "GET /rest/servicedeskapi/servicedesk/{number}/(requesttype|queue)",
+    "GET /rest/servicedeskapi/servicedesk/{number}/requesttype/{number}",
+    "GET /rest/servicedeskapi/servicedesk/{number}/requesttype/{number}/field",
+    "GET /rest/servicedeskapi/servicedesk/{number}/queue/{number}/issue",
+    "POST /rest/servicedeskapi/servicedesk/{number}/attachTemporaryFile",
+    "GET,POST /rest/servicedeskapi/request",
+    "GET /rest/servicedeskapi/request/{issue}",
+    "GET /rest/servicedeskapi/request/{issue}/(status|sla|participant)",
+    "GET,POST /rest/servicedeskapi/request/{issue}/(comment|transition|attachment)",
+    "GET /rest/servicedeskapi/request/{issue}/comment/{number}",
+];
+
+const AGILE: &[&str] = &[
+    "GET /rest/agile/(1.0|latest)/board",
+    "GET /rest/agile/(1.0|latest)/board/{number}",
+    "GET /rest/agile/(1.0|latest)/board/{number}/(backlog|configuration|issue|sprint)",
+    "GET /rest/agile/(1.0|latest)/board/{number}/sprint/{number}/issue",
+    "GET /rest/agile/(1.0|latest)/sprint/{number}",
+    "GET,POST /rest/agile/(1.0|latest)/sprint/{number}/issue",
+    "POST /rest/agile/(1.0|latest)/backlog/issue",
+    "GET /rest/agile/(1.0|latest)/issue/{issue}",
+    "PUT /rest/agile/(1.0|latest)/issue/rank",
 ];

@@ -1,8 +1,8 @@
 //! Remedies for refused requests: for the vendor what to ask for, for the administrator the narrowest change.
 
 use super::{
-    CompiledPolicy, NormalTargetError, areas_of, method, method::RuleEffect, pattern, presets,
-    rules::PolicyRule,
+    CompiledPolicy, NormalTargetError, areas_of, method, method::RuleEffect, pattern,
+    presets::PresetCatalog, rules::PolicyRule,
 };
 use agent_base::vendor_text::{ContextPath, VendorQuote, VendorText};
 use http::Method;
@@ -69,16 +69,17 @@ impl CompiledPolicy {
 
     /// A preset that this policy does not use and that would allow the request. `ticketing` comes
     /// before the rarer ones.
-    fn unused_preset(&self, method: &Method, path: &[&str]) -> Option<&'static str> {
-        let allows = |text: &str| {
+    fn unused_preset(&self, method: &Method, path: &[&str]) -> Option<&str> {
+        let allows = |text: &&str| {
             PolicyRule::parse(text, "", RuleEffect::Allow, "")
                 .is_ok_and(|rule| opens(&rule, method, path))
         };
-        presets()
-            .iter()
-            .filter(|preset| !self.presets.iter().any(|used| used == preset.name))
-            .find(|preset| preset.rules().any(allows))
-            .map(|preset| preset.name)
+        let catalog = PresetCatalog::of(self.service_presets.as_deref()).all();
+        catalog
+            .into_iter()
+            .filter(|(name, _)| !self.presets.iter().any(|used| used == name))
+            .find(|(_, rules)| rules.iter().any(allows))
+            .map(|(name, _)| name)
     }
 }
 
