@@ -112,6 +112,8 @@ struct PendingProbe {
     sampled: bool,
     /// How often the first unacknowledged packet was sent again.
     retransmissions: Option<u32>,
+    /// That was so at least once since the probe.
+    repeated: bool,
 }
 
 impl LivenessClock {
@@ -165,6 +167,9 @@ impl LivenessClock {
         };
         let first = !std::mem::replace(&mut probe.sampled, true);
         let before = std::mem::replace(&mut probe.retransmissions, sample.retransmissions);
+        // What the kernel had to repeat measures an outage, not the round trip (Karn's algorithm, RFC 6298 §3).
+        let repeated = before.is_some_and(|tries| tries > 0);
+        probe.repeated |= repeated;
         if grown {
             self.survived = self.survived.max(before.unwrap_or(0));
         }
@@ -178,7 +183,7 @@ impl LivenessClock {
             probe.delivered_at = Some(if first { probe.sent_at } else { now });
         }
         if (grown || delivered) && !first {
-            self.on_sign(now, true);
+            self.on_sign(now, !repeated);
         }
     }
 
@@ -194,14 +199,20 @@ impl LivenessClock {
             sign_at: now,
             sampled: false,
             retransmissions: None,
+            repeated: false,
         });
     }
 
     /// Notes the answer to the pending probe.
     pub fn on_probe_answered(&mut self, now: Instant) {
         self.heard_at = now;
-        self.on_sign(now, true);
+        let bulk = self
+            .probe
+            .is_some_and(|probe| self.is_behind_bulk_data(&probe));
+        self.on_sign(now, bulk);
         if let Some(probe) = self.probe.take() {
+            // The answer often brings the acknowledgment, between two samples.
+            self.survived = self.survived.max(probe.retransmissions.unwrap_or(0));
             let since = probe.delivered_at.unwrap_or(probe.sent_at);
             self.round_trip
                 .on_answer(now.saturating_duration_since(since));
@@ -236,8 +247,13 @@ impl LivenessClock {
     /// Time for one answer.
     pub fn patience(&self, load: LinkLoad) -> Duration {
         let limits = &self.limits;
+        // After an outage waiting costs more than a new connection.
+        let late = self
+            .probe
+            .is_some_and(|probe| probe.repeated && probe.delivered_at.is_some());
         let least = match load {
             LinkLoad::Busy(_) => limits.patience,
+            LinkLoad::Rest if late => limits.patience,
             LinkLoad::Rest => limits.patience.max(limits.interval.min(REST_PATIENCE)),
             LinkLoad::AwaitingForward => limits.patience.max(FORWARD_PATIENCE),
         };
@@ -266,7 +282,7 @@ impl LivenessClock {
         let suspect = probe.sign_at + patience;
         Some(match suspect > now {
             true => suspect,
-            false => suspect + patience,
+            false => probe.sign_at + self.limit(&probe, load),
         })
     }
 
@@ -283,11 +299,13 @@ impl LivenessClock {
             };
         };
         let waits = now.saturating_duration_since(probe.sign_at);
-        let far = u32::from(self.round_trip.get() >= FAR);
-        let needed = (RETRANSMISSIONS + far + self.survived).min(MOST_RETRANSMISSIONS);
+        let needed = match self.is_far() {
+            true => (RETRANSMISSIONS + 1 + self.survived).min(MOST_RETRANSMISSIONS),
+            false => RETRANSMISSIONS,
+        };
         let retransmitting = probe.retransmissions.is_some_and(|tries| tries < needed);
         let given_up = !retransmitting || probe.delivered_at.is_some() || waits > LONGEST_WAIT;
-        if waits >= patience * 2 && given_up {
+        if waits >= self.limit(&probe, load) && given_up {
             LivenessVerdict::Dead(silence)
         } else if waits >= patience {
             LivenessVerdict::Suspect(silence)
@@ -296,6 +314,25 @@ impl LivenessClock {
         } else {
             LivenessVerdict::Alive
         }
+    }
+
+    /// Time from the last sign of life after which the session is dead: two answers.
+    fn limit(&self, probe: &PendingProbe, load: LinkLoad) -> Duration {
+        let limit = self.patience(load) * 2;
+        match probe.delivered_at {
+            None if self.survived > 0 && !self.is_far() => limit + ONE_MORE_TRANSMISSION,
+            // The far kernel repeats its packets as rarely as ours did. That ends with this probe, and a session at rest
+            // has nothing to lose by a new connection.
+            Some(at) if probe.repeated && matches!(load, LinkLoad::Busy(_)) => {
+                let backed_off = at.saturating_duration_since(probe.sent_at);
+                limit.max(backed_off.min(LONGEST_PATIENCE))
+            }
+            _ => limit,
+        }
+    }
+
+    fn is_far(&self) -> bool {
+        self.round_trip.get() >= FAR
     }
 
     /// How long something sent may stay unanswered before a probe is sent.
@@ -339,6 +376,9 @@ const RETRANSMISSIONS: u32 = 3;
 const FAR: Duration = Duration::from_millis(300);
 const MOST_RETRANSMISSIONS: u32 = 6;
 const ANSWERS_PER_DECAY: u32 = 8;
+/// On a near link that has had an outage: time for the transmission after those, and short enough to notice the next one in
+/// five seconds.
+const ONE_MORE_TRANSMISSION: Duration = Duration::from_millis(700);
 /// Longest wait for them.
 const LONGEST_WAIT: Duration = Duration::from_secs(100);
 /// Shortest time for an answer at rest: nothing is lost by waiting.

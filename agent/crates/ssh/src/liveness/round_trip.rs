@@ -1,4 +1,5 @@
-//! The measured round trip of a link. It rises at once and falls slowly, because a link that has lost packets loses more.
+//! The measured round trip of a link. It rises with the second slow answer and falls slowly, because a link that has lost
+//! packets loses more.
 
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use std::time::Duration;
 pub(super) struct RoundTripEstimate {
     /// `None` until the first answer.
     answered: Option<Duration>,
+    /// Of the last answer alone.
+    last: Option<Duration>,
     pause: Duration,
 }
 
@@ -21,6 +24,9 @@ impl RoundTripEstimate {
 
     /// A probe was answered after this time.
     pub(super) fn on_answer(&mut self, round_trip: Duration) {
+        // One slow answer is an outage or a process that paused; a slow link has two.
+        let last = self.last.replace(round_trip).unwrap_or(UNKNOWN);
+        let round_trip = round_trip.min(last);
         let before = self.answered.unwrap_or(round_trip);
         let decayed = before - before.saturating_sub(round_trip) / DECAY;
         self.answered = Some(decayed.max(round_trip));
@@ -51,11 +57,13 @@ mod tests {
     }
 
     #[test]
-    fn it_rises_at_once_and_falls_slowly() {
+    fn it_rises_with_two_answers_and_falls_slowly() {
         let mut estimate = RoundTripEstimate::default();
         assert_eq!(estimate.get(), UNKNOWN);
         estimate.on_answer(ms(10));
         assert_eq!(estimate.get(), ms(10));
+        estimate.on_answer(ms(3000));
+        assert_eq!(estimate.get(), ms(10), "one alone");
         estimate.on_answer(ms(810));
         assert_eq!(estimate.get(), ms(810));
         estimate.on_answer(ms(10));

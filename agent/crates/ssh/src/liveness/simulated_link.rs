@@ -30,6 +30,8 @@ pub(super) struct LinkProfile {
     pub black_hole: [Option<Micros>; 2],
     /// Nothing arrives during the first `.0` of every `.1`.
     pub bursts: Option<(Micros, Micros)>,
+    /// Nothing arrives from the first time to the second.
+    pub outage: (Micros, Micros),
     /// The process of this end stops at this time; its kernel does not.
     pub stopped: [Option<Micros>; 2],
 }
@@ -46,6 +48,7 @@ impl LinkProfile {
             window: 96 << 10,
             black_hole: [None; 2],
             bursts: None,
+            outage: (0, 0),
             stopped: [None; 2],
         }
     }
@@ -331,7 +334,9 @@ impl SimulatedLink {
         let swallowed = self.profile.black_hole[from].is_some_and(|at| arrives >= at);
         let burst = self.profile.bursts;
         let burst = burst.is_some_and(|(length, every)| arrives % every < length);
-        if self.random() < self.profile.loss || swallowed || burst {
+        let (begin, end) = self.profile.outage;
+        let outage = (begin..end).contains(&arrives);
+        if self.random() < self.profile.loss || swallowed || burst || outage {
             return;
         }
         let acknowledged = self.ends[from].received;

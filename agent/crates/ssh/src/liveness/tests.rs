@@ -127,6 +127,10 @@ fn noticed(
         link.in_flight = busy;
         let verdicts = link.run(secs(60.0));
         for (slowest, verdicts) in slowest.iter_mut().zip(&verdicts) {
+            if first(verdicts, 0, is_dead).is_some_and(|dead| dead < at as f64 / 1e6) {
+                // An outage before the fault has ended the session already.
+                continue;
+            }
             let suspect = first(verdicts, at, LivenessVerdict::is_suspect).unwrap_or(f64::MAX);
             let dead = first(verdicts, at, is_dead).unwrap_or(f64::MAX);
             *slowest = (slowest.0.max(suspect), slowest.1.max(dead));
@@ -159,6 +163,53 @@ fn a_black_hole_is_noticed_in_five_seconds_busy_and_ten_at_rest() {
                 }
             }
         }
+    }
+}
+
+/// An outage says nothing about the round trip: the next fault is noticed as soon as the first.
+#[test]
+fn a_black_hole_after_an_outage_is_noticed_as_soon() {
+    for delay in [500, 25_000, 100_000] {
+        for (outage, busy) in [(1.0, true), (2.0, true), (1.0, false), (3.0, false)] {
+            // Ends 4 to 8 s before the fault.
+            let profile = LinkProfile {
+                delay,
+                outage: (micros(26.0 - outage), micros(26.0)),
+                ..LinkProfile::lan()
+            };
+            let hole = |profile: &mut LinkProfile, at| profile.black_hole = [Some(at); 2];
+            let ends = noticed(&profile, hole, busy);
+            let limit = if busy { 5.0 } else { 10.0 };
+            for (suspect, dead) in ends {
+                let text = format!("{delay} {outage} {busy} {ends:?}");
+                assert!(suspect < limit - 1.0 && dead < limit + 0.5, "{text}");
+                assert!(suspect > 2.0, "{text}");
+            }
+        }
+    }
+}
+
+/// A gateway's kernel that gave the connection up during the outage sends no more; the agent's packets arrive first.
+#[test]
+fn a_session_that_ended_during_an_outage_is_replaced_soon() {
+    for busy in [false, true] {
+        let mut slowest = 0.0_f64;
+        for run in 0..40 {
+            let at = micros(30.0) + run * 97_000;
+            let healed = at + micros(3.7);
+            let mut profile = LinkProfile {
+                delay: 5_000,
+                outage: (at, healed),
+                ..LinkProfile::lan()
+            };
+            profile.stopped[0] = Some(at);
+            let mut link = SimulatedLink::new(profile, run + 1, DEFAULTS);
+            link.in_flight = busy;
+            let verdicts = link.run(secs(60.0));
+            let dead = first(&verdicts[1], at, is_dead).unwrap_or(f64::MAX);
+            slowest = slowest.max(dead - 3.7);
+        }
+        assert!(slowest < 5.0, "{busy} {slowest}");
     }
 }
 
@@ -268,8 +319,10 @@ fn something_unanswered_is_probed_after_a_second() {
         Some(sent + secs(1.0))
     );
     // Four round trips, if that is longer.
-    clock.on_probe_sent(sent, LinkSample::default());
-    clock.on_probe_answered(sent + secs(0.4));
+    for at in [sent, sent + secs(0.4)] {
+        clock.on_probe_sent(at, LinkSample::default());
+        clock.on_probe_answered(at + secs(0.4));
+    }
     let due = clock.next_probe(LinkLoad::Busy(sent)).unwrap();
-    assert_eq!(due, sent + secs(0.4) + secs(1.6));
+    assert_eq!(due, sent + secs(0.8) + secs(1.6));
 }
