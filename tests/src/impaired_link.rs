@@ -89,16 +89,8 @@ impl ImpairedLink {
         Ok(())
     }
 
-    /// Silently drops every packet in this direction from now on.
-    pub fn drop_all(&self, way: LinkDirection) -> Result<()> {
-        let class = way.class();
-        tc(&format!(
-            "qdisc replace dev lo parent {class} bfifo limit 1"
-        ))
-    }
-
-    /// Silently drops, in this direction, every packet of these ports of gateways where it arrives. The sender's kernel
-    /// sees that [`drop_all`](Self::drop_all) drops a packet, and counts no keep-alive.
+    /// Drops, in this direction, every packet of these ports of gateways where it arrives. A queue of the sender that drops
+    /// packets is not silent: its kernel sees that, repeats them sooner and counts no keep-alive.
     pub fn lose_all(&self, way: LinkDirection, ports: &[u16]) -> Result<()> {
         let (table, side) = match way {
             LinkDirection::Out => ("out", "dport"),
@@ -127,8 +119,8 @@ impl ImpairedLink {
         ))
     }
 
-    /// Lets packets through again.
-    pub fn restore(&self, way: LinkDirection) -> Result<()> {
+    /// Lets packets of every size into the queue.
+    fn restore(&self, way: LinkDirection) -> Result<()> {
         let class = way.class();
         tc(&format!(
             "qdisc replace dev lo parent {class} bfifo limit 65536"

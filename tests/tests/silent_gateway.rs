@@ -162,13 +162,12 @@ fn in_a_network(name: &str, test: impl AsyncFnOnce(ImpairedLink)) {
 fn black_hole(name: &str, ways: &[LinkDirection], in_flight: bool) {
     in_a_network(name, async |link| {
         let env = DefaultTunnel::start().await;
-        link.shape_port(env.sshd.port()).unwrap();
         let held = match in_flight {
             true => Some(env.hold_a_request().await),
             false => None,
         };
         for way in ways {
-            link.drop_all(*way).unwrap();
+            link.lose_all(*way, &[env.sshd.port()]).unwrap();
         }
         let lost = Instant::now();
         let limit = if in_flight { 5 } else { 10 };
@@ -211,7 +210,6 @@ fn the_stub_gateway_sees_a_black_hole_in_flight() {
     let name = "the_stub_gateway_sees_a_black_hole_in_flight";
     in_a_network(name, async |link| {
         let gateway = StubGateway::start(1).await.unwrap();
-        link.shape_port(gateway.ssh_addr.port()).unwrap();
         let jira = RecordingOrigin::start().await.unwrap();
         let setup = gateway.agent(0).unwrap().without("probe_interval");
         let bind = free_addr().unwrap().to_string();
@@ -223,7 +221,7 @@ fn the_stub_gateway_sees_a_black_hole_in_flight() {
         let held = tokio::spawn(request.send());
         jira.wait_until_held(1).await.unwrap();
         for way in [LinkDirection::Out, LinkDirection::Back] {
-            link.drop_all(way).unwrap();
+            link.lose_all(way, &[gateway.ssh_addr.port()]).unwrap();
         }
         let lost = Instant::now();
         let answer = held.await.unwrap().unwrap();
@@ -276,12 +274,12 @@ fn a_half_open_connection_is_seen_within_ten_seconds() {
         "a_half_open_connection_is_seen_within_ten_seconds",
         async |link| {
             let mut env = DefaultTunnel::start().await;
-            link.shape_port(env.sshd.port()).unwrap();
-            link.drop_all(LinkDirection::Back).unwrap();
+            let port = env.sshd.port();
+            link.lose_all(LinkDirection::Back, &[port]).unwrap();
             env.0.sshd.kill();
             // Its kernel would repeat its last packets for a while; here the link recovers soon.
             sleep(Duration::from_millis(500)).await;
-            link.restore(LinkDirection::Back).unwrap();
+            link.lose_nothing().unwrap();
             let (after, text, code) = env.noticed().await;
             assert!(after < Duration::from_secs(10 + BUSY), "{after:?}");
             assert_ne!(code, 0, "{text}");
@@ -405,16 +403,13 @@ async fn late(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
 fn bursts_of_total_loss_cut_nothing() {
     in_a_network("bursts_of_total_loss_cut_nothing", async |link| {
         let env = DefaultTunnel::start().await;
-        link.shape_port(env.sshd.port()).unwrap();
         let (down, up) = full_both_ways(env.addr);
         for _ in 0..4 {
             for way in [LinkDirection::Out, LinkDirection::Back] {
-                link.drop_all(way).unwrap();
+                link.lose_all(way, &[env.sshd.port()]).unwrap();
             }
             sleep(Duration::from_secs(2)).await;
-            for way in [LinkDirection::Out, LinkDirection::Back] {
-                link.restore(way).unwrap();
-            }
+            link.lose_nothing().unwrap();
             sleep(Duration::from_secs(8)).await;
             let report = env.agent.status().await.unwrap();
             let connection = &report.connections[0];
