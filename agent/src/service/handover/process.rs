@@ -58,22 +58,28 @@ impl ReplaceableProgram {
         });
         match timeout(READ_LIMIT, read).await {
             Ok(read) => read.map_err(io::Error::other)?,
-            Err(_) => Err(io::Error::other("the disk does not answer")),
+            Err(_) => Err(io::Error::other(SLOW_DISK)),
         }
     }
 
     /// Starts the program as a successor, with this end of a socket pair as its standard input. Returns how the process
     /// ended that has started the successor and is not needed any more.
     pub(super) async fn start(&self, theirs: OwnedFd) -> io::Result<ExitStatus> {
-        let mut child = Command::new(&self.path)
+        let mut command = Command::new(&self.path);
+        command
             .args(&self.arguments)
             .arg(SUCCESSOR_FLAG)
             .stdin(Stdio::from(theirs))
             // Meant for the old process alone.
             .env_remove("WATCHDOG_PID")
-            .kill_on_drop(true)
-            .spawn()?;
-        timeout(DETACH_LIMIT, child.wait()).await?
+            .kill_on_drop(true);
+        // It returns when the kernel has read the file.
+        let started = spawn_blocking(move || command.spawn());
+        let ended = async { started.await.map_err(io::Error::other)??.wait().await };
+        match timeout(DETACH_LIMIT, ended).await {
+            Ok(ended) => ended,
+            Err(_) => Err(io::Error::other(SLOW_DISK)),
+        }
     }
 }
 
@@ -210,6 +216,7 @@ impl Write for HashWriter {
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// Loading a program from a slow disk.
 const DETACH_LIMIT: Duration = Duration::from_secs(10);
+const SLOW_DISK: &str = "the disk does not answer";
 
 #[cfg(test)]
 mod tests {
@@ -269,7 +276,33 @@ mod tests {
         // Lets the thread end that has opened it.
         File::options().write(true).open(&path).unwrap();
         let error = waited.unwrap().unwrap().unwrap_err();
-        assert_eq!(error.to_string(), "the disk does not answer");
+        assert_eq!(error.to_string(), SLOW_DISK);
+    }
+
+    /// The only thread for blocking work waits for a disk. A start on the runtime's thread would succeed, and hold it.
+    #[test]
+    fn a_program_whose_disk_does_not_answer_holds_no_thread_of_the_runtime() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder
+            .enable_all()
+            .start_paused(true)
+            .max_blocking_threads(1);
+        let runtime = builder.build().unwrap();
+        let (disk, answer) = std::sync::mpsc::channel::<()>();
+        let error = runtime.block_on(async {
+            let _waits = spawn_blocking(move || answer.recv());
+            let program = ReplaceableProgram {
+                path: PathBuf::from("/bin/true"),
+                arguments: Vec::new(),
+            };
+            let (_ours, theirs) = socket_pair().unwrap();
+            let start = tokio::spawn(async move { program.start(theirs).await });
+            tokio::task::yield_now().await;
+            tokio::time::advance(DETACH_LIMIT).await;
+            start.await.unwrap().unwrap_err()
+        });
+        drop(disk);
+        assert_eq!(error.to_string(), SLOW_DISK);
     }
 
     #[test]
