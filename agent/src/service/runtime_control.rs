@@ -8,7 +8,7 @@ use crate::{
     check,
     control::{ControlHandler, UpgradeError},
     metrics,
-    pause::{PauseRegistry, PauseRequest},
+    pause::{PauseError, PauseRegistry, PauseRequest},
     status::StatusReport,
     supervisor::SupervisorHandle,
     telemetry,
@@ -118,13 +118,9 @@ impl ControlHandler for RuntimeControl {
         request: PauseRequest,
         by: Option<u32>,
     ) -> BoxFuture<'static, Result<(), String>> {
-        let named = request.forward.as_deref();
-        let known = named.map(|name| self.forwards.require(name)).transpose();
         let pauses = self.pauses.clone();
-        Box::pin(async move {
-            known?;
-            let done = pauses.pause(request, by).await;
-            done.map_err(|error| error.to_string())
+        self.change_pauses(request, move |request| async move {
+            pauses.pause(request, by).await
         })
     }
 
@@ -133,18 +129,31 @@ impl ControlHandler for RuntimeControl {
         request: PauseRequest,
         by: Option<u32>,
     ) -> BoxFuture<'static, Result<(), String>> {
-        let named = request.forward.as_deref();
-        let known = named.map(|name| self.forwards.require(name)).transpose();
         let pauses = self.pauses.clone();
-        Box::pin(async move {
-            known?;
-            let done = pauses.resume(&request, by).await;
-            done.map_err(|error| error.to_string())
+        self.change_pauses(request, move |request| async move {
+            pauses.resume(&request, by).await
         })
     }
 }
 
 impl RuntimeControl {
+    /// Calls `change`, unless the request names a forward that does not exist.
+    fn change_pauses<F>(
+        &self,
+        request: PauseRequest,
+        change: impl FnOnce(PauseRequest) -> F + Send + 'static,
+    ) -> BoxFuture<'static, Result<(), String>>
+    where
+        F: Future<Output = Result<(), PauseError>> + Send,
+    {
+        let named = request.forward.as_deref();
+        let known = named.map(|name| self.forwards.require(name)).transpose();
+        Box::pin(async move {
+            known?;
+            change(request).await.map_err(|error| error.to_string())
+        })
+    }
+
     /// Permission for one check. `Err`: another one is running.
     fn lock_check(&self) -> Result<OwnedSemaphorePermit, String> {
         let permit = Arc::clone(&self.checking).try_acquire_owned();
