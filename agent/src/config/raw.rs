@@ -118,7 +118,7 @@ sections! {
         cap: HumanSize = size(TransportLimits::default().cap), "1MiB"..="4GiB";
         /// Size of the read buffer of a session.
         read_buffer: HumanSize = size(TransportLimits::default().read_buffer), "4KiB"..="16MiB";
-        /// How long a closing session may continue without the kernel accepting a byte.
+        /// How long a closing session may continue without the kernel accepting a byte; twice this without the other end acknowledging one.
         shutdown_grace: HumanDuration = HumanDuration(TransportLimits::default().shutdown_grace), "100ms"..="1m";
     }
 

@@ -45,6 +45,7 @@ pub struct TransportHandle {
     activity: Notify,
     tcp: OnceLock<TcpPair>,
     resettable: Mutex<Option<ResettableSocket>>,
+    shutdown_deadline: Mutex<Option<Instant>>,
     death: OnceLock<TransportDeath>,
     dead: CancellationToken,
 }
@@ -75,6 +76,7 @@ impl TransportHandle {
             activity: Notify::new(),
             tcp: OnceLock::new(),
             resettable: Mutex::new(None),
+            shutdown_deadline: Mutex::new(None),
             death: OnceLock::new(),
             dead: CancellationToken::new(),
         })
@@ -134,6 +136,25 @@ impl TransportHandle {
             acknowledged: taken.saturating_sub(queue.map_or(0, |queue| queue.unacknowledged)),
             retransmissions: queue.and_then(|queue| queue.retransmissions),
         }
+    }
+
+    /// Bytes that the far kernel has not acknowledged, of those that ours took; `None` where ours lists no such connection.
+    pub(super) async fn unacknowledged(&self) -> Option<u64> {
+        let queue = self.tcp.get()?.send_queue().await?;
+        Some(queue.unacknowledged)
+    }
+
+    pub(super) fn has_tcp(&self) -> bool {
+        self.tcp.get().is_some()
+    }
+
+    /// Until then a shutdown may deliver what was written, as long as bytes still arrive. To be set before it begins.
+    pub fn set_shutdown_deadline(&self, deadline: Instant) {
+        *self.shutdown_deadline.lock() = Some(deadline);
+    }
+
+    pub(super) fn shutdown_deadline(&self) -> Option<Instant> {
+        *self.shutdown_deadline.lock()
     }
 
     /// Arms [`activity`](Self::activity) for the next byte in either direction.

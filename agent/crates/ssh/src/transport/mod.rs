@@ -13,12 +13,14 @@
 //! | `gate` | [`Gate`], one channel's access to the gate |
 //! | `pacing` | the gate's marks, scaled to the measured rate of the link |
 //! | `writer` | the task that writes the buffer to the socket |
+//! | `delivery` | the end: what was written still arrives |
 //! | `watch` | the stall timer outside russh |
 //! | `socket` | options of the TCP socket |
 //! | `tcp_pair` | what the far kernel has not acknowledged |
 //!
 //! [`SshTransport::poll_write`]: SshTransport
 
+mod delivery;
 mod gate;
 mod handle;
 mod pacing;
@@ -50,8 +52,9 @@ pub struct TransportLimits {
     pub cap: usize,
     /// Size in bytes of the read buffer.
     pub read_buffer: usize,
-    /// How long shutdown may wait for the kernel, counted from the last byte it took. Ten times
-    /// this in all, however slowly bytes still go.
+    /// How long shutdown may wait for the kernel, counted from the last byte it took; twice this from the last byte
+    /// that the far kernel acknowledged, where ours reports that. Ten times this in all, however slowly bytes still go,
+    /// unless [`TransportHandle::set_shutdown_deadline`] has set another end.
     pub shutdown_grace: Duration,
 }
 

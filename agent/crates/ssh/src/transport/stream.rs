@@ -1,17 +1,18 @@
 //! The byte stream that russh reads and writes.
 
-use super::{TransportHandle, TransportLimits, writer::write_out};
+use super::{TransportHandle, TransportLimits, delivery::deliver, writer::write_out};
+use futures_util::future::BoxFuture;
 use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
+    io::{AsyncBufRead, AsyncRead, AsyncWrite, BufReader, ReadBuf},
     task::JoinHandle,
-    time::{Instant, Sleep, sleep_until},
 };
+use tokio_util::sync::CancellationToken;
 
 /// A byte stream for `connect_stream` / `run_stream`: writes are always ready, reads are buffered
 /// (russh reads each packet with two small reads), both fail at once when the session is aborted.
@@ -19,14 +20,14 @@ pub struct SshTransport<R> {
     reader: BufReader<StampedReader<R>>,
     handle: Arc<TransportHandle>,
     writer: Option<JoinHandle<()>>,
-    shutdown: Option<ShutdownDeadlines>,
+    shutdown: Option<TransportShutdown>,
 }
 
-/// The deadlines of a shutdown.
-struct ShutdownDeadlines {
-    begun: Instant,
-    latest: Instant,
-    timer: Pin<Box<Sleep>>,
+/// A shutdown that has begun.
+struct TransportShutdown {
+    /// `None` once it is over.
+    delivery: Option<BoxFuture<'static, ()>>,
+    peer_closed: CancellationToken,
 }
 
 impl<R: AsyncRead + Unpin> SshTransport<R> {
@@ -82,51 +83,53 @@ impl<R: AsyncRead + Unpin> AsyncWrite for SshTransport<R> {
         Poll::Ready(self.handle.error().map_or(Ok(()), Err))
     }
 
-    /// Waits within the grace until the kernel has taken the queue. Never an error: russh would skip
+    /// Waits until what was written has arrived, within bounds, and reads meanwhile. Never an error: russh would skip
     /// `Handler::disconnected`.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let Some(drain) = this.writer.as_mut() else {
+        let shutdown = match (&mut this.shutdown, this.writer.take()) {
+            (Some(shutdown), _) => shutdown,
+            (None, None) => return Poll::Ready(Ok(())),
+            (begun @ None, Some(writer)) => {
+                this.handle.queue().close();
+                this.handle.work.notify_one();
+                let (handle, peer_closed) = (Arc::clone(&this.handle), CancellationToken::new());
+                let closed = peer_closed.clone();
+                let delivery = async move { deliver(&handle, writer, &closed).await };
+                begun.insert(TransportShutdown {
+                    delivery: Some(Box::pin(delivery)),
+                    peer_closed,
+                })
+            }
+        };
+        let Some(delivery) = &mut shutdown.delivery else {
             return Poll::Ready(Ok(()));
         };
-        let deadlines = this.shutdown.get_or_insert_with(|| {
-            this.handle.queue().close();
-            this.handle.work.notify_one();
-            let begun = Instant::now();
-            let latest = begun + this.handle.limits.shutdown_grace * MAX_GRACES;
-            ShutdownDeadlines {
-                begun,
-                latest,
-                timer: Box::pin(sleep_until(latest)),
-            }
-        });
-        loop {
-            if Pin::new(&mut *drain).poll(cx).is_ready() {
-                this.writer = None;
-                return Poll::Ready(Ok(()));
-            }
-            let now = Instant::now();
-            // A peer that was stuck before the shutdown gets no second grace.
-            let quiet = match this.handle.backlog() {
-                0 => this.handle.taken_age().min(now - deadlines.begun),
-                _ => this.handle.tx_age(),
-            };
-            let left = this.handle.limits.shutdown_grace.saturating_sub(quiet);
-            if left.is_zero() || now >= deadlines.latest {
-                this.handle
-                    .abort("shutdown: the far side did not take the last bytes in time");
-                this.writer = None;
-                return Poll::Ready(Ok(()));
-            }
-            deadlines
-                .timer
-                .as_mut()
-                .reset((now + left).min(deadlines.latest));
-            if deadlines.timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+        if !shutdown.peer_closed.is_cancelled()
+            && poll_discard(Pin::new(&mut this.reader), cx).is_ready()
+        {
+            shutdown.peer_closed.cancel();
+        }
+        ready!(delivery.as_mut().poll(cx));
+        shutdown.delivery = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads and drops what comes. Ready at the end, or at an error.
+fn poll_discard<R: AsyncBufRead>(mut reader: Pin<&mut R>, cx: &mut Context<'_>) -> Poll<()> {
+    for _ in 0..READS {
+        match ready!(reader.as_mut().poll_fill_buf(cx)) {
+            Ok([]) | Err(_) => return Poll::Ready(()),
+            Ok(read) => {
+                let length = read.len();
+                reader.as_mut().consume(length);
             }
         }
     }
+    // A peer that sends without end holds no thread.
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 impl<R> Drop for SshTransport<R> {
@@ -161,5 +164,5 @@ impl<R: AsyncRead + Unpin> AsyncRead for StampedReader<R> {
     }
 }
 
-/// A shutdown ends after this many times the grace, even while bytes are still sent.
-const MAX_GRACES: u32 = 10;
+/// Reads of one poll.
+const READS: usize = 16;

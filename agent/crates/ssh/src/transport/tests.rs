@@ -1,11 +1,14 @@
 //! The promises of the module, tested between two ends of a pipe in paused time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use super::{Gate, SshTransport, TransportHandle, TransportLimits};
+use super::{
+    Gate, SshTransport, TcpPair, TransportHandle, TransportLimits, socket::ResettableSocket,
+};
 use futures_util::FutureExt;
 use std::{future::poll_fn, io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, ReadHalf, duplex, simplex, split},
+    net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
     time::{Instant, advance, sleep, timeout},
 };
 
@@ -214,6 +217,64 @@ async fn shutdown_counts_its_grace_from_the_last_byte_taken() {
     assert_eq!(begun.elapsed().as_secs(), 11);
     assert!(handle.death_reason().unwrap().starts_with("shutdown"));
     drop(slow.await.unwrap());
+}
+
+/// A transport over TCP to an end with a small buffer.
+async fn over_tcp() -> (SshTransport<OwnedReadHalf>, Arc<TransportHandle>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap());
+    let (near, far) = tokio::join!(near, listener.accept());
+    let (near, (far, _)) = (near.unwrap(), far.unwrap());
+    let small = socket2::SockRef::from(&far).set_recv_buffer_size(4 << 10);
+    small.unwrap();
+    let pair = TcpPair::of(&near).unwrap();
+    let resettable = ResettableSocket::of(&near).unwrap();
+    let (reader, writer) = near.into_split();
+    let (transport, handle) = SshTransport::new(reader, writer, TransportLimits::default());
+    handle.set_tcp_pair(pair);
+    handle.set_resettable(resettable);
+    (transport, handle, far)
+}
+
+/// The peer answers while it reads. A closed socket would answer that with a reset, and drop what it has not sent.
+#[tokio::test]
+async fn shutdown_waits_until_the_far_kernel_has_everything() {
+    const SENT: usize = 64 << 10;
+    let (mut transport, handle, mut far) = over_tcp().await;
+    transport.write_all(&vec![7; SENT]).await.unwrap();
+    let slow = tokio::spawn(async move {
+        let (mut taken, mut piece) = (0, vec![0; 32 << 10]);
+        loop {
+            match far.read(&mut piece).await.unwrap() {
+                0 => return taken,
+                length => taken += length,
+            }
+            far.write_all(b"more window").await.unwrap();
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    transport.shutdown().await.unwrap();
+    assert_eq!(handle.death_reason(), None);
+    drop(transport);
+    assert_eq!(slow.await.unwrap(), SENT);
+}
+
+#[tokio::test]
+async fn shutdown_ends_at_its_deadline_with_a_reset() {
+    let (mut transport, handle, mut far) = over_tcp().await;
+    transport.write_all(&vec![7; 8 << 20]).await.unwrap();
+    handle.set_shutdown_deadline(Instant::now() + Duration::from_millis(300));
+    let begun = Instant::now();
+    transport.shutdown().await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert!(handle.death_reason().unwrap().starts_with("shutdown"));
+    drop(transport);
+    let error = loop {
+        if let Err(error) = far.read(&mut vec![0; 64 << 10]).await {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test(start_paused = true)]
