@@ -31,6 +31,22 @@ pub fn run_in_namespace(name: &str) -> Result<bool> {
     Ok(false)
 }
 
+/// Runs `test`, which is the test `name` of this binary, in its own network namespace with a good link.
+///
+/// # Panics
+/// If the test fails, or the namespace cannot be created.
+pub fn in_a_network(name: &str, test: impl AsyncFnOnce(ImpairedLink)) {
+    if !run_in_namespace(name).expect("the test in its namespace") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async { test(ImpairedLink::new().expect("the link")).await });
+}
+
 struct NetworkNamespace(String);
 
 impl NetworkNamespace {

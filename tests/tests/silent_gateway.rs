@@ -4,7 +4,7 @@
 use agent::status::{ConnectionPhase, LayerState, StatusReport};
 use e2e::{
     caller::HttpCaller,
-    impaired_link::{ImpairedLink, LinkDirection, run_in_namespace},
+    impaired_link::{LinkDirection, in_a_network},
     recording_origin::RecordingOrigin,
     setup::{AgentSetup, RecordedTunnel},
     ssh_pair::digest,
@@ -143,19 +143,6 @@ async fn a_gateway_that_comes_back_in_time_keeps_its_session() {
     let report = env.agent.until_proven().await.unwrap();
     assert_eq!(report.connections[0].generation, 1);
     env.agent.logged("the gateway answers again").await.unwrap();
-}
-
-/// Runs `test` in its own network namespace, on this thread.
-fn in_a_network(name: &str, test: impl AsyncFnOnce(ImpairedLink)) {
-    if !run_in_namespace(name).unwrap() {
-        return;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async { test(ImpairedLink::new().unwrap()).await });
 }
 
 /// Runs the test `name`: a link that drops everything in these directions, with or without a request in flight.

@@ -280,11 +280,11 @@ pub async fn run(
         }
     }
     let successor_stop = handed_over.as_mut().map(HandedOver::successor_stop);
-    let cancelled_here = {
+    let released = {
         let supervisor = supervisor.clone();
-        async move { supervisor.cancelled(|_| true).await }
+        async move { supervisor.released().await }
     };
-    let successor = handed_over.map(|h| tokio::spawn(h.follow(cancelled_here)).abort_handle());
+    let successor = handed_over.map(|h| tokio::spawn(h.follow(released)).abort_handle());
     // systemd has sent it before it knew the new process, or has stopped to listen.
     let successor_stop = successor_stop.filter(|_| signal.is_some());
     if let Some(successor_stop) = &successor_stop {
@@ -309,15 +309,17 @@ pub async fn run(
     // Until the gateway has cancelled the forwards, requests are answered as usual: a channel closed at once would give
     // the vendor no reason.
     let close_idle = async {
-        let cancelled = tokio::time::timeout(CANCEL_TIMEOUT, supervisor.cancelled(|_| true)).await;
+        let released = tokio::time::timeout(CANCEL_TIMEOUT, supervisor.released()).await;
         drain.cancel();
-        if cancelled.is_ok() {
+        if released.is_ok() {
             std::future::pending::<()>().await;
         }
-        // Such a gateway does not answer any more; Jira may still answer the requests in progress.
-        while table.in_flight() > 0 {
+        // Such a gateway is slow, or does not answer any more. Jira may still answer the requests in progress.
+        while table.in_flight() > 0 || supervisor.open_channels() > 0 {
             tokio::time::sleep(IN_FLIGHT_POLL).await;
         }
+        supervisor.disconnect().await;
+        std::future::pending::<()>().await;
     };
     let abort_requests = async {
         tokio::time::sleep(limit).await;
@@ -376,9 +378,9 @@ pub async fn run(
 
 /// For the answers to requests that waited for a hand-over which did not happen.
 const REJECT_WAITING: Duration = Duration::from_secs(1);
-/// For the gateways to confirm that they no longer listen. One that takes longer is probably unreachable.
+/// For the gateways to confirm that they no longer listen. One that takes longer is slow or unreachable.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Only a stop with a silent gateway polls.
+/// Only a stop with a slow or silent gateway polls.
 const IN_FLIGHT_POLL: Duration = Duration::from_millis(50);
 /// For the answers that report aborted requests to reach the gateway.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);

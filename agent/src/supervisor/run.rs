@@ -46,6 +46,8 @@ pub struct Supervisor {
     unmonitored: Vec<(SessionId, Session)>,
     /// Callers of a reload that is in effect after this step.
     unanswered: Vec<oneshot::Sender<()>>,
+    /// When the drain ends, since one has begun.
+    drain_end: Option<Instant>,
 }
 
 /// The supervisor as the rest of the agent uses it. Clones share it.
@@ -76,6 +78,8 @@ pub(super) enum SupervisorMessage {
     /// New settings, whether open sessions must be replaced, and who waits until they are in effect.
     Reload(Arc<Settings>, bool, oneshot::Sender<()>),
     Drain(Duration),
+    /// Disconnect all sessions now; a drain that has begun is over.
+    Disconnect,
     /// Another process has released its forwards.
     UseReleased,
     /// Another process may have taken socket paths over.
@@ -117,6 +121,7 @@ impl Supervisor {
             dials: HashMap::new(),
             unmonitored: Vec::new(),
             unanswered: Vec::new(),
+            drain_end: None,
         };
         tokio::spawn(supervisor.run(inbox, cancel));
         handle
@@ -158,6 +163,7 @@ impl Supervisor {
                 Some(message) = inbox.recv() => self.on_message(message),
                 () = cancel.cancelled(), if !cancelled => {
                     cancelled = true;
+                    self.drain_end.get_or_insert_with(Instant::now);
                     SupervisorEvent::Drain(Duration::ZERO)
                 }
                 () = sleep_until(self.start + deadline) => SupervisorEvent::Tick,
@@ -186,7 +192,10 @@ impl Supervisor {
                 self.with_session(id, |session| watch_idle(id, session, messages));
             }
             SupervisorAction::Disconnect(id) => {
-                self.with_session(id, |session| async move { session.disconnect().await });
+                let limit = self.goodbye_limit();
+                self.with_session(id, |session| async move {
+                    session.disconnect_within(limit).await;
+                });
             }
             SupervisorAction::Stopped => {
                 tracing::info!("all connections are closed");
@@ -194,6 +203,13 @@ impl Supervisor {
             }
         }
         false
+    }
+
+    /// How long the last bytes of a session may take to arrive: as long as the drain lasts, and a while after it.
+    fn goodbye_limit(&self) -> Duration {
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
+        self.drain_end
+            .map_or(REPLACED_GOODBYE, |end| left(end).max(LEAST_GOODBYE))
     }
 
     fn dial(&mut self, id: SessionId, gateway: usize) {
@@ -412,7 +428,12 @@ impl Supervisor {
             }
             SupervisorMessage::Drain(limit) => {
                 tracing::info!(limit_seconds = limit.as_secs(), "draining");
+                self.drain_end.get_or_insert(Instant::now() + limit);
                 SupervisorEvent::Drain(limit)
+            }
+            SupervisorMessage::Disconnect => {
+                self.drain_end.get_or_insert_with(Instant::now);
+                SupervisorEvent::Drain(Duration::ZERO)
             }
         }
     }
@@ -423,9 +444,12 @@ impl Supervisor {
         let active_forwards = self
             .ids
             .named(|forward| self.machine.expects_channels(forward));
-        let before = self
-            .state
-            .publish(&self.ids, after.clone(), active_forwards);
+        let before = self.state.publish(
+            &self.ids,
+            after.clone(),
+            active_forwards,
+            self.machine.has_released(),
+        );
         for (connection, (before, after)) in before.iter().zip(&after).enumerate() {
             let gateway = self.ids.gateway(after.gateway);
             let gateway = gateway.map(ToString::to_string).unwrap_or_default();
@@ -477,6 +501,7 @@ impl Supervisor {
             | SupervisorMessage::Idle(id) => (id, None),
             SupervisorMessage::Reload(..)
             | SupervisorMessage::Drain(_)
+            | SupervisorMessage::Disconnect
             | SupervisorMessage::UseReleased
             | SupervisorMessage::RetakeSockets
             | SupervisorMessage::ShareSlots(..)
@@ -616,7 +641,7 @@ impl SupervisorHandle {
     }
 
     /// Waits until all gateways have confirmed that they do not listen for the forwards that `which` selects: after a reload
-    /// has removed them, or in a drain.
+    /// has removed them.
     pub async fn cancelled(&self, which: impl Fn(&str) -> bool) {
         let mut changes = self.changes();
         while self.state.expects_channels(&which) {
@@ -624,6 +649,24 @@ impl SupervisorHandle {
                 return;
             }
         }
+    }
+
+    /// Waits until a drain has begun and all gateways have confirmed that they do not listen for any forward. A process that
+    /// holds no forward before its drain, because its session has just ended, asks for them again.
+    pub async fn released(&self) {
+        let mut changes = self.changes();
+        while !self.state.has_released() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends a drain that waits for channels: all sessions are disconnected. What was sent still has the time of the drain to
+    /// arrive.
+    pub async fn disconnect(&self) {
+        // A closed queue means that everything has stopped already.
+        let _ = self.messages.send(SupervisorMessage::Disconnect).await;
     }
 
     /// Cancels the forwards, lets open channels finish for at most `limit`, then disconnects. Returns
@@ -665,7 +708,11 @@ const MAX_SKIPPED_LINES: usize = 10;
 const MAX_MESSAGES: usize = 64;
 /// A loop that takes longer hangs; the watchdog handles that.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for the disconnects after a drain.
+/// Time for the disconnects after a drain: longer than [`LEAST_GOODBYE`].
 const DISCONNECT_TIME: Duration = Duration::from_secs(15);
+/// Time for the last bytes of a session that is disconnected at the end of a drain.
+const LEAST_GOODBYE: Duration = Duration::from_secs(10);
+/// As [`LEAST_GOODBYE`], for a session that another one has replaced: no stop waits for it.
+const REPLACED_GOODBYE: Duration = Duration::from_secs(30);
 /// A deadline that stands for "never".
 const FAR: Duration = Duration::from_secs(3600);

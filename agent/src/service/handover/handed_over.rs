@@ -45,13 +45,13 @@ impl HandedOver {
         }
     }
 
-    /// Tells the new process what it has to know of this one: that its gateways have `cancelled` its forwards, and that it has
+    /// Tells the new process what it has to know of this one: that it drains and has `released` its forwards, and that it has
     /// applied a changed configuration. Reads the pauses again whenever the new process changes them. Ends with that
     /// process.
-    pub(in crate::service) async fn follow(mut self, cancelled: impl Future<Output = ()>) {
+    pub(in crate::service) async fn follow(mut self, released: impl Future<Output = ()>) {
         let (sender, mut reloads) = (self.sender.clone(), self.reloads.clone());
         let released = async {
-            cancelled.await;
+            released.await;
             sender.send(&ToSuccessor::Released).await;
             std::future::pending().await
         };

@@ -245,7 +245,10 @@ impl TakenOver {
         loop {
             tokio::select! {
                 message = self.receiver.receive() => match message {
-                    Some(ToSuccessor::Released) => supervisor.use_released().await,
+                    Some(ToSuccessor::Released) => {
+                        tracing::info!("upgrade: the process before this one has released its forwards");
+                        supervisor.use_released().await;
+                    }
                     Some(ToSuccessor::Reload) => {
                         // The outcome is in log and status.
                         let _ = reloader.reload().await;

@@ -278,6 +278,16 @@ impl StateMachine {
         })
     }
 
+    /// Whether a drain has released all forwards. Before a drain, a forward that no session holds is requested again.
+    pub(super) fn has_released(&self) -> bool {
+        let holds = |slot: &ConnectionSlot| {
+            let mut active = slot.current.iter().flat_map(|a| a.forwards.values());
+            let mut left = slot.draining.iter().flat_map(|l| l.forwards.values());
+            active.any(ForwardPhase::may_listen) || left.any(|one| *one != ReleasePhase::Released)
+        };
+        self.draining && !self.slots.iter().any(holds)
+    }
+
     /// The slot numbers that sessions hold or have requested.
     pub(super) fn held_slots(&self) -> BTreeSet<u16> {
         self.places.held()

@@ -1280,6 +1280,24 @@ fn a_drain_lets_channels_finish_and_ends_at_its_limit_at_the_latest() {
     assert!(world.stopped);
 }
 
+/// Another process asks for what is released. A process whose session has just ended asks for it again, until it drains.
+#[test]
+fn what_a_process_holds_is_released_by_its_drain_alone() {
+    let mut world = calm(1, 1, 1);
+    assert!(!world.machine.has_released());
+    world.run_well(seconds(10), World::everything_serves);
+    assert!(!world.machine.has_released());
+    let id = world.id(0);
+    world.end(id);
+    assert!(!world.machine.expects_channels(world.wanted.forwards[0]));
+    assert!(!world.machine.has_released());
+    world.run_well(seconds(10), World::everything_serves);
+    world.send(SupervisorEvent::Drain(seconds(30)));
+    assert!(!world.machine.has_released(), "the gateway still listens");
+    world.answer();
+    assert!(world.machine.has_released());
+}
+
 #[path = "reload_tests.rs"]
 mod reload;
 #[path = "succession_tests.rs"]

@@ -108,6 +108,11 @@ impl PublishedState {
             .any(|name| which(name))
     }
 
+    /// Whether a drain has begun, and no gateway listens any more.
+    pub(in crate::supervisor) fn has_released(&self) -> bool {
+        self.inner.lock().released
+    }
+
     pub(in crate::supervisor) fn open_channels(&self) -> usize {
         let inner = self.inner.lock();
         inner.sessions.values().map(Session::open_channels).sum()

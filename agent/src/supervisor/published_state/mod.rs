@@ -52,6 +52,8 @@ struct PublishedStateInner {
     spool_resets: SpoolResets,
     /// Names of the forwards that may still have new channels.
     active_forwards: Vec<Arc<str>>,
+    /// A drain has begun, and no gateway listens any more.
+    released: bool,
 }
 
 /// Why the last attempt to open a session to a gateway failed.
@@ -133,6 +135,7 @@ impl PublishedState {
             cuts: HashMap::new(),
             spool_resets: SpoolResets::default(),
             active_forwards: Vec::new(),
+            released: false,
         };
         Self {
             start,
@@ -148,10 +151,12 @@ impl PublishedState {
         ids: &IdRegistry,
         summaries: Vec<ConnectionSummary>,
         active_forwards: Vec<Arc<str>>,
+        released: bool,
     ) -> Vec<ConnectionSummary> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         inner.active_forwards = active_forwards;
+        inner.released = released;
         let now = Instant::now();
         if !Arc::ptr_eq(&inner.ids.settings, &ids.settings) {
             inner.ids = ids.clone();

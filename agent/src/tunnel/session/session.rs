@@ -230,7 +230,16 @@ impl Session {
 
     /// Sends SSH_MSG_DISCONNECT and waits a few seconds for the end. Open channels are cut off.
     pub async fn disconnect(&self) {
+        self.disconnect_within(DISCONNECT_TIMEOUT).await;
+    }
+
+    /// Sends SSH_MSG_DISCONNECT, and waits at most `limit` for the end while bytes that were sent before still arrive: the
+    /// end of an answer may be among them. Open channels are cut off.
+    pub async fn disconnect_within(&self, limit: Duration) {
         let inner = &*self.0;
+        let transport = inner.shared.budget.transport();
+        let latest = Instant::now() + limit;
+        transport.set_shutdown_deadline(latest.into());
         inner.shared.disconnecting.store(true, Relaxed);
         let goodbye = inner.handle.disconnect(
             Disconnect::ByApplication,
@@ -238,8 +247,13 @@ impl Session {
             "en",
         );
         let _ = timeout(DISCONNECT_TIMEOUT, goodbye).await;
-        if timeout(DISCONNECT_TIMEOUT, self.ended()).await.is_err() {
-            self.abort("it did not end after our goodbye");
+        let mut before = transport.send_sample().await.acknowledged;
+        while timeout(DISCONNECT_QUIET, self.ended()).await.is_err() {
+            let acknowledged = transport.send_sample().await.acknowledged;
+            if acknowledged <= before || Instant::now() >= latest {
+                return self.abort("it did not end after our goodbye");
+            }
+            before = acknowledged;
         }
     }
 
@@ -734,3 +748,5 @@ const MAX_BANNER_TEXTS: usize = 3;
 const MAX_WAITS: u32 = 10;
 /// Time limit of sending SSH_MSG_DISCONNECT, and of the end of the session task.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For the end of the session task while no byte arrives; longer than the transport waits.
+const DISCONNECT_QUIET: Duration = Duration::from_secs(7);
