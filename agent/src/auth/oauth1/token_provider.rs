@@ -20,7 +20,6 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::time::Instant;
 
 pub(super) struct OAuth1TokenProvider {
     pub(super) settings: Settings,
@@ -50,6 +49,7 @@ impl TokenProvider for OAuth1TokenProvider {
     const TOKEN_NAME: &'static str = "OAuth 1.0a token";
     const BACKOFF: ExponentialBackoff =
         ExponentialBackoff::new(REFRESH_BACKOFF, REFRESH_BACKOFF, 1.0);
+    const INEFFECTIVE_PAUSE: Duration = REFRESH_BACKOFF;
 
     fn forward(&self) -> &str {
         self.store.forward()
@@ -121,11 +121,6 @@ impl TokenProvider for OAuth1TokenProvider {
         let life = end.duration_since(tokens.obtained).unwrap_or_default();
         let early = (life / 10).min(EARLIEST_REFRESH);
         Some(end.checked_sub(early).unwrap_or(SystemTime::UNIX_EPOCH))
-    }
-
-    /// A new token that is rejected at once would be followed by another one.
-    fn is_refresh_futile(&self, tokens: &TokenSet, _last: Option<Instant>) -> bool {
-        tokens.obtained.elapsed().unwrap_or_default() < REFRESH_BACKOFF
     }
 
     fn ended(&self, reason: &str) -> CredentialUnavailable {

@@ -19,7 +19,6 @@ use std::{
     path::PathBuf,
     time::{Duration, SystemTime},
 };
-use tokio::time::Instant;
 
 pub(super) struct OAuth2TokenProvider {
     pub(super) settings: Settings,
@@ -51,6 +50,8 @@ impl TokenProvider for OAuth2TokenProvider {
     const TOKEN_NAME: &'static str = "access token";
     const BACKOFF: ExponentialBackoff =
         ExponentialBackoff::new(Duration::from_secs(1), Duration::from_secs(60), 2.0);
+    // A user who may not log in gets fresh tokens that are rejected all the same.
+    const INEFFECTIVE_PAUSE: Duration = Duration::from_secs(300);
 
     fn forward(&self) -> &str {
         self.settings.store.forward()
@@ -129,10 +130,6 @@ impl TokenProvider for OAuth2TokenProvider {
         tokens.obtained.checked_add(life.mul_f64(share))
     }
 
-    fn is_refresh_futile(&self, _tokens: &TokenSet, last: Option<Instant>) -> bool {
-        last.is_some_and(|at| at.elapsed() < INEFFECTIVE_PAUSE)
-    }
-
     fn ended(&self, reason: &str) -> CredentialUnavailable {
         let command = self.settings.login_command();
         CredentialUnavailable {
@@ -159,5 +156,3 @@ impl TokenProvider for OAuth2TokenProvider {
 
 /// The longest that a request may take until Jira checks the token.
 const TRAVEL_TIME: Duration = Duration::from_secs(5);
-/// A user who may not log in gets fresh tokens that are rejected all the same: not more often than this.
-const INEFFECTIVE_PAUSE: Duration = Duration::from_secs(300);

@@ -33,6 +33,8 @@ pub(super) trait TokenProvider: Send + Sync + 'static {
     const TOKEN_NAME: &'static str;
     /// Between attempts of a refresh that fails.
     const BACKOFF: ExponentialBackoff;
+    /// Between two refreshes of tokens that Jira rejected without having accepted them: the next one would be rejected too.
+    const INEFFECTIVE_PAUSE: Duration;
 
     fn forward(&self) -> &str;
     /// The file with the tokens, for messages.
@@ -58,9 +60,6 @@ pub(super) trait TokenProvider: Send + Sync + 'static {
     fn usable_until(&self, tokens: &TokenSet) -> Option<SystemTime>;
     /// When the access token is refreshed although it is still usable.
     fn refresh_at(&self, tokens: &TokenSet) -> Option<SystemTime>;
-    /// Whether another token would be rejected as well: Jira has just rejected this one without having accepted it.
-    /// `last` is when that last led to a refresh.
-    fn is_refresh_futile(&self, tokens: &TokenSet, last: Option<Instant>) -> bool;
     /// Why there is no credential after a login has ended for `reason`.
     fn ended(&self, reason: &str) -> CredentialUnavailable;
     /// Why there is no credential where the files cannot be read.

@@ -78,9 +78,9 @@ impl<P: TokenProvider> TokenCache<P> {
             let is_new = state.generation == generation && state.ended.is_none() && !state.rejected;
             if let Some(tokens) = state.tokens.clone().filter(|_| is_new) {
                 let last = state.ineffective_refresh_at;
-                if self.provider.check_refreshable(&tokens).is_err()
-                    || (!proven && self.provider.is_refresh_futile(&tokens, last))
-                {
+                // How old the token is says nothing: another agent on the same folder may have got it.
+                let is_futile = last.is_some_and(|at| at.elapsed() < P::INEFFECTIVE_PAUSE);
+                if self.provider.check_refreshable(&tokens).is_err() || (!proven && is_futile) {
                     return Ok(false);
                 }
                 if !proven {
