@@ -1,7 +1,8 @@
 //! The connection of a vendor's service, whose end is seen although bytes before it are not read.
 //!
 //! hyper does not read a next request while it answers one, and so does not see behind it that the vendor has left.
-//! Where so much is unread that the kernel takes no more, the end does not arrive either: only reading would help there.
+//! A reset is seen whatever is unread. An ordinary end waits behind bytes for which this kernel has no room: until they are
+//! read, nothing tells such a vendor from a living one. `GatewayLimits::body_stall` ends that wait.
 
 use std::{
     io,
@@ -68,6 +69,44 @@ mod tests {
         time::timeout,
     };
 
+    /// A vendor that has sent until no more was taken, and the gateway's side of its connection.
+    async fn full() -> (TcpStream, impl AsyncRead + AsyncWrite + Unpin, VendorWatch) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (vendor, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (vendor, (near, _)) = (vendor.unwrap(), accepted.unwrap());
+        let (stream, watch) = watched(near);
+        let chunk = [0; 64 << 10];
+        while timeout(QUIET, vendor.writable()).await.is_ok() {
+            let _ = vendor.try_write(&chunk);
+        }
+        assert!(timeout(QUIET, watch.left()).await.is_err());
+        (vendor, stream, watch)
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_seen_although_no_more_bytes_have_room() {
+        let (vendor, _stream, watch) = full().await;
+        vendor.set_zero_linger().unwrap();
+        drop(vendor);
+        timeout(LONG, watch.left()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_end_behind_bytes_without_room_is_seen_once_they_are_read() {
+        let (vendor, mut stream, watch) = full().await;
+        drop(vendor);
+        assert!(timeout(QUIET, watch.left()).await.is_err());
+        timeout(LONG, stream.read_to_end(&mut Vec::new()))
+            .await
+            .unwrap()
+            .unwrap();
+        timeout(LONG, watch.left()).await.unwrap();
+    }
+
+    const QUIET: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(10);
+
     #[tokio::test]
     async fn only_the_end_counts_and_not_what_comes_before() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -79,12 +118,9 @@ mod tests {
         let mut first = [0; 5];
         stream.read_exact(&mut first).await.unwrap();
         assert_eq!(&first, b"first");
-        let quiet = Duration::from_millis(100);
-        assert!(timeout(quiet, watch.left()).await.is_err());
+        assert!(timeout(QUIET, watch.left()).await.is_err());
         drop(vendor);
-        timeout(Duration::from_secs(10), watch.left())
-            .await
-            .unwrap();
+        timeout(LONG, watch.left()).await.unwrap();
         let mut rest = String::new();
         stream.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, ", second");
