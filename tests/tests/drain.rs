@@ -4,14 +4,11 @@
 
 use e2e::{
     agent::AgentProcess,
-    caller::HttpCaller,
-    impaired_link::in_a_network,
     recording_origin::issue,
     setup::RecordedTunnel,
     sshd::{free_addr, signal},
     wait::{PATIENCE, soon, until},
 };
-use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -26,28 +23,6 @@ async fn requests_in_flight_are_answered_on_stop() {
     vendor.gets_both_answers().await;
     let ended = env.agent.process().wait(PATIENCE).await.unwrap();
     assert_eq!(ended.code(), Some(0));
-}
-
-/// 64 kbit/s, and an answer that takes far longer than the drain. The gateway grants more window before the end of the
-/// answer, which would reset a socket that the agent has closed.
-#[test]
-fn the_last_answer_arrives_over_a_slow_link() {
-    const EARLIER: u64 = 64_000;
-    const LAST: u64 = 56_000;
-    in_a_network("the_last_answer_arrives_over_a_slow_link", async |link| {
-        let env = RecordedTunnel::start_with(|setup, _| setup.tunnel("drain_limit", "1s"));
-        let mut env = env.await.unwrap();
-        link.shape_port(env.sshd.port()).unwrap();
-        let mut vendor = HttpCaller::connect(env.addr).await.unwrap();
-        vendor.download(EARLIER).await.unwrap();
-        link.slow_down().unwrap();
-        let answer = vendor.begin_download(LAST).await.unwrap();
-        signal(env.agent.process().pid(), "TERM").unwrap();
-        let whole = answer.collect().await.unwrap().to_bytes();
-        assert_eq!(whole.len() as u64, LAST, "{}", env.agent.log());
-        let ended = env.agent.process().wait(PATIENCE).await.unwrap();
-        assert_eq!(ended.code(), Some(0));
-    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

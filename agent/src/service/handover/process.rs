@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(error.to_string(), SLOW_DISK);
     }
 
-    /// The only thread for blocking work waits for a disk. A start on the runtime's thread would succeed, and hold it.
+    /// The only thread for blocking work waits for a disk. A start on the runtime's thread would find no file.
     #[test]
     fn a_program_whose_disk_does_not_answer_holds_no_thread_of_the_runtime() {
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -292,7 +292,7 @@ mod tests {
         let error = runtime.block_on(async {
             let _waits = spawn_blocking(move || answer.recv());
             let program = ReplaceableProgram {
-                path: PathBuf::from("/bin/true"),
+                path: PathBuf::from("/nonexistent/agent"),
                 arguments: Vec::new(),
             };
             let (_ours, theirs) = socket_pair().unwrap();
