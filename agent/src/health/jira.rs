@@ -1,5 +1,8 @@
 //! The Jira layer: interprets `status` and `serverInfo` for an administrator.
 
+mod status_page;
+
+use self::status_page::{StatusPageFault, classify_status_page};
 use crate::printable::printable;
 use crate::{
     status::ProofState,
@@ -242,14 +245,6 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, ProbeFai
     }
 }
 
-/// What is odd about the answer for the status page.
-enum StatusPageFault {
-    /// Jira itself reports it.
-    State(ProbeFailure),
-    /// There is no state in it.
-    NoState(ProbeFailure),
-}
-
 /// `serverInfo` may be closed to anonymous callers; then the version stays unknown, no more.
 async fn fetch_version(client: &ControlClient) -> Option<String> {
     let answer = client
@@ -258,99 +253,6 @@ async fn fetch_version(client: &ControlClient) -> Option<String> {
         .ok()?;
     let info: ServerVersion = serde_json::from_slice(&answer.body).ok()?;
     Some(printable_text(&info.version))
-}
-
-fn classify_status_page(answer: &ControlAnswer) -> Result<String, StatusPageFault> {
-    let status = answer.head.status;
-    let odd = |cause, remedy| {
-        Err(StatusPageFault::NoState(probe_failure(
-            ProofState::Degraded,
-            cause,
-            remedy,
-        )))
-    };
-    if AnswerSource::is_from_a_cache(&answer.head.headers) {
-        return odd(
-            "a cache in front of Jira answers for it, so its current state is unknown".to_owned(),
-            "configure the proxy in front of Jira not to cache /status and /rest",
-        );
-    }
-    let page: Option<JiraStatusPage> = serde_json::from_slice(&answer.body).ok();
-    if let Some(page) = page {
-        return check_jira_state(&printable_text(&page.state)).map_err(StatusPageFault::State);
-    }
-    let source = AnswerSource::noted(&answer.head);
-    let closed = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    if closed && source == AnswerSource::Jira {
-        return Ok(format!("answers, but does not show its state ({status})"));
-    }
-    if let Some(intermediary) = source.intermediary() {
-        let diagnosis = intermediary.diagnosis();
-        return odd(diagnosis.cause, diagnosis.remedy);
-    }
-    match status {
-        StatusCode::NOT_FOUND => odd(
-            "there is no Jira under this context path (404 for status)".to_owned(),
-            "compare the path in upstream with the one in Jira's own address in a browser",
-        ),
-        status if status.is_redirection() => odd(
-            match location(answer) {
-                Some(location) => format!("Jira redirects to {location}"),
-                None => format!("Jira redirects elsewhere ({status})"),
-            },
-            "if that is Jira's own address, set upstream to it (often https instead of http)",
-        ),
-        status if status.is_server_error() => odd(
-            format!("Jira, or a proxy before it, answers {status}"),
-            "check Jira's own log; a 502, 503 or 504 usually is a proxy whose Jira is down",
-        ),
-        status if closed => odd(
-            format!(
-                "something in front of Jira refuses the request ({status}, no header of Jira's)"
-            ),
-            "find out what answers (curl -i from this host), and let it pass requests to Jira's /rest",
-        ),
-        status => odd(
-            format!("what answers is not Jira ({status}, without a state)"),
-            "check host, port and path in upstream",
-        ),
-    }
-}
-
-fn check_jira_state(state: &str) -> Result<String, ProbeFailure> {
-    let (cause, remedy) = match state {
-        "RUNNING" => return Ok(state.to_owned()),
-        "STARTING" => (
-            "Jira is starting",
-            "wait; it takes minutes, longer after an upgrade",
-        ),
-        "MAINTENANCE" => (
-            "Jira is in maintenance: a full re-index or an upgrade runs",
-            "wait until it has ended (Administration, System, Indexing)",
-        ),
-        "FIRST_RUN" => (
-            "Jira is not set up yet",
-            "finish Jira's set-up in a browser",
-        ),
-        "STOPPING" => (
-            "Jira is stopping",
-            "start it again if this was not intended",
-        ),
-        _ => ("Jira reports an error state", "check Jira's own log"),
-    };
-    Err(probe_failure(
-        ProofState::Degraded,
-        format!("{cause} (state {state})"),
-        remedy,
-    ))
-}
-
-/// The target of a redirect, without its query, which may contain a session.
-fn location(answer: &ControlAnswer) -> Option<String> {
-    let location = answer.head.headers.get(header::LOCATION)?.to_str().ok()?;
-    let location = location.split(['?', '#', ';']).next()?;
-    // A user name in it would come before an `@`.
-    (!location.contains('@')).then(|| printable_text(location))
 }
 
 fn probe_failure(state: ProofState, cause: String, remedy: &str) -> ProbeFailure {
@@ -381,11 +283,6 @@ pub(super) fn is_foreign(answer: &ControlAnswer) -> bool {
 
 fn printable_text(text: &str) -> String {
     printable(text, MAX_TEXT)
-}
-
-#[derive(Deserialize)]
-struct JiraStatusPage {
-    state: String,
 }
 
 #[derive(Deserialize)]
