@@ -113,13 +113,8 @@ async fn power_loss(context: &ChaosContext, place: PlaceKind) -> Result<()> {
     let at = ("hosts", place.name());
     let name = "host of the active agent loses power, answered again";
     let back = is_back.then(|| last_bad.unwrap_or_default());
-    match place {
-        // The first agent's sshd has the one address until it notices the loss: two-hosts.md.
-        PlaceKind::SshdPort | PlaceKind::SshdSocket => context.report.time_of(at, name, back),
-        PlaceKind::SshdSlots | PlaceKind::GatewayOpenssh | PlaceKind::Stub => {
-            context.report.time(at, name, back, Duration::from_secs(5));
-        }
-    }
+    // A bare port misses it: the first agent's sshd has the one address until TCP notices the loss (two-hosts.md).
+    context.report.time(at, name, back, Duration::from_secs(5));
     let gone: Vec<_> = records
         .iter()
         .filter(|r| r.began > lost && !r.is_answered())
