@@ -93,16 +93,21 @@ impl AgentSetup {
     /// As [`start`](Self::start), with these variables in the agent's environment.
     pub fn start_with(&self, variables: &[(&str, &str)]) -> Result<RunningAgent> {
         let folder = tempfile::Builder::new().prefix("agent-").tempdir()?;
+        let agent = AgentProcess::start_with(folder.path(), &self.text(), variables)?;
+        Ok(RunningAgent {
+            agent,
+            _folder: folder,
+        })
+    }
+
+    /// The configuration as `agent.toml`.
+    pub fn text(&self) -> String {
         let mut text = "[log]\nformat = \"human\"\n[audit]\nsink = \"off\"\n[tunnel]\n".to_owned();
         for (key, value) in &self.tunnel {
             // These values have the same syntax in JSON and TOML.
             text += &format!("{key} = {value}\n");
         }
-        let agent = AgentProcess::start_with(folder.path(), &(text + &self.forwards), variables)?;
-        Ok(RunningAgent {
-            agent,
-            _folder: folder,
-        })
+        text + &self.forwards
     }
 }
 

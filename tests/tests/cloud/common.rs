@@ -23,7 +23,7 @@ pub const SCOPE: &str = "read:jira-work write:jira-work read:jira-user offline_a
 /// Cloud, a gateway, a folder of secrets, and the settings of the agent's forward.
 pub struct CloudEnv {
     pub cloud: RunningCloud,
-    sshd: Sshd,
+    pub sshd: Sshd,
     folder: TempDir,
     pub keys: Vec<(&'static str, Value)>,
     pub upstream: &'static str,
@@ -64,7 +64,7 @@ impl CloudEnv {
         self.with(key, path)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 

@@ -5,4 +5,5 @@
 mod api_token;
 mod common;
 mod links;
+mod moving;
 mod three_legged;
