@@ -18,7 +18,7 @@ GET PUT   A/issue/K            GET A/issue/K/editmeta
 GET POST  A/issue/K/transitions  A/issue/K/comment  A/issue/K/remotelink
 GET PUT   A/issue/K/comment/N  PUT A/issue/K/assignee
 POST      A/issue/K/attachments
-GET       A/attachment/{meta,N}  /secure/attachment/N/*  /status
+GET       A/attachment/{meta,N}  A/attachment/content/N  /secure/attachment/N/*  /status
 ";
 
 const TWO_WAY_SYNC: &str = "
@@ -31,7 +31,8 @@ GET PUT         A/comment/N/properties/*
 GET             A/issueLink/N  A/worklog/{updated,deleted}
 POST            A/worklog/list
 GET             A/user/{search,picker}  A/user/assignable/multiProjectSearch  A/user/viewissue/search
-GET             A/{customFieldOption,securitylevel}/N  A/project/type  A/projectCategory  /secure/thumbnail/N/*
+GET             A/{customFieldOption,securitylevel}/N  A/project/type  A/projectCategory
+GET             A/attachment/thumbnail/N  /secure/thumbnail/N/*
 ";
 
 const OAUTH_DANCE: &str = "
@@ -59,7 +60,6 @@ fn the_presets_for_cloud_are_the_same_on_version_3() {
             &[
                 "GET /rest/api/3/project/search",
                 "POST /rest/api/3/search/approximate-count",
-                "GET /rest/api/3/attachment/content/{number}",
             ][..],
             &["GET /secure/attachment/{number}/*", "GET /status"][..],
         ),
@@ -69,7 +69,6 @@ fn the_presets_for_cloud_are_the_same_on_version_3() {
             &[
                 "GET /rest/api/3/issue/{issue}/changelog",
                 "GET /rest/api/3/user/bulk",
-                "GET /rest/api/3/attachment/thumbnail/{number}",
             ],
             &["GET /secure/thumbnail/{number}/*"],
         ),

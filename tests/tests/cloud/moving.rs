@@ -55,7 +55,19 @@ async fn a_reload_moves_a_forward_to_cloud_and_back_and_loses_nothing() {
     let total = requests();
     let load = VendorLoad::start(addr, total);
     load.until_answered(total / 4).await;
+    assert_eq!(named_paths(&agent), [""; 0]);
+    agent.edit_config(|_| in_cloud.text()).unwrap();
+    // Before the reload.
+    let named = named_paths(&agent).join("\n");
+    for what in [
+        "search\" (preset \"ticketing\")",
+        "/secure/attachment",
+        "accountId",
+    ] {
+        assert!(named.contains(what), "{named}");
+    }
     move_to(&agent, &in_cloud).await;
+    assert_eq!(named_paths(&agent), [""; 0]);
     load.until_answered(total / 2).await;
     move_to(&agent, &data_center).await;
     load.until_answered(total * 3 / 4).await;
@@ -90,6 +102,13 @@ fn data_center(env: &CloudEnv, jira: &RunningJira, addr: SocketAddr) -> AgentSet
     ];
     let setup = AgentSetup::for_sshd(&env.sshd).unwrap();
     setup.forward_with("jira", &addr.to_string(), &jira.url, &keys)
+}
+
+/// What `agent check` says of paths that one side lacks.
+fn named_paths(agent: &AgentProcess) -> Vec<String> {
+    let (report, _) = agent.check(&[]).unwrap();
+    let paths = report.steps.into_iter().filter(|step| step.step == "paths");
+    paths.filter_map(|step| step.cause).collect()
 }
 
 /// An administrator's reload, and the status that proves the other Jira and its login.

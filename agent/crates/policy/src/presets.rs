@@ -171,6 +171,8 @@ const READING: &[&str] = &[
     "GET /rest/api/(2|latest)/issue/{issue}/comment/{number}",
     "GET /rest/api/(2|latest)/attachment/meta",
     "GET /rest/api/(2|latest)/attachment/{number}",
+    // Jira Cloud has the content here, Data Center at the next one.
+    "GET /rest/api/(2|latest)/attachment/content/{number}",
     "GET /secure/attachment/{number}/*",
     "GET /status",
 ];
@@ -202,6 +204,7 @@ const SYNC: &[&str] = &[
     "GET /rest/api/(2|latest)/(customFieldOption|securitylevel)/{number}",
     "GET /rest/api/(2|latest)/project/type",
     "GET /rest/api/(2|latest)/projectCategory",
+    "GET /rest/api/(2|latest)/attachment/thumbnail/{number}",
     "GET /secure/thumbnail/{number}/*",
 ];
 

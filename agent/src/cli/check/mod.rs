@@ -7,11 +7,11 @@ use super::{
     output::{print, print_as_is, print_error},
 };
 use crate::{
-    check::{self, CheckReport, CheckStep, HostRequirements},
+    check::{self, CheckReport, CheckStep, HostRequirements, RunningUpstream},
     config::{Config, ConfigProblems, ConfigSources, ForwardConfig, runtime_dir},
     control::{AgentClient, AgentClientError},
     pause::PauseRegistry,
-    status::ColorMode,
+    status::{ColorMode, ForwardReport},
 };
 use std::{process::ExitCode, sync::Arc};
 
@@ -94,7 +94,7 @@ pub(super) fn check_all(args: &Args, sources: &ConfigSources) -> anyhow::Result<
     }
     let client = AgentClient::new(&runtime_dir(sources));
     let report = match runtime.block_on(in_agent(&client, name)) {
-        Ok(steps) => runtime.block_on(add_file_changes(steps, name, sources)),
+        Ok((steps, running)) => runtime.block_on(add_file_changes(steps, &running, name, sources)),
         Err(error) => match error.downcast_ref() {
             Some(AgentClientError::NotRunning { .. }) => match load(sources) {
                 Ok(config) => {
@@ -124,38 +124,49 @@ pub(super) fn check_all(args: &Args, sources: &ConfigSources) -> anyhow::Result<
 }
 
 /// All steps, run inside the agent: with its own permissions, whatever the files say by now.
-async fn in_agent(client: &AgentClient, name: Option<&str>) -> anyhow::Result<Vec<CheckStep>> {
-    let running = client.status().await?;
-    let names: Vec<_> = running
-        .forwards
-        .iter()
-        .map(|f| f.name.to_string())
-        .collect();
+async fn in_agent(
+    client: &AgentClient,
+    name: Option<&str>,
+) -> anyhow::Result<(Vec<CheckStep>, Vec<ForwardReport>)> {
+    let running = client.status().await?.forwards;
+    let names: Vec<_> = running.iter().map(|f| f.name.clone()).collect();
     let chosen = choose(&names, name)?;
     let mut steps = client.check_tunnel(name).await?;
     for forward in chosen {
         steps.extend(client.check(forward).await?);
     }
-    Ok(steps)
+    Ok((steps, running))
 }
 
 /// The agent's steps, preceded by what the next reload would read.
 async fn add_file_changes(
-    running: Vec<CheckStep>,
+    mut taken: Vec<CheckStep>,
+    running: &[ForwardReport],
     name: Option<&str>,
     sources: &ConfigSources,
 ) -> CheckReport {
     let (mut steps, rules) = match Config::load_to_show(sources) {
-        Ok((config, _)) => (
-            check::configuration(&[]),
-            check::firewall(&config, name).await,
-        ),
+        Ok((config, _)) => {
+            for forward in &config.forwards {
+                let is_chosen = name.is_none_or(|name| *forward.name == *name);
+                let now = running.iter().find(|r| *r.name == *forward.name);
+                let now = now.map(|report| RunningUpstream {
+                    url: &report.upstream,
+                    auth_mode: &report.auth_mode,
+                });
+                if is_chosen {
+                    taken.extend(check::paths(forward, now.as_ref()));
+                }
+            }
+            let rules = check::firewall(&config, name).await;
+            (check::configuration(&[]), rules)
+        }
         Err(problems) => {
             let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
             (check::refused_change(&problems), Vec::new())
         }
     };
-    steps.extend(running);
+    steps.extend(taken);
     CheckReport::new(steps, rules)
 }
 
@@ -164,6 +175,10 @@ async fn without_agent(config: &Config, chosen: &[&str], name: Option<&str>) -> 
     let chosen: Vec<_> = config.forwards.iter().filter(is_chosen).collect();
     let mut steps = check::configuration(&[]);
     steps.extend(run_standalone(config, &chosen).await);
+    let paths = chosen
+        .iter()
+        .flat_map(|forward| check::paths(forward, None));
+    steps.extend(paths);
     CheckReport::new(steps, check::firewall(config, name).await)
 }
 
