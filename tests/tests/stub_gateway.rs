@@ -25,7 +25,10 @@ use serde_json::Value;
 use server_stub::gateway::{self, Gateway, GatewaySnapshot, Settings};
 use std::{fs, path::PathBuf, process::Command, sync::Arc};
 use tempfile::TempDir;
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+};
 
 struct StubVendor {
     gateway: gateway::RunningGateway,
@@ -331,6 +334,35 @@ async fn an_agent_may_call_its_own_forwards_and_nothing_else() {
         let refused = soon(session.open_direct(&BoundForward(bind))).await.err();
         assert_eq!(refused, Some(OpenDirectError::Prohibited(place)));
     }
+    // The vendor names one target, and that alone is reached.
+    let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = target.local_addr().unwrap();
+    let closed = free_port().unwrap();
+    let permit = vendor.folder.path().join("agents/acme/permit_open");
+    fs::write(permit, format!("{at}\n127.0.0.1:{closed}\n")).unwrap();
+    let stream = soon(session.open_target("127.0.0.1", at.port()))
+        .await
+        .unwrap();
+    let (mut accepted, _) = soon(target.accept()).await.unwrap();
+    let echoing = tokio::spawn(async move {
+        let (mut from, mut to) = accepted.split();
+        tokio::io::copy(&mut from, &mut to).await
+    });
+    echo(stream, "out and back").await.unwrap();
+    soon(echoing).await.unwrap().unwrap();
+    let failed = soon(session.open_target("127.0.0.1", closed)).await.err();
+    assert!(
+        matches!(failed, Some(OpenDirectError::Failed(..))),
+        "{failed:?}"
+    );
+    let refused = soon(session.open_target("localhost", at.port()))
+        .await
+        .err();
+    assert!(
+        matches!(refused, Some(OpenDirectError::Prohibited(_))),
+        "{refused:?}"
+    );
+
     // A cancelled forward is not permitted either.
     let gone = session.bound("f0").unwrap();
     session.cancel_forward("f0").await.unwrap();

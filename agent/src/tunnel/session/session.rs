@@ -61,7 +61,7 @@ impl fmt::Display for BoundForward {
     }
 }
 
-/// A channel to one of our own forwards was not opened.
+/// A channel to one of our own forwards, or to a target of the gateway, was not opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenDirectError {
     /// The gateway does not let this user open channels there.
@@ -221,6 +221,18 @@ impl Session {
                 Err(OpenDirectError::NoAnswer(ANSWER_TIMEOUT))
             }
         }
+    }
+
+    /// Connects to a host and port as the gateway sees them (`direct-tcpip`, RFC 4254 §7.2). The gateway decides whether it
+    /// permits that (`PermitOpen` of an sshd).
+    pub async fn open_target(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<ChannelStream, OpenDirectError> {
+        let host = host.to_owned();
+        self.open_direct(&BoundForward(BindAddress::Tcp { host, port }))
+            .await
     }
 
     /// Waits until the session has ended, for any reason.

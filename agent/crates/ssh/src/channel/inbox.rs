@@ -228,6 +228,12 @@ impl Inbox {
         self.eof
     }
 
+    /// Whether the peer has sent nothing that is unread, and may still send.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_open = self.end.is_none() && !self.eof;
+        is_open && !self.on_disk() && self.head.queue.is_empty() && self.tail.queue.is_empty()
+    }
+
     pub(super) fn end(&self) -> Option<CloseReason> {
         self.end
     }

@@ -31,7 +31,7 @@ mod window;
 
 pub use budget::{ProcessBudget, SessionBudget, SpoolResets};
 pub use close_reason::CloseReason;
-pub use stream::ChannelStream;
+pub use stream::{ChannelProbe, ChannelStream};
 
 use agent_base::disk::FreeSpaceFloor;
 use std::{path::PathBuf, time::Duration};

@@ -32,6 +32,16 @@ pub struct ChannelStream {
     outgoing: Option<ChannelWriter>,
 }
 
+/// Looks at a channel whose stream someone else owns.
+pub struct ChannelProbe(Arc<PumpShared>);
+
+impl ChannelProbe {
+    /// Whether the channel is open in both directions and nothing waits to be read.
+    pub fn is_quiet(&self) -> bool {
+        self.0.inbox().is_quiet()
+    }
+}
+
 impl ChannelStream {
     /// Takes over a channel of a client's or a server's session. Needs a tokio runtime.
     pub fn new<S>(budget: Arc<SessionBudget>, channel: Channel<S>) -> Self
@@ -50,6 +60,11 @@ impl ChannelStream {
     /// Why we reset the channel, if we did.
     pub fn reset_reason(&self) -> Option<CloseReason> {
         self.end().filter(|end| end.is_reset())
+    }
+
+    /// A view of this channel for as long as anyone needs it.
+    pub fn probe(&self) -> ChannelProbe {
+        ChannelProbe(Arc::clone(&self.shared))
     }
 
     /// Completes once the peer sends no more: by EOF, by CLOSE, by the end of the session, or because we reset the

@@ -178,7 +178,7 @@ pub(super) enum LoginRefusal {
 }
 
 /// A missing file is `None`; anything else that cannot be read refuses the login.
-async fn read_bounded(path: &Path) -> Result<Option<String>, LoginRefusal> {
+pub(crate) async fn read_bounded(path: &Path) -> Result<Option<String>, LoginRefusal> {
     use tokio::io::AsyncReadExt;
     let failed = |source| LoginRefusal::Io {
         path: path.to_owned(),

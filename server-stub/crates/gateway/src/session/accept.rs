@@ -4,6 +4,7 @@ use super::{
     direct_channel::MAX_DIRECT_CHANNELS,
     handler::ServerHandler,
     login_queue::{LoginQueue, LoginSlot},
+    permitted_target::MAX_TARGET_CHANNELS,
 };
 use crate::GatewayState;
 use agent_ssh::{
@@ -112,6 +113,7 @@ async fn connection(
         granted: None,
         registration: None,
         direct_channel_permits: Arc::new(Semaphore::new(MAX_DIRECT_CHANNELS)),
+        target_channel_permits: Arc::new(Semaphore::new(MAX_TARGET_CHANNELS)),
     };
     let handshake = timeout(
         limits.login_grace,

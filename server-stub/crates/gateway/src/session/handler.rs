@@ -1,9 +1,13 @@
-//! russh's callbacks of one connection: logins, remote forwards, direct channels to the agent's own forwards, and the
-//! enrollment command. russh refuses everything else by default. Nothing here may wait on a channel, because these calls
+//! russh's callbacks of one connection: logins, remote forwards, direct channels to the agent's own forwards and to
+//! permitted targets, and the enrollment command. russh refuses everything else by default. Nothing here may wait on a channel, because these calls
 //! run inside the session.
 
 use super::{
-    AgentSession, direct_channel::serve_direct_channel, login_queue::LoginSlot, monitor::monitor,
+    AgentSession,
+    direct_channel::serve_direct_channel,
+    login_queue::LoginSlot,
+    monitor::monitor,
+    permitted_target::{PermittedTarget, serve_target_channel},
 };
 use crate::{
     AgentName, GatewayState,
@@ -41,6 +45,8 @@ pub(super) struct ServerHandler {
     pub registration: Option<RegistrationSession>,
     /// Permits for direct channels.
     pub direct_channel_permits: Arc<Semaphore>,
+    /// Permits for channels to targets.
+    pub target_channel_permits: Arc<Semaphore>,
 }
 
 impl ServerHandler {
@@ -123,7 +129,7 @@ impl ServerHandler {
         }
     }
 
-    /// Relays a channel to one of the agent's own forwards; refuses any other.
+    /// Relays a channel to one of the agent's own forwards, or to a target that its `permit_open` names; refuses any other.
     async fn open_direct(
         &self,
         bind: &RequestedBind,
@@ -134,6 +140,18 @@ impl ServerHandler {
         let address =
             session.and_then(|session| self.shared.registry.listen_address_of(session, bind));
         let Some(address) = address else {
+            if let (Some(session), RequestedBind::Tcp { host, port }) = (session, bind) {
+                let target = PermittedTarget {
+                    agent: session.agent.clone(),
+                    host: host.clone(),
+                    port: *port,
+                };
+                let (shared, budget) = (Arc::clone(&self.shared), Arc::clone(&self.budget));
+                let permits = Arc::clone(&self.target_channel_permits);
+                let calling = serve_target_channel(shared, target, budget, permits, channel, reply);
+                self.shared.tasks.spawn(calling);
+                return;
+            }
             tracing::info!(remote = %self.remote, "direct channel refused: not a forward of this agent");
             let refusal = ChannelOpenFailure::AdministrativelyProhibited;
             return reply.reject(refusal).await;

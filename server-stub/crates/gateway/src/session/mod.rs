@@ -6,6 +6,7 @@ mod direct_channel;
 mod handler;
 mod login_queue;
 mod monitor;
+mod permitted_target;
 
 pub(super) use accept::{connections, listener};
 pub(super) use config::config;
