@@ -13,8 +13,8 @@
 //! | [`audit`] | one record per request, allowed or refused |
 //!
 //! Beside the path: [`support_bundle`], [`config`], [`supervisor`], [`status`], [`health`], [`control`], [`check`],
-//! [`enroll`], [`expiry`], [`metrics`], [`pause`], [`profile`], [`telemetry`], [`tokens`], [`verify`], [`cli`]. [`service`]
-//! joins the rooms into the running agent.
+//! [`enroll`], [`expiry`], [`metrics`], [`outlet`], [`pause`], [`profile`], [`telemetry`], [`tokens`], [`verify`], [`cli`].
+//! [`service`] joins the rooms into the running agent.
 //!
 //! Crates of their own (`agent/crates/`): [`policy`]; `agent-ssh` (transport and channel of [`tunnel`], host keys,
 //! addresses); `agent-enrollment` (the token of [`enroll`]); and `agent-base`, which all use: [`accounts`], [`backoff`],
@@ -35,6 +35,7 @@ pub mod fuzz_properties;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod outlet;
 pub mod pause;
 pub mod profile;
 pub mod service;

@@ -85,6 +85,21 @@ impl AgentSetup {
         self
     }
 
+    /// Adds an outlet that lets POST and GET below `/hooks` pass, with further keys of `[[outlet]]`.
+    pub fn outlet(mut self, name: &str, listen: &str, to: &str, keys: &[(&str, Value)]) -> Self {
+        let allow = json!(["GET,POST /hooks/**"]);
+        let given = [
+            ("name", json!(name)),
+            ("listen", json!(listen)),
+            ("to", json!(to)),
+        ];
+        self.forwards += "[[outlet]]\n";
+        for (key, value) in given.iter().chain(&[("allow", allow)]).chain(keys) {
+            self.forwards += &format!("{key} = {value}\n");
+        }
+        self
+    }
+
     /// Starts an agent with this configuration.
     pub fn start(&self) -> Result<RunningAgent> {
         self.start_with(&[])

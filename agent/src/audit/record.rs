@@ -9,6 +9,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// Which way a request goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrafficDirection {
+    /// From the vendor to Jira, through a forward.
+    #[default]
+    In,
+    /// From Jira to the vendor, through an outlet.
+    Out,
+}
+
 /// One request and how it ended. Serialized, it is one audit line (`docs/audit.md`).
 #[derive(Clone, Debug)]
 pub struct AuditRecord {
@@ -18,9 +29,11 @@ pub struct AuditRecord {
     pub request_id: HeaderValue,
     /// The agent's own id, unique for each request.
     pub agent_request_id: HeaderValue,
-    /// Name of the forward.
+    /// Name of the forward or outlet.
     pub forward: Arc<str>,
-    /// Index of the SSH connection, from 0.
+    /// Which way it went.
+    pub direction: TrafficDirection,
+    /// Index of the SSH connection, from 0; of no meaning on the way out.
     pub connection: usize,
     /// Address of the vendor's client, as the gateway reports it.
     pub originator: Arc<str>,
@@ -76,11 +89,15 @@ pub enum RequestOutcome {
 impl Serialize for AuditRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let method = self.method.as_ref().map(Method::as_str);
-        let mut line = serializer.serialize_struct("Record", 21)?;
+        let mut line = serializer.serialize_struct("Record", 22)?;
         line.serialize_field("time", &rfc3339(self.time))?;
         line.serialize_field("request_id", &text(&self.request_id))?;
         line.serialize_field("forward", &*self.forward)?;
-        line.serialize_field("connection", &self.connection)?;
+        let connection = match self.direction {
+            TrafficDirection::In => Some(self.connection),
+            TrafficDirection::Out => None,
+        };
+        line.serialize_field("connection", &connection)?;
         line.serialize_field("originator", &printable_within(&self.originator, MAX_TEXT))?;
         line.serialize_field(
             "method",
@@ -109,6 +126,7 @@ impl Serialize for AuditRecord {
         line.serialize_field("user", &self.user.as_ref().map(text))?;
         line.serialize_field("agent_request_id", &text(&self.agent_request_id))?;
         line.serialize_field("target_hidden_bytes", &self.target.hidden_bytes())?;
+        line.serialize_field("direction", &self.direction)?;
         line.end()
     }
 }

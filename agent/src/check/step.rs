@@ -14,11 +14,12 @@ pub struct CheckStep {
     /// The gateway, `host:port` or `tls://host:port`; absent for steps of the host and of Jira's side.
     #[serde(default)]
     pub gateway: Option<String>,
-    /// Name of the forward; absent for steps that all forwards share.
+    /// Name of the forward or outlet; absent for steps that all share.
     pub forward: Option<String>,
     /// A word from a fixed set. Of the host: `configuration`, `token`, `files`, `clock`. Of a gateway: `dns`, `tcp`, `proxy`, `tls`,
     /// `banner`, `key-exchange`, `host-key`, `login`, `session`, and by forward `forward` and `round-trip`. Of a forward:
-    /// `secrets`, `dns`, `tcp`, `tls`, `http`, `server-info`, `clock`, `login`, `permissions`, `expiry`, `paths`.
+    /// `secrets`, `dns`, `tcp`, `tls`, `http`, `server-info`, `clock`, `login`, `permissions`, `expiry`, `paths`. Of an
+    /// outlet: `listener`, `permission`, `answer`.
     pub step: String,
     /// Result of the step.
     pub verdict: StepVerdict,

@@ -2,14 +2,14 @@
 
 use super::{
     keys::{self, SectionSchema, joined},
-    layer::ConfigLayer,
+    layer::{ConfigLayer, RepeatedNames},
     problem::{ConfigProblems, ValueOrigin},
 };
 
-/// The layer of variables that begin with [`PREFIX`]. `forwards` are the names from the files.
+/// The layer of variables that begin with [`PREFIX`]. `known` are the names from the files.
 pub(super) fn layer<'a>(
     variables: impl Iterator<Item = (&'a str, &'a str)>,
-    forwards: &[String],
+    known: &RepeatedNames,
     problems: &mut ConfigProblems,
 ) -> ConfigLayer {
     let mut layer = ConfigLayer::default();
@@ -18,7 +18,7 @@ pub(super) fn layer<'a>(
             continue;
         };
         let origin = ValueOrigin::environment(name);
-        if let Err(wrong) = put_variable(&mut layer, path, text, &origin, forwards) {
+        if let Err(wrong) = put_variable(&mut layer, path, text, &origin, known) {
             problems.add(origin, wrong.key, wrong.text);
         }
     }
@@ -35,12 +35,12 @@ fn put_variable(
     path: &str,
     text: &str,
     origin: &ValueOrigin,
-    forwards: &[String],
+    known: &RepeatedNames,
 ) -> Result<(), VariableError> {
     let lower = path.to_lowercase();
     let mut parts = lower.split("__").peekable();
     let mut section = keys::root();
-    // Path of the section in the schema, and in the tree, which has the names of forwards.
+    // Path of the section in the schema, and in the tree, which has the names of forwards and outlets.
     let mut schema_path = String::new();
     let mut path_parts: Vec<&str> = Vec::new();
     while let Some(part) = parts.next() {
@@ -66,7 +66,7 @@ fn put_variable(
         };
         if inner.repeated {
             let written = parts.next().unwrap_or_default();
-            path_parts.push(forward_named(part, written, forwards).map_err(|text| {
+            path_parts.push(entry_named(part, written, known.of(part)).map_err(|text| {
                 VariableError {
                     key: format!("{part}.{written}"),
                     text,
@@ -79,23 +79,27 @@ fn put_variable(
     Ok(())
 }
 
-fn forward_named<'a>(
+fn entry_named<'a>(
     section: &str,
     written: &str,
-    forwards: &'a [String],
+    names: &'a [(String, ValueOrigin)],
 ) -> Result<&'a str, String> {
     let same = |name: &&String| name.to_lowercase().replace('-', "_") == written;
-    let mut found = forwards.iter().filter(same);
+    let mut found = names.iter().map(|(name, _)| name).filter(same);
     match (found.next(), found.next()) {
         (Some(name), None) => Ok(name),
         (Some(one), Some(other)) => Err(format!(
             "{one:?} and {other:?} have the same name in a variable; set the key in a file"
         )),
-        (None, _) => Err(match forwards {
+        (None, _) => Err(match names {
             [] => format!("no [[{section}]] is named {written:?}; no file has one"),
             names => format!(
                 "no [[{section}]] is named {written:?}; the files have: {}",
-                names.join(", ")
+                names
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ),
         }),
     }
@@ -114,7 +118,7 @@ fn put_key(
         return Err("a section, not a key; append two underscores and a key".to_owned());
     }
     if section.repeated && name == "name" {
-        return Err("the name identifies a forward; set it in a file".to_owned());
+        return Err("the name identifies the section; set it in a file".to_owned());
     }
     let Some(key) = section.key(name) else {
         return Err(section.unknown_key(name, schema_path, keys::root()));

@@ -25,6 +25,7 @@ enum FingerprintedKeys {
     Tunnel(Box<raw::RawTunnel>),
     Forward(Box<raw::RawForward>),
     Auth(Box<raw::RawAuth>),
+    Outlet(Box<raw::RawOutlet>),
 }
 
 impl ConfigFingerprint {
@@ -104,6 +105,15 @@ impl ConfigFingerprint {
             names.push("upstream".to_owned());
         }
         names
+    }
+
+    /// Of `[[outlet]]`, with the files that are read once.
+    pub(super) fn of_outlet(raw: &raw::RawOutlet, files: FileDigests) -> Self {
+        Self {
+            keys: FingerprintedKeys::Outlet(Box::new(raw.clone())),
+            cloud: None,
+            files,
+        }
     }
 
     /// Of `[forward.auth]`, with the files that are read once.

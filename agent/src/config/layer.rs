@@ -12,12 +12,55 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-/// Values of one file or of the environment. Forwards are keyed by name, so that layers merge by name.
+/// Values of one file or of the environment. Forwards and outlets are keyed by name, so that layers merge by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConfigLayer {
     values: Map<String, Value>,
-    /// Names of its forwards in order, with the origin of each.
-    pub forwards: Vec<(String, ValueOrigin)>,
+    /// Names of its forwards and outlets.
+    pub names: RepeatedNames,
+}
+
+/// The names of repeated sections in order, with the origin of each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RepeatedNames {
+    /// Of `[[forward]]`.
+    pub forward: Vec<(String, ValueOrigin)>,
+    /// Of `[[outlet]]`.
+    pub outlet: Vec<(String, ValueOrigin)>,
+}
+
+/// The repeated sections.
+pub(super) const REPEATED_SECTIONS: [&str; 2] = ["forward", "outlet"];
+
+impl RepeatedNames {
+    /// The names of this section.
+    pub(super) fn of(&self, section: &str) -> &[(String, ValueOrigin)] {
+        match section {
+            "outlet" => &self.outlet,
+            _ => &self.forward,
+        }
+    }
+
+    /// Adds a name unless the section has it.
+    pub(super) fn add(&mut self, section: &str, name: &str, origin: &ValueOrigin) {
+        if self.of(section).iter().any(|(known, _)| known == name) {
+            return;
+        }
+        let names = match section {
+            "outlet" => &mut self.outlet,
+            _ => &mut self.forward,
+        };
+        names.push((name.to_owned(), origin.clone()));
+    }
+
+    /// Adds all names of another layer.
+    pub(super) fn add_all(&mut self, others: &Self) {
+        for section in REPEATED_SECTIONS {
+            for (name, origin) in others.of(section) {
+                self.add(section, name, origin);
+            }
+        }
+    }
 }
 
 impl Source for ConfigLayer {
@@ -38,7 +81,7 @@ impl ConfigLayer {
             path,
             text,
             problems,
-            forwards: Vec::new(),
+            names: RepeatedNames::default(),
         };
         for error in &errors {
             let origin = reader.origin(error.span().map_or(0, |span| span.start));
@@ -54,7 +97,7 @@ impl ConfigLayer {
         let values = reader.section(document.get_ref(), keys::root(), "", "");
         Self {
             values,
-            forwards: reader.forwards,
+            names: reader.names,
         }
     }
 
@@ -82,7 +125,7 @@ struct LayerReader<'a> {
     path: &'a Path,
     text: &'a str,
     problems: &'a mut ConfigProblems,
-    forwards: Vec<(String, ValueOrigin)>,
+    names: RepeatedNames,
 }
 
 impl LayerReader<'_> {
@@ -143,7 +186,7 @@ impl LayerReader<'_> {
                         self.wrong_section(section, &label, &origin);
                         continue;
                     };
-                    if let Some(name) = self.unique_name(table, &label, &origin) {
+                    if let Some(name) = self.unique_name(table, &section.name, &label, &origin) {
                         let label = format!("{label} {name:?}");
                         let values = self.section(table, section, schema_path, &label);
                         found.insert(name, with_origin(ValueKind::Table(values), &origin));
@@ -164,16 +207,17 @@ impl LayerReader<'_> {
         }
     }
 
-    /// The name of a forward, by which layers are merged.
+    /// The name of a forward or outlet, by which layers are merged.
     fn unique_name(
         &mut self,
         table: &DeTable<'_>,
+        section: &str,
         label: &str,
         origin: &ValueOrigin,
     ) -> Option<String> {
         let label = joined(label, "name");
         let Some(written) = table.get("name") else {
-            let text = "missing; give each forward a unique name, like name = \"jira\"";
+            let text = format!("missing; give each {section} a unique name, like name = \"jira\"");
             self.problems.add(origin.clone(), label, text);
             return None;
         };
@@ -186,13 +230,15 @@ impl LayerReader<'_> {
             self.problems.add(origin, label, text);
             return None;
         };
-        if let Some((_, first)) = self.forwards.iter().find(|(known, _)| known == name) {
-            let text =
-                format!("{name:?} is already the name of the forward at {first}; use another one");
+        let mut known = self.names.of(section).iter();
+        if let Some((_, first)) = known.find(|(known, _)| known == name) {
+            let text = format!(
+                "{name:?} is already the name of the {section} at {first}; use another one"
+            );
             self.problems.add(origin, label, text);
             return None;
         }
-        self.forwards.push((name.to_owned(), origin));
+        self.names.add(section, name, &origin);
         Some(name.to_owned())
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     keys::{self, SectionSchema, joined},
-    layer::ConfigLayer,
+    layer::{REPEATED_SECTIONS, RepeatedNames},
     problem::{ConfigProblems, ValueOrigin},
     raw,
     source::ConfigSources,
@@ -13,8 +13,8 @@ use config::{Value, ValueKind};
 #[derive(Clone, Debug)]
 pub struct MergedConfig {
     pub(super) tree: Value,
-    /// Names of the forwards in the order of their first occurrence, with its origin.
-    pub(super) forwards: Vec<(String, ValueOrigin)>,
+    /// Names of the forwards and outlets in the order of their first occurrence, with its origin.
+    pub(super) names: RepeatedNames,
     /// The main file, as the origin of missing keys.
     file: ValueOrigin,
 }
@@ -32,14 +32,9 @@ impl MergedConfig {
     /// Reads and merges all layers. Reports everything that is wrong.
     pub(super) fn read(sources: &ConfigSources, problems: &mut ConfigProblems) -> Self {
         let layers = sources.layers(problems);
-        let mut forwards: Vec<(String, ValueOrigin)> = Vec::new();
-        for (name, origin) in layers
-            .iter()
-            .flat_map(|layer: &ConfigLayer| &layer.forwards)
-        {
-            if !forwards.iter().any(|(known, _)| known == name) {
-                forwards.push((name.clone(), origin.clone()));
-            }
+        let mut names = RepeatedNames::default();
+        for layer in &layers {
+            names.add_all(&layer.names);
         }
         let mut builder = config::Config::builder();
         for layer in layers {
@@ -53,18 +48,14 @@ impl MergedConfig {
                 Value::new(None, ValueKind::Table(config::Map::new()))
             }
         };
-        Self {
-            tree,
-            forwards,
-            file,
-        }
+        Self { tree, names, file }
     }
 
     /// The typed form. `None` if required keys are missing, which are reported.
     pub(super) fn to_raw(&self, problems: &mut ConfigProblems) -> Option<raw::RawConfig> {
         let before = problems.len();
         self.report_missing(keys::root(), &self.top(), problems);
-        if self.forwards.is_empty() {
+        if self.names.forward.is_empty() {
             let text = "no forward; add a [[forward]] section with name, bind and upstream";
             problems.add(self.file.clone(), "forward", text);
         }
@@ -73,16 +64,16 @@ impl MergedConfig {
         }
         let mut tree = self.tree.clone();
         if let ValueKind::Table(table) = &mut tree.kind {
-            let mut by_name = match table.remove("forward").map(|value| value.kind) {
-                Some(ValueKind::Table(by_name)) => by_name,
-                _ => config::Map::new(),
-            };
-            let in_order = self
-                .forwards
-                .iter()
-                .filter_map(|(name, _)| by_name.remove(name));
-            let in_order: Vec<Value> = in_order.collect();
-            table.insert("forward".to_owned(), in_order.into());
+            for section in REPEATED_SECTIONS {
+                let mut by_name = match table.remove(section).map(|value| value.kind) {
+                    Some(ValueKind::Table(by_name)) => by_name,
+                    _ => config::Map::new(),
+                };
+                let names = self.names.of(section).iter();
+                let in_order: Vec<Value> =
+                    names.filter_map(|(name, _)| by_name.remove(name)).collect();
+                table.insert(section.to_owned(), in_order.into());
+            }
         }
         // Every value was checked against the schema, which comes from the same types.
         tree.try_deserialize()
@@ -92,7 +83,7 @@ impl MergedConfig {
 
     /// Whether neither the tunnel nor a forward is set, as in the packaged file.
     pub(super) fn is_blank(&self) -> bool {
-        self.forwards.is_empty() && !self.top().is_written("tunnel")
+        self.names.forward.is_empty() && !self.top().is_written("tunnel")
     }
 
     /// Adds the defaults that depend on other keys, so that they are shown.
@@ -135,7 +126,11 @@ impl MergedConfig {
 
     /// Index of the forward with this name.
     pub(super) fn position(&self, name: &str) -> usize {
-        let found = self.forwards.iter().position(|(known, _)| known == name);
+        let found = self
+            .names
+            .forward
+            .iter()
+            .position(|(known, _)| known == name);
         found.unwrap_or_default()
     }
 
@@ -150,13 +145,18 @@ impl MergedConfig {
 
     /// The section of the forward at this index.
     pub(super) fn forward(&self, index: usize) -> MergedSection<'_> {
-        let (name, origin) = match self.forwards.get(index) {
+        self.entry("forward", index)
+    }
+
+    /// The repeated section of this kind at this index.
+    pub(super) fn entry(&self, section: &str, index: usize) -> MergedSection<'_> {
+        let (name, origin) = match self.names.of(section).get(index) {
             Some((name, origin)) => (name.as_str(), origin.clone()),
             None => ("", self.file.clone()),
         };
         MergedSection {
-            label: format!("forward[{index}] {name:?}"),
-            section: member(&self.tree, "forward").and_then(|all| member(all, name)),
+            label: format!("{section}[{index}] {name:?}"),
+            section: member(&self.tree, section).and_then(|all| member(all, name)),
             origin,
         }
     }
@@ -175,8 +175,8 @@ impl MergedConfig {
         }
         for inner in &schema.sections {
             if inner.repeated {
-                for index in 0..self.forwards.len() {
-                    self.report_missing(inner, &self.forward(index), problems);
+                for index in 0..self.names.of(&inner.name).len() {
+                    self.report_missing(inner, &self.entry(&inner.name, index), problems);
                 }
             } else {
                 self.report_missing(inner, &section.section(&inner.name), problems);

@@ -33,7 +33,7 @@ pub(crate) use trusted_owners::SERVICE_USER;
 use crate::{
     audit,
     auth::{self, UpstreamAuth},
-    http, policy,
+    http, outlet, policy,
     status::StatusLayer,
     tunnel,
     upstream::{self, UpstreamTarget},
@@ -49,6 +49,8 @@ pub struct Config {
     pub tunnel_fingerprint: ConfigFingerprint,
     /// `[[forward]]`, at least one, names and binds unique.
     pub forwards: Vec<ForwardConfig>,
+    /// `[[outlet]]`, names and addresses unique.
+    pub outlets: Vec<OutletConfig>,
     /// Settings from the section `[audit]`.
     pub audit: audit::Settings,
     /// Settings from the section `[log]`.
@@ -80,6 +82,15 @@ pub struct ForwardConfig {
     pub upstream_fingerprint: ConfigFingerprint,
     /// Fingerprint of the settings in `auth`. The credential also depends on `upstream_fingerprint`.
     pub auth_fingerprint: ConfigFingerprint,
+}
+
+/// One `[[outlet]]` section, validated.
+#[derive(Clone)]
+pub struct OutletConfig {
+    /// What it does.
+    pub settings: Arc<outlet::Settings>,
+    /// Fingerprint of all keys and files.
+    pub fingerprint: ConfigFingerprint,
 }
 
 impl ForwardConfig {

@@ -76,6 +76,8 @@ fn secret_names(value: &Value, names: &mut Vec<String>) {
 fn names_public_file(key: &str) -> bool {
     [
         "ca_file",
+        "certificate_file",
+        "client_ca_file",
         "gateway_ca_file",
         "known_hosts_file",
         "client_certificate_file",
@@ -125,10 +127,13 @@ mod tests {
             "client_secret_file",
             "identity_file",
             "identity_passphrase_file",
+            "key_file",
             "password_file",
+            "path_secret_file",
             "private_key_file",
             "proxy_password_file",
             "refresh_token_file",
+            "secret_file",
             "token_file",
         ];
         keys.dedup();

@@ -26,6 +26,9 @@ sections! {
         tunnel: RawTunnel;
         /// One service to make reachable. Repeat the section for each service; at least one is required.
         forward: Vec<RawForward>;
+        /// One way out for requests of Jira to the vendor, through the same tunnel: a listener on this host. Off unless
+        /// configured; see `docs/outlets.md`.
+        outlet: Vec<RawOutlet>;
         /// The record of every request, allowed or refused.
         audit: RawAudit;
         /// The agent's own log.
@@ -310,6 +313,57 @@ sections! {
         refusals_per_minute: u32 = HttpLimits::default().refusals_per_minute, 1..=1000000;
     }
 
+    /// One section `[[outlet]]` as written.
+    pub struct RawOutlet {
+        /// Name of this outlet in status, logs and audit: letters, digits, `-`, `_`; unique, also among the forwards.
+        name: String;
+        /// Address and port on this host where Jira calls, like `127.0.0.1:8090`. An address beyond loopback needs
+        /// `certificate_file` or `sources`.
+        listen: String;
+        /// Where requests go, as the gateway sees it: `host:port`, or `https://host:port` for TLS that ends at the vendor
+        /// and is verified here.
+        to: String;
+        /// `pass`: request and answer in one go. `store`, for webhooks, is not available yet.
+        mode: RawOutletMode = RawOutletMode::default();
+        /// What may leave: rules of the form of `[forward.policy]`, like `POST /webhooks/jira`. Everything else is
+        /// refused.
+        allow: Vec<String> = Vec::new();
+        /// Rules of the same form. They win over every `allow`.
+        deny: Vec<String> = Vec::new();
+        /// Who may call: addresses, or networks like `10.1.0.0/16`. Without it: this host alone on a loopback address,
+        /// else everyone whom the other keys let in.
+        sources: Vec<String> = Vec::new();
+        /// File with a secret of 16 to 128 letters, digits, `-`, `_`, that the caller puts before the path:
+        /// `http://127.0.0.1:8090/SECRET/webhooks/jira`. The agent removes it; neither the audit nor the vendor sees it.
+        path_secret_file: Option<String>;
+        /// Media types of bodies that may leave, like `application/json`. Without it: all.
+        content_types: Vec<String> = Vec::new();
+        /// Largest request body that may leave.
+        max_body: HumanSize = HumanSize(10 << 20), "1KiB"..="16GiB";
+        /// PEM file with the certificate that the listener presents, leaf first. Without it the listener speaks plain
+        /// HTTP.
+        certificate_file: Option<String>;
+        /// PEM file with the private key of `certificate_file`.
+        key_file: Option<String>;
+        /// PEM file with CA certificates: only callers with a client certificate of one of them are let in. Needs
+        /// `certificate_file`.
+        client_ca_file: Option<String>;
+        /// Mode `store` only: file with the secret that signs events.
+        secret_file: Option<String>;
+        /// With `https://`: trusted CA certificates, as `roots` of a forward.
+        roots: RawRoots = RawRoots::default();
+        /// With `https://`: PEM file with CA certificates to trust in addition to `roots`.
+        ca_file: Option<String>;
+        /// With `https://`: name to send (SNI) and to verify instead of the host of `to`.
+        server_name: Option<String>;
+        /// Connections to the vendor's host open at the same time, each a channel.
+        max_connections: u32 = 16, 1..=64;
+        /// Time for the head of the vendor's answer, from the last byte of the request that it accepted.
+        response_timeout: HumanDuration = secs(120), "1s"..="1h";
+        /// Requests in flight on this outlet; more are answered 503 with `Retry-After`.
+        max_concurrent: u32 = 64, 1..=1024;
+    }
+
     /// The section `[audit]` as written.
     pub struct RawAudit {
         /// Where records go: the systemd `journal` (standard error if there is none), `file`, or `off`. `auto` is the
@@ -357,6 +411,12 @@ choices! {
         OAuth2 = "oauth2",
         ApiToken = "api-token",
         OAuth1 = "oauth1",
+    }
+
+    /// Values of the key `mode` of an outlet.
+    pub enum RawOutletMode {
+        Pass = "pass",
+        Store = "store",
     }
 
     /// Values of the key `grant`.

@@ -44,6 +44,7 @@ fn section(section: &SectionSchema, path: &str, out: &mut String) {
         let middle = match (path, path.strip_prefix("forward")) {
             ("", _) => String::new(),
             (_, Some(rest)) => format!("FORWARD__NAME{}__", variable(rest)),
+            ("outlet", None) => "OUTLET__NAME__".to_owned(),
             (path, None) => format!("{}__", variable(path)),
         };
         let key = key.name.to_uppercase();

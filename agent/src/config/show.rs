@@ -41,9 +41,9 @@ impl MergedConfig {
             }
             let path = joined(path, &inner.name);
             if inner.repeated {
-                for index in 0..self.forwards.len() {
+                for index in 0..self.names.of(&inner.name).len() {
                     lines.push(ShownLine::Header(inner.header(&path)));
-                    self.section(inner, &self.forward(index), &path, lines);
+                    self.section(inner, &self.entry(&inner.name, index), &path, lines);
                 }
             } else {
                 lines.push(ShownLine::Header(inner.header(&path)));

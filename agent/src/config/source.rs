@@ -2,7 +2,7 @@
 
 use super::{
     environment,
-    layer::ConfigLayer,
+    layer::{ConfigLayer, RepeatedNames},
     problem::{ConfigProblems, ValueOrigin},
     trusted_owners::TrustedOwners,
 };
@@ -118,11 +118,9 @@ impl ConfigSources {
                 Err(error) => report_unreadable(&path, &error, false, problems),
             }
         }
-        let mut names: Vec<String> = Vec::new();
-        for (name, _) in layers.iter().flat_map(|layer| &layer.forwards) {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
+        let mut names = RepeatedNames::default();
+        for layer in &layers {
+            names.add_all(&layer.names);
         }
         let variables = self.environment.iter();
         let variables = variables.map(|(name, value)| (name.as_str(), value.as_str()));

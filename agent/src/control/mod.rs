@@ -123,6 +123,7 @@ mod tests {
                 },
                 connections: Vec::new(),
                 forwards: Vec::new(),
+                outlets: Vec::new(),
                 credentials: Vec::new(),
                 audit: AuditReport::default(),
                 spool: Default::default(),

@@ -1,11 +1,11 @@
 //! Everything that the requests of one forward share.
 
 use super::{
-    ExpectedRequest, HttpLimits, exchange::target, expected::ExpectedRequests, http2,
+    ExpectedRequest, HttpLimits, RequestGate, exchange::target, expected::ExpectedRequests, http2,
     refusal_limit::RefusalLimit,
 };
 use crate::{
-    audit::AuditHandle,
+    audit::{AuditHandle, TrafficDirection},
     auth::{HeaderClass, RemovedHeaders, UpstreamAuth},
     metrics::TrafficCounters,
     pause::PauseRegistry,
@@ -44,6 +44,8 @@ pub struct HttpForward {
     refusal_limit: Arc<RefusalLimit>,
     /// Rejects all others.
     only_expected: bool,
+    /// On the way out: who may call, and what may leave.
+    gate: Option<Arc<dyn RequestGate>>,
     /// Headers of the vendor whose removal was logged.
     logged_headers: Mutex<HashSet<HeaderName>>,
 }
@@ -126,6 +128,7 @@ impl HttpForward {
             pauses: PauseRegistry::default(),
             expected: Arc::default(),
             only_expected: false,
+            gate: None,
             logged_headers: Mutex::default(),
         }
     }
@@ -133,6 +136,32 @@ impl HttpForward {
     /// The same forward, which these pauses can stop; without them nothing does.
     pub fn pausable(self, pauses: PauseRegistry) -> Self {
         Self { pauses, ..self }
+    }
+
+    /// The same forward, for requests of Jira to the vendor that this gate lets in.
+    pub fn outward(self, gate: Arc<dyn RequestGate>) -> Self {
+        Self {
+            gate: Some(gate),
+            ..self
+        }
+    }
+
+    /// Which way its requests go.
+    pub fn direction(&self) -> TrafficDirection {
+        match self.gate {
+            None => TrafficDirection::In,
+            Some(_) => TrafficDirection::Out,
+        }
+    }
+
+    /// Whether its requests go from Jira to the vendor.
+    pub(super) fn is_outward(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// Decides who may send requests on the way out.
+    pub(super) fn gate(&self) -> Option<&dyn RequestGate> {
+        self.gate.as_deref()
     }
 
     /// The same forward, which answers only [expected](Self::expect) requests and rejects all others as if it were paused:
@@ -310,6 +339,9 @@ impl HttpForward {
     /// Updates the Jira layer when Jira, or something before it, has answered. Only Jira's own answer proves Jira.
     pub(super) fn on_answer(&self, head: &response::Parts) {
         let status = head.status;
+        if self.is_outward() {
+            return self.on_vendor_answer(status);
+        }
         // A proxy answers so when Jira behind it does not answer, and Jira while it starts.
         if let 502..=504 = status.as_u16() {
             let cause = format!(
@@ -340,6 +372,22 @@ impl HttpForward {
         }
     }
 
+    /// Whatever the vendor's side answers proves that it is reached, unless a proxy there answers for it.
+    fn on_vendor_answer(&self, status: StatusCode) {
+        if let 502..=504 = status.as_u16() {
+            let cause = format!("the vendor's side answers HTTP {}", status.as_str());
+            let remedy = "Tell the vendor; it is no fault of this host.";
+            return self.report_failure(ProofState::Degraded, &cause, remedy);
+        }
+        if self.jira.proven(Some("answers requests")) {
+            tracing::info!(
+                outlet = &*self.name,
+                status = status.as_u16(),
+                "the vendor answers requests"
+            );
+        }
+    }
+
     /// One path that fails does not mean that Jira fails: only the probe, which runs within seconds, overrules a proven
     /// state, and it describes a degraded one better. It also keeps a vendor from changing the state, and writing to the
     /// log, with every other request.
@@ -354,7 +402,11 @@ impl HttpForward {
     /// Updates the Jira layer when Jira gave no answer.
     pub(super) fn on_send_error(&self, error: &SendError, remedy: &str) {
         let state = match error.kind {
-            FailedStep::Resolve | FailedStep::Connect | FailedStep::Tls => ProofState::Failed,
+            FailedStep::Resolve
+            | FailedStep::Connect
+            | FailedStep::NoSession
+            | FailedStep::Prohibited
+            | FailedStep::Tls => ProofState::Failed,
             // One slow or broken answer among many good ones does not mean that Jira is down.
             FailedStep::PoolExhausted
             | FailedStep::ResponseTimeout
@@ -368,14 +420,18 @@ impl HttpForward {
             | FailedStep::JiraPause
             | FailedStep::RateLimit => return,
         };
-        if state == ProofState::Failed || !self.defers_to_probe() {
+        if state == ProofState::Failed || self.is_outward() || !self.defers_to_probe() {
             self.report_failure(state, &error.to_string(), remedy);
         }
     }
 
     fn report_failure(&self, state: ProofState, cause: &str, remedy: &str) {
-        if self.jira.failed(state, cause, remedy) {
-            tracing::warn!(cause, remedy, "a request to Jira failed");
+        if !self.jira.failed(state, cause, remedy) {
+            return;
+        }
+        match self.is_outward() {
+            false => tracing::warn!(cause, remedy, "a request to Jira failed"),
+            true => tracing::warn!(cause, remedy, "a request of Jira to the vendor failed"),
         }
     }
 }

@@ -14,6 +14,7 @@ mod forward;
 mod framing;
 #[cfg(fuzzing)]
 pub(crate) use framing::fuzz_properties;
+mod gate;
 mod health;
 mod hop_by_hop;
 mod http2;
@@ -31,6 +32,7 @@ pub use current_forward::CurrentForward;
 pub use dry_run::DryRun;
 pub use expected::ExpectedRequest;
 pub use forward::{HttpForward, InFlightGuard, RequestCounter};
+pub use gate::{AdmissionRefusal, RequestGate, strip_first_segment};
 pub use health::{HEALTH_PATH, HealthReport, HealthState, SENDER};
 pub(crate) use own_headers::X_TUNNEL_ANSWERED_BY;
 pub use server::{ChannelOrigin, ShutdownTokens, VendorStream, serve};

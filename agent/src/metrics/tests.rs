@@ -60,6 +60,7 @@ fn record() -> AuditRecord {
         request_id: HeaderValue::from_static("id"),
         agent_request_id: HeaderValue::from_static("own"),
         forward: "jira".into(),
+        direction: Default::default(),
         connection: 0,
         originator: "".into(),
         method: Some(Method::GET),

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `active_forward` | one forward that answers |
 //! | `forward_table` | all forwards; routes each inbound channel to its own |
+//! | `outlet_table`, `outlet_report` | all outlets, and what status shows of them |
+//! | `session_dialer` | connections of outlets, as channels of a session |
 //! | `configuration` | the configuration in use |
 //! | `reload` | puts the next one into use |
 //! | `report` | assembles the status |
@@ -24,10 +26,13 @@ mod folders;
 mod forward_table;
 mod handover;
 mod notify;
+mod outlet_report;
+mod outlet_table;
 mod place_prover;
 mod reload;
 mod report;
 mod runtime_control;
+mod session_dialer;
 mod stop_signals;
 mod watchdog;
 
@@ -54,6 +59,7 @@ use expiry_monitor::ExpiryMonitor;
 use forward_table::ForwardTable;
 use handover::{Coordinator, HandedOver, ReplaceableProgram, Successor, UpgradeCondition};
 use notify::SystemdNotifier;
+use outlet_table::OutletTable;
 use place_prover::PlaceProver;
 use reload::ConfigReloader;
 use report::StatusCollector;
@@ -91,7 +97,7 @@ pub async fn run(
     let drain = CancellationToken::new();
     let abort = CancellationToken::new();
     let stop = CancellationToken::new();
-    let (table, first, pauses) = {
+    let (table, first, pauses, context) = {
         let (forwards, audit, drain) = (config.forwards.clone(), audit.clone(), drain.clone());
         let (state_dir, abort, stop) = (config.state_dir.clone(), abort.clone(), stop.clone());
         // Reads the system's certificate store.
@@ -109,9 +115,9 @@ pub async fn run(
                 abort,
                 stop,
             };
-            let table = ForwardTable::new(context);
+            let table = ForwardTable::new(context.clone());
             let first = table.prepare(&forwards);
-            first.map(|first| (table, first, pauses))
+            first.map(|first| (table, first, pauses, context))
         })
         .await??
     };
@@ -127,6 +133,13 @@ pub async fn run(
         false => Arc::clone(&config.tunnel),
     };
     let supervisor = Supervisor::spawn(tunnel, accept, stop.clone());
+    let outlets = OutletTable::new(context, supervisor.clone(), stopping.clone());
+    let outlets = Arc::new(outlets);
+    let first_outlets = {
+        let (outlets, configured) = (Arc::clone(&outlets), config.outlets.clone());
+        // Reads the system's certificate store.
+        tokio::task::spawn_blocking(move || outlets.prepare(&configured)).await??
+    };
     let prover = PlaceProver::new(supervisor.clone(), Arc::clone(&table));
     tokio::spawn(prover.run(stop.clone()));
     if let Some(successor) = &successor {
@@ -147,6 +160,7 @@ pub async fn run(
     let reloader = Arc::new(ConfigReloader {
         configuration: Arc::clone(&configuration),
         forwards: Arc::clone(&table),
+        outlets: Arc::clone(&outlets),
         supervisor: supervisor.clone(),
         expiry: Arc::clone(&expiry),
         log: log.clone(),
@@ -169,12 +183,14 @@ pub async fn run(
         spool,
         state_folder,
     )
-    .with_upgrade(Arc::clone(&upgrade));
+    .with_upgrade(Arc::clone(&upgrade))
+    .with_outlets(Arc::clone(&outlets));
     // One waits while another is handled; a third is refused.
     let (upgrades, upgrade_requests) = mpsc::channel(1);
     let running = Arc::new(RuntimeControl {
         collector,
         forwards: Arc::clone(&table),
+        outlets: Arc::clone(&outlets),
         supervisor: supervisor.clone(),
         configuration: Arc::clone(&configuration),
         stopping: stopping.clone(),
@@ -225,6 +241,8 @@ pub async fn run(
             draining.send_replace(false);
         });
     }
+    // A process that takes over listens when the one before it has handed over.
+    outlets.activate(first_outlets);
     let control = listener.map(|listener| {
         tokio::spawn(listener.serve(Arc::<RuntimeControl>::clone(&running), stop.clone()))
     });
@@ -291,18 +309,20 @@ pub async fn run(
         successor_stop.send();
     }
     stopping.cancel();
+    outlets.close_idle();
+    let in_flight = || table.in_flight() + outlets.in_flight();
     let limit = reloader.drain_limit();
     match signal {
         Some(signal) => {
             notify.stopping(limit + AFTER_DRAIN).await;
             tracing::info!(
                 signal,
-                requests = table.in_flight(),
+                requests = in_flight(),
                 "stopping: requests in progress finish"
             );
         }
         None => tracing::info!(
-            requests = table.in_flight(),
+            requests = in_flight(),
             "handed over: requests in progress finish"
         ),
     }
@@ -315,7 +335,7 @@ pub async fn run(
             std::future::pending::<()>().await;
         }
         // Such a gateway is slow, or does not answer any more. Jira may still answer the requests in progress.
-        while table.in_flight() > 0 || supervisor.open_channels() > 0 {
+        while in_flight() > 0 || supervisor.open_channels() > 0 {
             tokio::time::sleep(IN_FLIGHT_POLL).await;
         }
         supervisor.disconnect().await;
@@ -323,7 +343,7 @@ pub async fn run(
     };
     let abort_requests = async {
         tokio::time::sleep(limit).await;
-        let requests = table.in_flight();
+        let requests = in_flight();
         tracing::warn!(
             requests,
             "the drain limit has passed; aborting the requests still in progress"

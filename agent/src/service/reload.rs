@@ -7,6 +7,7 @@ use super::{
     folders::make_spool_dir,
     forward_table::{ForwardTable, PreparedForwards},
     notify::SystemdNotifier,
+    outlet_table::{OutletTable, PreparedOutlets},
 };
 use crate::{
     config::{Config, ConfigProblems},
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct ConfigReloader {
     pub(super) configuration: Arc<ActiveConfiguration>,
     pub(super) forwards: Arc<ForwardTable>,
+    pub(super) outlets: Arc<OutletTable>,
     pub(super) supervisor: SupervisorHandle,
     pub(super) expiry: Arc<ExpiryMonitor>,
     pub(super) log: telemetry::LogLevelHandle,
@@ -42,6 +44,7 @@ pub(super) struct ConfigReloader {
 pub(super) struct NextConfiguration {
     config: Config,
     forwards: PreparedForwards,
+    outlets: PreparedOutlets,
 }
 
 /// A read that hangs on the disk, if any: the next one waits for it, and ignores its outdated result.
@@ -130,14 +133,21 @@ impl ConfigReloader {
         }
         let (configuration, forwards) =
             (Arc::clone(&self.configuration), Arc::clone(&self.forwards));
-        let task = pending.insert(spawn_blocking(move || read(&configuration, &forwards)));
+        let outlets = Arc::clone(&self.outlets);
+        let reading = move || read(&configuration, &forwards, &outlets);
+        let task = pending.insert(spawn_blocking(reading));
         let read = timeout(READ_LIMIT, task).await.map_err(timed_out)?;
         *pending = None;
         let next = read.map_err(ReloadError::Aborted)??;
         // From here on, nothing fails.
         let before = self.configuration.current();
-        let NextConfiguration { config, forwards } = next;
+        let NextConfiguration {
+            config,
+            forwards,
+            outlets,
+        } = next;
         let mut changes = forwards.changes.clone();
+        changes.extend(outlets.changes.clone());
         changes.extend(self.apply_log_level(&before, &config));
         let restart = self.pending_restart(&config);
         changes.extend(
@@ -146,6 +156,7 @@ impl ConfigReloader {
                 .map(|section| format!("{section}: needs a restart")),
         );
         let removed = self.forwards.activate(forwards);
+        self.outlets.activate(outlets);
         let tunnel = tunnel_changes(&before, &config);
         if !tunnel.is_empty() || before.tunnel.forwards != config.tunnel.forwards {
             let replace_sessions = before.tunnel_fingerprint != config.tunnel_fingerprint;
@@ -201,6 +212,7 @@ impl ConfigReloader {
 fn read(
     configuration: &ActiveConfiguration,
     forwards: &ForwardTable,
+    outlets: &OutletTable,
 ) -> Result<NextConfiguration, ReloadError> {
     let config = Config::load(&configuration.sources)?;
     let started = &configuration.started;
@@ -216,7 +228,14 @@ fn read(
     let forwards = forwards
         .prepare(&config.forwards)
         .map_err(ReloadError::Unusable)?;
-    Ok(NextConfiguration { config, forwards })
+    let outlets = outlets
+        .prepare(&config.outlets)
+        .map_err(ReloadError::Unusable)?;
+    Ok(NextConfiguration {
+        config,
+        forwards,
+        outlets,
+    })
 }
 
 fn tunnel_changes(was: &Config, is: &Config) -> Vec<String> {

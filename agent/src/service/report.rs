@@ -7,6 +7,8 @@ use super::{
     expiry_monitor::ExpiryMonitor,
     forward_table::ForwardTable,
     handover::UpgradeCondition,
+    outlet_report,
+    outlet_table::OutletTable,
 };
 use crate::{
     audit::AuditHandle,
@@ -31,6 +33,7 @@ use std::{
 pub(super) struct StatusCollector {
     started: Instant,
     forwards: Arc<ForwardTable>,
+    outlets: Option<Arc<OutletTable>>,
     supervisor: SupervisorHandle,
     audit: AuditHandle,
     expiry: Arc<ExpiryMonitor>,
@@ -53,6 +56,7 @@ impl StatusCollector {
         Self {
             started: Instant::now(),
             forwards,
+            outlets: None,
             supervisor,
             audit,
             expiry,
@@ -68,6 +72,14 @@ impl StatusCollector {
         Self { upgrade, ..self }
     }
 
+    /// The same, which shows these outlets.
+    pub(super) fn with_outlets(self, outlets: Arc<OutletTable>) -> Self {
+        Self {
+            outlets: Some(outlets),
+            ..self
+        }
+    }
+
     /// What is proven right now.
     pub(super) fn report(&self, draining: bool) -> StatusReport {
         let now = SystemTime::now();
@@ -79,6 +91,8 @@ impl StatusCollector {
             .iter()
             .map(|active| self.forward(active, &connections, certificate.as_ref(), now))
             .collect();
+        let outlets = self.outlets.as_deref().map(outlet_report::outlets);
+        let outlets = outlets.unwrap_or_default();
         let credentials = self.expiry.credentials();
         let layers = LayerSummary::of(&connections, &forwards);
         let audit = AuditReport::of(&self.audit.condition());
@@ -92,7 +106,8 @@ impl StatusCollector {
                 .with_audit(&audit)
                 .with_spool(&spool)
                 .with_state_folder(&state_folder)
-                .with_descriptors(&descriptors),
+                .with_descriptors(&descriptors)
+                .with_outlets(&outlets),
             agent: AgentReport {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
@@ -102,6 +117,7 @@ impl StatusCollector {
             layers,
             connections,
             forwards,
+            outlets,
             credentials: credentials
                 .iter()
                 .map(|credential| CredentialReport::new(credential, now))

@@ -2,7 +2,7 @@
 
 use super::{
     configuration::ActiveConfiguration, forward_table::ForwardTable, handover::UpgradeRequest,
-    reload::ConfigReloader, report::StatusCollector,
+    outlet_table::OutletTable, reload::ConfigReloader, report::StatusCollector,
 };
 use crate::{
     check,
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct RuntimeControl {
     pub(super) collector: StatusCollector,
     pub(super) forwards: Arc<ForwardTable>,
+    pub(super) outlets: Arc<OutletTable>,
     pub(super) supervisor: SupervisorHandle,
     pub(super) configuration: Arc<ActiveConfiguration>,
     /// Cancelled once the agent is stopping.
@@ -40,7 +41,8 @@ impl ControlHandler for RuntimeControl {
     }
 
     fn metrics(&self) -> Result<String, String> {
-        let traffic = self.forwards.traffic();
+        let mut traffic = self.forwards.traffic();
+        traffic.extend(self.outlets.traffic());
         metrics::render(&self.status(), &traffic).map_err(|error| error.to_string())
     }
 
@@ -65,9 +67,13 @@ impl ControlHandler for RuntimeControl {
 
     fn check(&self, forward: &str) -> BoxFuture<'static, Result<Vec<check::CheckStep>, String>> {
         let permit = self.lock_check();
+        let outlet = self.outlets.named(forward);
         let active = self.forwards.require(forward);
         Box::pin(async move {
             let _permit = permit?;
+            if let Some(outlet) = outlet {
+                return Ok(outlet.check().await);
+            }
             Ok(active?.check().await)
         })
     }
@@ -137,6 +143,14 @@ impl ControlHandler for RuntimeControl {
 }
 
 impl RuntimeControl {
+    /// Whether there is a forward or an outlet of this name. `Err`: which there are.
+    fn require(&self, name: &str) -> Result<(), String> {
+        match self.outlets.named(name) {
+            Some(_) => Ok(()),
+            None => self.forwards.require(name).map(drop),
+        }
+    }
+
     /// Calls `change`, unless the request names a forward that does not exist.
     fn change_pauses<F>(
         &self,
@@ -147,7 +161,7 @@ impl RuntimeControl {
         F: Future<Output = Result<(), PauseError>> + Send,
     {
         let named = request.forward.as_deref();
-        let known = named.map(|name| self.forwards.require(name)).transpose();
+        let known = named.map(|name| self.require(name)).transpose();
         Box::pin(async move {
             known?;
             change(request).await.map_err(|error| error.to_string())

@@ -56,6 +56,15 @@ fn why(report: &StatusReport) -> String {
     if let Some(forward) = report.forwards.iter().find(|f| f.paused.is_some()) {
         return format!("{} is paused; to resume: agent resume", forward.name);
     }
+    let outlets = || report.outlets.iter();
+    let broken = outlets().flat_map(|o| [(o, "listener", &o.listener), (o, "vendor", &o.vendor)]);
+    let mut broken = broken.filter(|(_, _, layer)| layer.state == LayerState::Failed);
+    if let Some((outlet, name, layer)) = broken.next() {
+        return describe_layer(&format!("outlet {} {name}", outlet.name), layer);
+    }
+    if let Some(outlet) = outlets().find(|o| o.paused.is_some()) {
+        return format!("outlet {} is paused; to resume: agent resume", outlet.name);
+    }
     let unproven = find(LayerState::Degraded).or_else(|| find(LayerState::Unknown));
     if let Some((name, layer)) = unproven {
         return describe_layer(name, layer);

@@ -7,7 +7,7 @@
 //! | `report` | the whole report |
 //! | `layer_report` | a layer in the report |
 //! | `overall` | the report in one word, and its four layers |
-//! | `connection`, `forward`, `credential`, `audit`, `spool`, `state_folder`, `descriptors`, `upgrade` | its sections |
+//! | `connection`, `forward`, `outlet`, `credential`, `audit`, `spool`, `state_folder`, `descriptors`, `upgrade` | its sections |
 //! | `headline` | the line that systemd shows |
 //! | `render` | the report as text |
 
@@ -20,6 +20,7 @@ mod headline;
 mod layer;
 mod layer_report;
 mod layer_reporter;
+mod outlet;
 mod overall;
 mod render;
 mod report;
@@ -38,6 +39,7 @@ pub use headline::headline;
 pub use layer::{LayerSnapshot, ProofState, StatusLayer};
 pub use layer_report::{LayerReport, LayerState};
 pub use layer_reporter::LayerReporter;
+pub use outlet::OutletReport;
 pub use overall::{LayerSummary, OverallState};
 pub use render::{ColorMode, render, render_rates, render_within};
 pub(crate) use render::{NOT_STRICT, NOT_STRICT_REMEDY};

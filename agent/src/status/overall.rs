@@ -2,7 +2,7 @@
 
 use super::{
     AuditReport, ConnectionView, DescriptorReport, ForwardReport, LayerReport, LayerState,
-    SpoolReport, StateFolderReport,
+    OutletReport, SpoolReport, StateFolderReport,
 };
 
 /// All layers in one word.
@@ -95,6 +95,19 @@ impl OverallState {
     pub fn with_descriptors(self, descriptors: &DescriptorReport) -> Self {
         match (self, descriptors.state) {
             (Self::Proven, LayerState::Degraded) => Self::Degraded,
+            (overall, _) => overall,
+        }
+    }
+
+    /// An outlet that is paused, cannot listen, or whose last request did not reach the vendor degrades it.
+    pub fn with_outlets(self, outlets: &[OutletReport]) -> Self {
+        let broken =
+            |layer: &LayerReport| matches!(layer.state, LayerState::Failed | LayerState::Degraded);
+        let is_broken = outlets.iter().any(|outlet| {
+            broken(&outlet.listener) || broken(&outlet.vendor) || outlet.paused.is_some()
+        });
+        match (self, is_broken) {
+            (Self::Proven, true) => Self::Degraded,
             (overall, _) => overall,
         }
     }

@@ -64,6 +64,7 @@ pub fn render_within(report: &StatusReport, color: ColorMode, width: Option<usiz
     page.layers(report);
     page.connections(report);
     page.forwards(report);
+    page.outlets(report);
     page.credentials(report);
     page.configuration(report);
     let (spool, state_folder) = (&report.spool, &report.state_folder);
@@ -278,6 +279,28 @@ impl StatusTable {
                     self.layer("     ", layer.0, layer.1);
                 }
             }
+        }
+    }
+
+    fn outlets(&mut self, report: &StatusReport) {
+        if report.outlets.is_empty() {
+            return;
+        }
+        self.line("\noutlets");
+        for outlet in &report.outlets {
+            self.line(&format!(
+                "  {}  {} -> {}  {}, {} in progress",
+                outlet.name,
+                outlet.listen,
+                outlet.to,
+                count(outlet.requests, "request"),
+                outlet.in_flight
+            ));
+            if let Some(pause) = &outlet.paused {
+                self.paused(pause);
+            }
+            self.layer("     ", "listener", &outlet.listener);
+            self.layer("     ", "vendor", &outlet.vendor);
         }
     }
 

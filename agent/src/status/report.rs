@@ -2,7 +2,7 @@
 
 use super::{
     AuditReport, ConnectionView, CredentialReport, DescriptorReport, ForwardReport, LayerSummary,
-    OverallState, SpoolReport, StateFolderReport, UpgradeReport,
+    OutletReport, OverallState, SpoolReport, StateFolderReport, UpgradeReport,
 };
 use crate::printable::printable_lines;
 
@@ -27,6 +27,9 @@ pub struct StatusReport {
     pub connections: Vec<ConnectionView>,
     /// One entry per `[[forward]]`, in configuration order.
     pub forwards: Vec<ForwardReport>,
+    /// One entry per `[[outlet]]`, in configuration order.
+    #[serde(default)]
+    pub outlets: Vec<OutletReport>,
     /// The credentials of the agent, and when each expires.
     #[serde(default)]
     pub credentials: Vec<CredentialReport>,

@@ -221,6 +221,7 @@ fn the_table_names_cause_and_remedy_and_colours_only_when_asked() {
         layers: LayerSummary::of(&connections, &forwards),
         connections,
         forwards,
+        outlets: Vec::new(),
         credentials: vec![CredentialReport {
             forward: Some("jira".into()),
             credential: CredentialKind::PersonalAccessToken,

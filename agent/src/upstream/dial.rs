@@ -2,7 +2,11 @@
 
 use super::{
     Delivery, FailedStep, PresentedCertificate, SendError, Settings, TlsPeer, UpstreamTarget,
-    explain, refused_chain, stream::EarlyAnswerStream, tls, tls::TlsConfigError,
+    channel_dial::{ByteStream, ChannelDialer, DialRoute, DialedStream},
+    explain, refused_chain,
+    stream::EarlyAnswerStream,
+    tls,
+    tls::TlsConfigError,
 };
 use crate::descriptors::{self, DescriptorBudget, DescriptorPermit, DescriptorUse};
 use rustls::pki_types::ServerName;
@@ -21,6 +25,7 @@ pub(super) struct UpstreamDialer {
     address: Option<SocketAddr>,
     timeout: Duration,
     tls: Option<DialerTls>,
+    route: DialRoute,
 }
 
 /// Why the TLS handshake with Jira failed.
@@ -57,7 +62,16 @@ impl UpstreamDialer {
             address: settings.address,
             timeout: settings.connect_timeout,
             tls,
+            route: DialRoute::Tcp,
         })
+    }
+
+    /// The same upstream, through channels. The gateway resolves its name.
+    pub(super) fn through(self, dialer: Arc<dyn ChannelDialer>) -> Self {
+        Self {
+            route: DialRoute::Channel(dialer),
+            ..self
+        }
     }
 
     /// A connection ready for HTTP.
@@ -65,14 +79,26 @@ impl UpstreamDialer {
         let deadline = Instant::now() + self.timeout;
         // Before the name is resolved, which opens files too.
         let permit = promised(DESCRIPTORS)?;
-        let tcp = self.tcp(deadline).await?;
-        match &self.tls {
-            Some(tls) => match self.tls_handshake(tls, tcp, deadline).await {
-                Ok(stream) => Ok(EarlyAnswerStream::tls(stream, permit)),
-                Err(failure) => Err(not_sent(FailedStep::Tls, failure.detail)),
+        let (stream, address, is_quiet) = match &self.route {
+            DialRoute::Tcp => {
+                let tcp = self.tcp(deadline).await?;
+                let address = tcp.peer_addr().ok();
+                (DialedStream::Tcp(tcp), address, None)
+            }
+            DialRoute::Channel(dialer) => {
+                let dialed = dialer.dial(self.timeout).await?;
+                let stream = DialedStream::Channel(dialed.stream);
+                (stream, None, Some(dialed.is_quiet))
+            }
+        };
+        let stream = match &self.tls {
+            Some(tls) => match self.tls_handshake(tls, stream, address, deadline).await {
+                Ok(stream) => EarlyAnswerStream::tls(stream, permit),
+                Err(failure) => return Err(not_sent(FailedStep::Tls, failure.detail)),
             },
-            None => Ok(EarlyAnswerStream::plain(tcp, permit)),
-        }
+            None => EarlyAnswerStream::plain(stream, permit),
+        };
+        Ok(stream.checked_by(is_quiet))
     }
 
     /// Only the TLS handshake; `None` for a target without TLS.
@@ -82,17 +108,20 @@ impl UpstreamDialer {
         deadline: Instant,
     ) -> Option<Result<TlsStream<TcpStream>, HandshakeFailure>> {
         let tls = self.tls.as_ref()?;
-        Some(self.tls_handshake(tls, tcp, deadline).await)
+        let address = tcp.peer_addr().ok();
+        Some(self.tls_handshake(tls, tcp, address, deadline).await)
     }
 
-    async fn tls_handshake(
+    async fn tls_handshake<S: ByteStream>(
         &self,
         tls: &DialerTls,
-        tcp: TcpStream,
+        stream: S,
+        address: Option<SocketAddr>,
         deadline: Instant,
-    ) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
-        let peer = self.describe_address(tcp.peer_addr().ok());
-        match timeout_at(deadline, tls.connector.connect(tls.name.clone(), tcp)).await {
+    ) -> Result<TlsStream<S>, HandshakeFailure> {
+        let peer = self.describe_address(address);
+        let connecting = tls.connector.connect(tls.name.clone(), stream);
+        match timeout_at(deadline, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(HandshakeFailure {
                 detail: format!("{peer}: {}", explain::handshake(&error, TlsPeer::Jira)),

@@ -4,6 +4,7 @@
 //! | files | what |
 //! |---|---|
 //! | `settings`, `target`, `cloud` | where an upstream is, and what is trusted there |
+//! | `channel_dial` | connections through an SSH session, for what goes to the vendor |
 //! | `dial`, `hops`, `tls`, `verifier`, `chain`, `certificate`, `pem` | the connection; certificates and why one is refused |
 //! | `pool`, `exchange`, `stream`, `raw_target`, `answer_head`, `activity` | one request of the vendor on a pooled connection |
 //! | `tcp` | bytes in both directions for `tcp://` |
@@ -17,6 +18,7 @@ mod answer_head;
 mod answer_source;
 pub(crate) mod certificate;
 mod chain;
+mod channel_dial;
 mod cloud;
 mod control;
 mod dial;
@@ -41,6 +43,7 @@ pub(crate) use answer_source::is_login_path;
 pub use answer_source::{AnswerSource, Diagnosis, Intermediary, RequestedUri};
 pub use chain::PresentedCertificate;
 pub(crate) use chain::refused_chain;
+pub use channel_dial::{ByteStream, ChannelDialError, ChannelDialer, DialedChannel, QuietCheck};
 pub use cloud::CloudRoute;
 pub use control::{AddCookies, ControlAnswer, ControlClient, ControlError, ControlFailure};
 pub use dial::HandshakeFailure;
@@ -101,6 +104,10 @@ pub enum FailedStep {
     Descriptors,
     Resolve,
     Connect,
+    /// Through a gateway: no session to one answers.
+    NoSession,
+    /// Through a gateway: it does not permit this target.
+    Prohibited,
     Tls,
     /// All connections busy, and no turn before the deadline.
     PoolExhausted,
@@ -127,6 +134,8 @@ impl std::fmt::Display for FailedStep {
             Self::Descriptors => "file descriptors",
             Self::Resolve => "name resolution",
             Self::Connect => "connect",
+            Self::NoSession => "tunnel",
+            Self::Prohibited => "permission",
             Self::Tls => "TLS",
             Self::PoolExhausted => "connection pool",
             Self::HeldBack => "breaker",
@@ -201,6 +210,23 @@ impl Upstream {
             gateway,
             response_timeout: settings.response_timeout,
         })
+    }
+
+    /// The same upstream, through the channels of this dialer instead of sockets of this host.
+    pub fn new_through(
+        settings: Settings,
+        dialer: Arc<dyn ChannelDialer>,
+    ) -> Result<Self, UpstreamSettingsError> {
+        let upstream = Self::new(settings)?;
+        Ok(Self {
+            dialer: upstream.dialer.through(dialer),
+            ..upstream
+        })
+    }
+
+    /// Closes the connections that no request uses.
+    pub fn close_idle(&self) {
+        self.pool.close_idle();
     }
 
     /// Sends one request and returns the head of the answer as soon as it is there, even while the request's body still
@@ -309,8 +335,8 @@ impl Upstream {
             Err(error) => Err(error),
         };
         connected.inspect_err(|error| {
-            // This process's own limit says nothing about Jira.
-            if error.kind != FailedStep::Descriptors {
+            // This process's own limit, or the tunnel, says nothing about the far side.
+            if !matches!(error.kind, FailedStep::Descriptors | FailedStep::NoSession) {
                 permit.connect_failed(error);
             }
         })

@@ -114,6 +114,12 @@ impl ConnectionPool {
         next
     }
 
+    /// Closes the connections that no request uses.
+    pub(super) fn close_idle(&self) {
+        let idle = std::mem::take(&mut self.idle.lock().stack);
+        drop(idle);
+    }
+
     #[cfg(test)]
     pub(super) fn idle_count(&self) -> usize {
         self.idle.lock().stack.len()

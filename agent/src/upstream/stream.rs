@@ -1,6 +1,10 @@
 //! One connection to Jira as bytes, plain or TLS.
 
-use super::{answer_head::AnswerHead, raw_target::RequestLineSwap};
+use super::{
+    answer_head::AnswerHead,
+    channel_dial::{DialedStream, QuietCheck},
+    raw_target::RequestLineSwap,
+};
 use crate::descriptors::DescriptorPermit;
 use bytes::{Buf, BytesMut};
 use socket2::{SockRef, Socket};
@@ -10,10 +14,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 /// A connected stream that lets an early answer through.
@@ -28,19 +29,22 @@ pub(super) struct EarlyAnswerStream {
     answer_head: AnswerHead,
     /// A request line that hyper takes for written, and that is still to be written.
     unwritten: BytesMut,
+    /// Of a channel, until the probe takes it.
+    is_quiet: Option<QuietCheck>,
     /// For the socket and its probe. The last member, because it is dropped last.
     permit: DescriptorPermit,
 }
 
 enum MaybeTlsStream {
-    Plain(TcpStream),
+    Plain(DialedStream),
     // Boxed: a TLS session is about a kilobyte, a plain socket a few words.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<DialedStream>>),
 }
 
-/// A second handle on a stream's socket, to check it while hyper owns the stream.
+/// A second handle on a stream's socket or channel, to check it while hyper owns the stream.
 pub(super) struct SocketProbe {
     socket: Option<Socket>,
+    is_quiet: Option<QuietCheck>,
     _permit: Option<DescriptorPermit>,
 }
 
@@ -49,6 +53,9 @@ impl SocketProbe {
     /// that Jira's side has closed it or is about to. hyper notices only when it is polled next, and a request may already
     /// be written by then.
     pub(super) fn is_quiet(&self) -> bool {
+        if let Some(is_quiet) = &self.is_quiet {
+            return is_quiet();
+        }
         let Some(socket) = &self.socket else {
             return true;
         };
@@ -59,13 +66,18 @@ impl SocketProbe {
 
 impl EarlyAnswerStream {
     /// `permit`: for two descriptors.
-    pub(super) fn plain(stream: TcpStream, permit: DescriptorPermit) -> Self {
+    pub(super) fn plain(stream: DialedStream, permit: DescriptorPermit) -> Self {
         Self::new(MaybeTlsStream::Plain(stream), permit)
     }
 
     /// `permit`: for two descriptors.
-    pub(super) fn tls(stream: TlsStream<TcpStream>, permit: DescriptorPermit) -> Self {
+    pub(super) fn tls(stream: TlsStream<DialedStream>, permit: DescriptorPermit) -> Self {
         Self::new(MaybeTlsStream::Tls(Box::new(stream)), permit)
+    }
+
+    /// The same stream, of a channel that this check looks at.
+    pub(super) fn checked_by(self, is_quiet: Option<QuietCheck>) -> Self {
+        Self { is_quiet, ..self }
     }
 
     fn new(inner: MaybeTlsStream, permit: DescriptorPermit) -> Self {
@@ -75,6 +87,7 @@ impl EarlyAnswerStream {
             request_line: RequestLineSwap::default(),
             answer_head: AnswerHead::default(),
             unwritten: BytesMut::new(),
+            is_quiet: None,
             permit,
         }
     }
@@ -92,12 +105,17 @@ impl EarlyAnswerStream {
     /// Costs one more file descriptor; where none is free, hyper's own view must do.
     pub(super) fn probe(&mut self) -> SocketProbe {
         let permit = self.permit.split_one();
-        let socket = match &self.inner {
+        let stream = match &self.inner {
             MaybeTlsStream::Plain(stream) => stream,
             MaybeTlsStream::Tls(stream) => stream.get_ref().0,
         };
+        let socket = match stream {
+            DialedStream::Tcp(socket) => SockRef::from(socket).try_clone().ok(),
+            DialedStream::Channel(_) => None,
+        };
         SocketProbe {
-            socket: SockRef::from(socket).try_clone().ok(),
+            socket,
+            is_quiet: self.is_quiet.take(),
             _permit: permit,
         }
     }

@@ -24,7 +24,7 @@ use std::{process::ExitCode, sync::Arc};
 /// agent is running and this user may not read its secrets, 78 the configuration is invalid.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Check only this forward
+    /// Check only this forward or outlet
     forward: Option<String>,
     /// Print JSON; docs/check.schema.json describes it
     #[arg(long)]
@@ -128,10 +128,17 @@ async fn in_agent(
     client: &AgentClient,
     name: Option<&str>,
 ) -> anyhow::Result<(Vec<CheckStep>, Vec<ForwardReport>)> {
-    let running = client.status().await?.forwards;
-    let names: Vec<_> = running.iter().map(|f| f.name.clone()).collect();
+    let status = client.status().await?;
+    let running = status.forwards;
+    let outlets = status.outlets.iter().map(|outlet| &outlet.name);
+    let is_outlet = outlets.clone().any(|outlet| name == Some(outlet));
+    let forwards = running.iter().map(|forward| &forward.name);
+    let names: Vec<_> = forwards.chain(outlets).cloned().collect();
     let chosen = choose(&names, name)?;
-    let mut steps = client.check_tunnel(name).await?;
+    let mut steps = match is_outlet {
+        true => Vec::new(),
+        false => client.check_tunnel(name).await?,
+    };
     for forward in chosen {
         steps.extend(client.check(forward).await?);
     }
@@ -172,13 +179,19 @@ async fn add_file_changes(
 
 async fn without_agent(config: &Config, chosen: &[&str], name: Option<&str>) -> CheckReport {
     let is_chosen = |forward: &&ForwardConfig| chosen.contains(&&*forward.name);
-    let chosen: Vec<_> = config.forwards.iter().filter(is_chosen).collect();
+    let forwards: Vec<_> = config.forwards.iter().filter(is_chosen).collect();
     let mut steps = check::configuration(&[]);
-    steps.extend(run_standalone(config, &chosen).await);
-    let paths = chosen
+    if !forwards.is_empty() {
+        steps.extend(run_standalone(config, &forwards).await);
+    }
+    let paths = forwards
         .iter()
         .flat_map(|forward| check::paths(forward, None));
     steps.extend(paths);
+    let outlets = config.outlets.iter().map(|outlet| &outlet.settings.name);
+    for outlet in outlets.filter(|outlet| chosen.contains(&&***outlet)) {
+        steps.extend(check::outlet_standalone(outlet));
+    }
     CheckReport::new(steps, check::firewall(config, name).await)
 }
 
@@ -223,7 +236,9 @@ async fn run_standalone(config: &Config, chosen: &[&ForwardConfig]) -> Vec<Check
 }
 
 fn names(config: &Config) -> Vec<String> {
-    config.forwards.iter().map(|f| f.name.to_string()).collect()
+    let forwards = config.forwards.iter().map(|f| &f.name);
+    let outlets = config.outlets.iter().map(|outlet| &outlet.settings.name);
+    forwards.chain(outlets).map(ToString::to_string).collect()
 }
 
 fn choose<'a>(forwards: &'a [String], name: Option<&str>) -> Result<Vec<&'a str>, UsageError> {
@@ -234,7 +249,7 @@ fn choose<'a>(forwards: &'a [String], name: Option<&str>) -> Result<Vec<&'a str>
         .collect();
     if chosen.is_empty() {
         return Err(UsageError(format!(
-            "no forward is named {:?}; there are: {}",
+            "no forward or outlet is named {:?}; there are: {}",
             name.unwrap_or_default(),
             forwards.join(", ")
         )));

@@ -150,11 +150,7 @@ fn tls(
         section.error("server_name", text, problems);
     }
     let settings = TlsSettings {
-        roots: match raw.roots {
-            raw::RawRoots::System => TrustRoots::System,
-            raw::RawRoots::Webpki => TrustRoots::Webpki,
-            raw::RawRoots::None => TrustRoots::None,
-        },
+        roots: trust_roots(raw.roots),
         extra_roots: extra_roots?,
         client_certificate: certificate?,
         server_name: raw.server_name.clone(),
@@ -171,6 +167,15 @@ fn tls(
         return None;
     }
     Some(settings)
+}
+
+/// The roots that this word means.
+pub(super) fn trust_roots(raw: raw::RawRoots) -> TrustRoots {
+    match raw {
+        raw::RawRoots::System => TrustRoots::System,
+        raw::RawRoots::Webpki => TrustRoots::Webpki,
+        raw::RawRoots::None => TrustRoots::None,
+    }
 }
 
 /// `Some(None)` if none is configured.

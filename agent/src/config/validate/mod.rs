@@ -7,6 +7,7 @@ mod egress;
 mod forward;
 mod oauth1;
 mod oauth2;
+mod outlet;
 mod tunnel;
 
 use super::{
@@ -42,6 +43,12 @@ pub(super) fn config(
         let section = merged.forward(index);
         forwards.extend(forward(raw, &section, files, &state_dir, problems));
     }
+    let mut outlets = Vec::with_capacity(raw.outlet.len());
+    for (index, raw) in raw.outlet.into_iter().enumerate() {
+        let section = merged.entry("outlet", index);
+        outlets.extend(outlet::outlet(raw, &section, files, problems));
+    }
+    outlet::check_distinct(&outlets, merged, problems);
     let remote = |forward: &ForwardConfig| ForwardTemplate {
         name: Arc::clone(&forward.name),
         bind: forward.bind.clone(),
@@ -54,7 +61,9 @@ pub(super) fn config(
     let slots = tunnel.as_ref().map(|tunnel| tunnel.slots);
     check_binds(&forwards, slots.unwrap_or_default(), merged, problems);
     let tunnel_fingerprint = ConfigFingerprint::of_tunnel(&written, files.recorder.take());
-    let in_flight = forwards.iter().map(|f| f.http.max_concurrent).sum();
+    let inward = forwards.iter().map(|f| f.http.max_concurrent);
+    let outward = outlets.iter().map(|o| o.settings.http.max_concurrent);
+    let in_flight = inward.chain(outward).sum();
     let audit = audit(
         raw.audit,
         &top.section("audit"),
@@ -70,6 +79,7 @@ pub(super) fn config(
         tunnel: Arc::new(tunnel?),
         tunnel_fingerprint,
         forwards,
+        outlets,
         audit: audit?,
         log: log?,
         state_dir,

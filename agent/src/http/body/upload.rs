@@ -25,6 +25,8 @@ pub(in crate::http) struct UploadBody {
     progress: Arc<UploadProgress>,
     /// Receives what has streamed by.
     copy: Option<Arc<BodyCopy>>,
+    /// The largest body that may pass, in bytes.
+    most: Option<u64>,
 }
 
 /// A copy of what has streamed by. Its owner has bounded the length.
@@ -61,6 +63,8 @@ pub(in crate::http) enum UploadEnd {
     Gone = 2,
     /// Its chunks can be read in two ways.
     Malformed = 3,
+    /// It is longer than may pass.
+    TooLarge = 4,
 }
 
 impl UploadProgress {
@@ -73,6 +77,7 @@ impl UploadProgress {
             0 => UploadEnd::Running,
             1 => UploadEnd::Complete,
             2 => UploadEnd::Gone,
+            4 => UploadEnd::TooLarge,
             _ => UploadEnd::Malformed,
         }
     }
@@ -87,6 +92,7 @@ impl UploadEnd {
     pub(in crate::http) fn outcome(self) -> RequestOutcome {
         match self {
             Self::Gone => RequestOutcome::VendorGone,
+            Self::TooLarge => RequestOutcome::Refused,
             Self::Running | Self::Complete | Self::Malformed => RequestOutcome::Failed,
         }
     }
@@ -97,6 +103,7 @@ impl UploadBody {
     pub(in crate::http) fn streaming(
         inner: VendorBody,
         copy: Option<Arc<BodyCopy>>,
+        most: Option<u64>,
     ) -> (UpstreamBody, Option<Arc<UploadProgress>>) {
         if inner.is_end_stream() {
             let empty = Empty::new().map_err(|never| match never {});
@@ -108,6 +115,7 @@ impl UploadBody {
             waiting: false,
             progress: progress.clone(),
             copy,
+            most,
         };
         (upload.boxed_unsync(), Some(progress))
     }
@@ -142,9 +150,13 @@ impl Body for UploadBody {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     let length = data.len();
-                    self.progress
-                        .bytes
-                        .fetch_add(length as u64, Ordering::Relaxed);
+                    let bytes = &self.progress.bytes;
+                    let sent = bytes.fetch_add(length as u64, Ordering::Relaxed) + length as u64;
+                    if self.most.is_some_and(|most| sent > most) {
+                        self.progress.set_end(UploadEnd::TooLarge);
+                        let error = "the body is longer than may pass";
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
                     self.progress.activity.vendor_moved(length);
                     if let Some(copy) = &self.copy {
                         copy.add(data);

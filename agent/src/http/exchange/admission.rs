@@ -28,7 +28,7 @@ pub(super) fn admit(
     // From here on its record has a place, whatever happens to the request.
     match forward.audit().reserve() {
         Ok(permit) => record.set_permit(permit),
-        Err(_) => return Err(audit_unavailable()),
+        Err(_) => return Err(audit_unavailable(forward)),
     }
     precheck::check(head)?;
     refuse_while_paused(forward)?;
@@ -57,13 +57,23 @@ pub(super) fn refuse_while_paused(forward: &HttpForward) -> Result<(), RejectedR
     if !forward.paused() {
         return Ok(());
     }
-    let detail = "the customer has paused this forward; nothing was sent to Jira";
+    let detail = match forward.is_outward() {
+        false => "the customer has paused this forward; nothing was sent to Jira",
+        true => "the administrator has paused this outlet; nothing was sent to the vendor",
+    };
     Err(HttpProblem::not_sent(ProblemKind::Paused, detail).into())
 }
 
 /// The reason is the customer's own business: it stays in status and log.
-fn audit_unavailable() -> RejectedRequest {
-    let detail = "the customer's agent cannot write its audit now, without which it sends nothing; nothing was sent to Jira";
+fn audit_unavailable(forward: &HttpForward) -> RejectedRequest {
+    let detail = match forward.is_outward() {
+        false => {
+            "the customer's agent cannot write its audit now, without which it sends nothing; nothing was sent to Jira"
+        }
+        true => {
+            "the agent cannot write its audit now, without which it sends nothing; nothing was sent to the vendor"
+        }
+    };
     HttpProblem::not_sent(ProblemKind::AuditUnavailable, detail).into()
 }
 

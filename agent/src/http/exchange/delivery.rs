@@ -4,9 +4,10 @@ use super::RejectedRequest;
 use crate::{
     descriptors,
     http::{
-        body::{UploadBody, UploadProgress},
+        body::{UploadBody, UploadEnd, UploadProgress},
         error_body,
         forward::HttpForward,
+        gate::too_large,
         problem::{HttpProblem, ProblemKind},
     },
     upstream::{Delivery, FailedStep, SendError, StallReason, UpstreamBody},
@@ -42,7 +43,7 @@ impl DeliveryFailure {
     ) -> RejectedRequest {
         match self {
             Self::Unanswered(error) => {
-                RejectedRequest::failed(send_failed(forward, &error), progress)
+                RejectedRequest::failed(send_failed(forward, &error, progress), progress)
             }
             Self::Rejected(rejected) => rejected,
         }
@@ -111,21 +112,43 @@ async fn receive(
     sent: Result<Response<UpstreamBody>, SendError>,
     progress: Option<&UploadProgress>,
 ) -> Result<JiraAnswer, RejectedRequest> {
-    let answer =
-        sent.map_err(|error| RejectedRequest::failed(send_failed(forward, &error), progress))?;
+    let answer = sent.map_err(|error| {
+        RejectedRequest::failed(send_failed(forward, &error, progress), progress)
+    })?;
     let (head, body) = answer.into_parts();
     forward.on_answer(&head);
     let (start, body) = error_body::peek(forward, &head, body).await;
     Ok(JiraAnswer { head, start, body })
 }
 
-fn send_failed(forward: &HttpForward, error: &SendError) -> HttpProblem {
-    let kind = problem_kind(error.kind);
+fn send_failed(
+    forward: &HttpForward,
+    error: &SendError,
+    progress: Option<&UploadProgress>,
+) -> HttpProblem {
+    if let (Some(gate), Some(UploadEnd::TooLarge)) =
+        (forward.gate(), progress.map(UploadProgress::end))
+    {
+        return HttpProblem {
+            delivery: error.delivery,
+            ..HttpProblem::not_sent(ProblemKind::BodyTooLarge, too_large(gate.max_body()))
+        };
+    }
+    let kind = match forward.is_outward() {
+        false => problem_kind(error.kind),
+        true => outward_problem_kind(error.kind),
+    };
+    let detail = match forward.is_outward() {
+        false => failure_detail(error.kind),
+        true => outward_failure_detail(error.kind),
+    };
     let remedy = match error.kind {
         FailedStep::AnswerHead => FIND_ODD_HEADER,
         FailedStep::Descriptors => descriptors::REMEDY,
         FailedStep::Resolve
         | FailedStep::Connect
+        | FailedStep::NoSession
+        | FailedStep::Prohibited
         | FailedStep::Tls
         | FailedStep::PoolExhausted
         | FailedStep::HeldBack
@@ -141,7 +164,7 @@ fn send_failed(forward: &HttpForward, error: &SendError) -> HttpProblem {
         delivery: error.delivery,
         cause: Some(error.to_string()),
         retry_after: error.retry_after.map(whole_seconds),
-        ..HttpProblem::not_sent(kind, failure_detail(error.kind))
+        ..HttpProblem::not_sent(kind, detail)
     }
 }
 
@@ -176,6 +199,8 @@ fn problem_kind(step: FailedStep) -> ProblemKind {
         FailedStep::Descriptors => ProblemKind::Overloaded,
         FailedStep::Resolve => ProblemKind::JiraUnresolved,
         FailedStep::Connect => ProblemKind::JiraUnreachable,
+        FailedStep::NoSession => ProblemKind::TunnelDown,
+        FailedStep::Prohibited => ProblemKind::GatewayRefused,
         FailedStep::Tls => ProblemKind::JiraTls,
         FailedStep::PoolExhausted => ProblemKind::JiraBusy,
         FailedStep::HeldBack | FailedStep::JiraPause => ProblemKind::JiraUnavailable,
@@ -185,6 +210,65 @@ fn problem_kind(step: FailedStep) -> ProblemKind {
             ProblemKind::JiraBroke
         }
         FailedStep::RequestBody => ProblemKind::UploadBroken,
+    }
+}
+
+/// The same step on the way to the vendor.
+fn outward_problem_kind(step: FailedStep) -> ProblemKind {
+    match step {
+        FailedStep::Descriptors => ProblemKind::Overloaded,
+        FailedStep::Resolve | FailedStep::Connect => ProblemKind::VendorUnreachable,
+        FailedStep::NoSession => ProblemKind::TunnelDown,
+        FailedStep::Prohibited => ProblemKind::GatewayRefused,
+        FailedStep::Tls => ProblemKind::VendorTls,
+        FailedStep::PoolExhausted => ProblemKind::VendorBusy,
+        FailedStep::HeldBack | FailedStep::JiraPause => ProblemKind::VendorUnavailable,
+        FailedStep::RateLimit => ProblemKind::VendorRateLimit,
+        FailedStep::ResponseTimeout => ProblemKind::VendorTimeout,
+        FailedStep::Exchange | FailedStep::KeptConnection | FailedStep::AnswerHead => {
+            ProblemKind::VendorBroke
+        }
+        FailedStep::RequestBody => ProblemKind::UploadBroken,
+    }
+}
+
+/// For the administrator of Jira, who sees what Jira logs of the answer.
+fn outward_failure_detail(step: FailedStep) -> &'static str {
+    match step {
+        FailedStep::Descriptors => {
+            "the agent has as many files open as it may; nothing was sent to the vendor"
+        }
+        FailedStep::Resolve | FailedStep::Connect => {
+            "the gateway cannot connect to the vendor's host; nothing was sent to it"
+        }
+        FailedStep::NoSession => {
+            "no session to a gateway is open and answers; nothing was sent to the vendor"
+        }
+        FailedStep::Prohibited => {
+            "the gateway does not permit the agent to call the vendor's host; nothing was sent to it"
+        }
+        FailedStep::Tls => {
+            "the agent and the vendor's host cannot agree on TLS; nothing was sent to it"
+        }
+        FailedStep::PoolExhausted => {
+            "all connections to the vendor's host are busy, and there would be none in time; nothing was sent to it"
+        }
+        FailedStep::HeldBack => {
+            "the vendor's host takes requests and answers none, so that the agent sends it no more until a trial is answered; nothing was sent to it"
+        }
+        FailedStep::JiraPause => {
+            "the vendor's host asked to be called again later; nothing was sent to it"
+        }
+        FailedStep::RateLimit => {
+            "the vendor's rate limit is reached, and it asked to be called again later; nothing was sent to it"
+        }
+        FailedStep::ResponseTimeout => {
+            "the vendor's host did not take the whole request, or did not begin to answer, in time"
+        }
+        FailedStep::Exchange | FailedStep::KeptConnection | FailedStep::AnswerHead => {
+            "the connection to the vendor's host broke before an answer, or the answer was no HTTP"
+        }
+        FailedStep::RequestBody => "the request body was incomplete",
     }
 }
 
@@ -199,6 +283,9 @@ fn failure_detail(step: FailedStep) -> &'static str {
         }
         FailedStep::Connect => {
             "the customer's agent cannot connect to Jira; nothing was sent to it"
+        }
+        FailedStep::NoSession | FailedStep::Prohibited => {
+            "the customer's agent cannot reach Jira's network; nothing was sent to it"
         }
         FailedStep::Tls => {
             "the customer's agent and Jira cannot agree on TLS; nothing was sent to it"

@@ -16,6 +16,7 @@ pub(super) use rejection::audit_unread_refusals;
 
 use self::{delivery::DeliveryFailure, rejection::RejectedRequest};
 use super::{
+    RequestGate,
     body::{DownloadBody, ResponseBody, UploadEnd, UploadProgress, VendorBody},
     forward::{HttpForward, RequestPermit},
     framing::{ExchangeGuard, ExchangeNote, FramingFault},
@@ -69,7 +70,7 @@ pub(super) async fn handle(
     guard: ResponseGuard,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    if health::is_health_request(&guard, &request) {
+    if !context.forward.is_outward() && health::is_health_request(&guard, &request) {
         return health::answer(context, guard, &request);
     }
     context.forward.count_request();
@@ -83,7 +84,7 @@ pub(super) async fn handle(
         exchange,
         note,
     } = guard;
-    let fault = match note {
+    let mut fault = match note {
         Some(ExchangeNote::Fault(fault)) => Some(fault),
         Some(ExchangeNote::Target(target)) => {
             head.extensions.insert(RawTarget(target));
@@ -91,6 +92,12 @@ pub(super) async fn handle(
         }
         None => None,
     };
+    // Before the record is opened: the target may hold a secret.
+    if let (Some(gate), None) = (context.forward.gate(), &fault)
+        && let Err(refusal) = gate.admit(&mut head, &context.originator)
+    {
+        fault = Some(refusal.fault(&head, target(&head)));
+    }
     let is_unexpected = context.forward.rejects_unexpected(&ids.shown, &head);
     let mut record = context.open_record(&head, fault.as_ref(), &ids);
     let method = head.method.clone();
@@ -114,7 +121,10 @@ pub(super) async fn handle(
         Ok(forwarded) => {
             let (mut head, jira_body) = forwarded.answer.into_parts();
             head.version = Version::HTTP_11;
-            own_headers::mark_as_from_jira(&mut head.headers, &ids.shown);
+            // What the vendor answers passes to Jira as it is.
+            if !context.forward.is_outward() {
+                own_headers::mark_as_from_jira(&mut head.headers, &ids.shown);
+            }
             record.set_status(head.status);
             let download = DownloadBody::new(
                 jira_body,
@@ -128,6 +138,7 @@ pub(super) async fn handle(
         Err(rejected) => {
             let ends_channel = rejected.problem.kind.ends_channel();
             let rejected = rejected.limit(&context.forward, &mut record);
+            let rejected = rejected.for_reader(&context.forward);
             let problem = &rejected.problem;
             let unread = match body.take() {
                 Some(body) if expects_continue && !body.is_asked_for() => !body.is_end_stream(),
@@ -173,7 +184,8 @@ async fn forward_request(
     let length = body.as_ref().and_then(|body| body.size_hint().exact());
     let mut replay = ReplayableRequest::capture(forward.login(), &head, length);
     let mut attempt = credential::add(forward, &mut head).await?;
-    let (upload, progress) = vendor_body::into_upload(form, body.take(), replay.as_ref())?;
+    let most = forward.gate().map(RequestGate::max_body);
+    let (upload, progress) = vendor_body::into_upload(form, body.take(), replay.as_ref(), most)?;
     let agent_logs_in = forward.login().injects();
     if !agent_logs_in {
         let requester = RequesterKey::of(&head.headers);
@@ -243,6 +255,7 @@ impl RequestContext {
                 request_id: ids.shown.clone(),
                 agent_request_id: ids.own.clone(),
                 forward: self.forward.name().clone(),
+                direction: self.forward.direction(),
                 connection: self.connection,
                 originator: self.originator.clone(),
                 method,

@@ -56,6 +56,17 @@ impl RejectedRequest {
         HttpProblem::not_sent(ProblemKind::Paused, detail).into()
     }
 
+    /// On the way out, the reader is the administrator of Jira and of the agent, not the vendor.
+    pub(super) fn for_reader(mut self, forward: &HttpForward) -> Self {
+        if forward.is_outward() && !self.problem.kind.is_outward() {
+            self.problem.remedy = Some(
+                "Look up this request_id in the agent's audit; docs/outlets.md explains each type."
+                    .into(),
+            );
+        }
+        self
+    }
+
     /// The agent's own answers get an audit line each only up to a number in a minute; one line counts the rest. Past
     /// that number, what policy and framing refuse is answered with that reason. Allowed requests never come here.
     pub(super) fn limit(mut self, forward: &HttpForward, record: &mut PendingRecord) -> Self {

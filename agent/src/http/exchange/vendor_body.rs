@@ -93,12 +93,14 @@ pub(super) fn into_upload(
     form: Option<Bytes>,
     body: Option<VendorBody>,
     replay: Option<&ReplayableRequest>,
+    most: Option<u64>,
 ) -> Result<(UpstreamBody, Option<Arc<UploadProgress>>), RejectedRequest> {
     match (form, body) {
         (Some(form), _) => Ok(UploadBody::whole(form)),
         (None, Some(body)) => Ok(UploadBody::streaming(
             body,
             replay.and_then(ReplayableRequest::copy),
+            most,
         )),
         (None, None) => Err(no_body()),
     }

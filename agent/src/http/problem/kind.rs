@@ -62,6 +62,30 @@ pub enum ProblemKind {
     Stopping,
     /// Jira's answer did not begin in time.
     JiraTimeout,
+    /// The sender may not call the outlet.
+    SourceRefused,
+    /// The media type of the body may not leave through the outlet.
+    ContentTypeRefused,
+    /// The body is longer than may leave through the outlet.
+    BodyTooLarge,
+    /// No session to a gateway answers.
+    TunnelDown,
+    /// The gateway does not permit the target of the outlet.
+    GatewayRefused,
+    /// The gateway cannot connect to the vendor's host.
+    VendorUnreachable,
+    /// No TLS with the vendor's host.
+    VendorTls,
+    /// The connection to the vendor's host broke, or what came was no HTTP.
+    VendorBroke,
+    /// All connections to the vendor's host are busy, or the gateway has no channel left.
+    VendorBusy,
+    /// The vendor's host does not answer now, or asked for a pause.
+    VendorUnavailable,
+    /// The vendor's rate limit is reached.
+    VendorRateLimit,
+    /// The vendor's answer did not begin in time.
+    VendorTimeout,
 }
 
 /// What is fixed about a kind.
@@ -79,7 +103,7 @@ struct ProblemSpec {
 
 impl ProblemKind {
     /// All of them, in the order of `docs/errors.md`.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 40] = [
         Self::MalformedRequest,
         Self::AmbiguousTarget,
         Self::MethodOverride,
@@ -108,6 +132,18 @@ impl ProblemKind {
         Self::Paused,
         Self::Stopping,
         Self::JiraTimeout,
+        Self::SourceRefused,
+        Self::ContentTypeRefused,
+        Self::BodyTooLarge,
+        Self::TunnelDown,
+        Self::GatewayRefused,
+        Self::VendorUnreachable,
+        Self::VendorTls,
+        Self::VendorBroke,
+        Self::VendorBusy,
+        Self::VendorUnavailable,
+        Self::VendorRateLimit,
+        Self::VendorTimeout,
     ];
 
     /// `policy-refused`; the last part of the type URI, and the audit line's `error`.
@@ -187,6 +223,23 @@ impl ProblemKind {
             Self::JiraTimeout => {
                 "Look why Jira answers slowly, or raise response_timeout of the forward."
             }
+            Self::TunnelDown => "See the connections in `agent status`.",
+            Self::GatewayRefused => {
+                "Ask the vendor to permit host and port of `to` at the gateway: PermitOpen HOST:PORT for the agent's user."
+            }
+            Self::VendorUnreachable => {
+                "Ask the vendor whether the host and port of `to` serve, seen from the gateway."
+            }
+            Self::VendorTls => {
+                "Check the certificate of the vendor's host, `ca_file` and `server_name` of the outlet."
+            }
+            Self::VendorBroke | Self::VendorTimeout | Self::VendorUnavailable => {
+                "Ask the vendor to look at the host of `to` at this time."
+            }
+            Self::VendorBusy => {
+                "Raise max_connections of the outlet, or ask the vendor why its host answers slowly."
+            }
+            Self::VendorRateLimit => "Ask the vendor to raise its rate limit.",
             _ => "See `agent status` and the audit line with this request_id.",
         }
     }
@@ -213,6 +266,28 @@ impl ProblemKind {
                 | Self::MethodRefused
                 | Self::UpgradeRefused
                 | Self::HttpVersion
+                | Self::SourceRefused
+                | Self::ContentTypeRefused
+                | Self::BodyTooLarge
+        )
+    }
+
+    /// Whether it occurs only on the way from Jira to the vendor.
+    pub const fn is_outward(self) -> bool {
+        matches!(
+            self,
+            Self::SourceRefused
+                | Self::ContentTypeRefused
+                | Self::BodyTooLarge
+                | Self::TunnelDown
+                | Self::GatewayRefused
+                | Self::VendorUnreachable
+                | Self::VendorTls
+                | Self::VendorBroke
+                | Self::VendorBusy
+                | Self::VendorUnavailable
+                | Self::VendorRateLimit
+                | Self::VendorTimeout
         )
     }
 
@@ -228,6 +303,9 @@ impl ProblemKind {
                     | Self::JiraUnavailable
                     | Self::JiraRateLimit
                     | Self::LoginUnavailable
+                    | Self::TunnelDown
+                    | Self::VendorUnavailable
+                    | Self::VendorRateLimit
                     | Self::Paused
             )
     }
@@ -485,6 +563,114 @@ impl ProblemKind {
                 retry_after: Some(5),
                 title: "Jira did not take the request, or did not begin to answer, in time",
                 remedy: "If delivery is maybe_sent, check whether it was carried out before you send it again. If it recurs, tell the customer and quote request_id.",
+            },
+            Self::SourceRefused => ProblemSpec {
+                code: "source-refused",
+                status: StatusCode::FORBIDDEN,
+                deliveries: NOT_SENT,
+                proxy_error: "http_request_denied",
+                retry_after: None,
+                title: "This client may not call the outlet",
+                remedy: "Call from an address in sources of the outlet, with the secret of path_secret_file as the first segment of the path.",
+            },
+            Self::ContentTypeRefused => ProblemSpec {
+                code: "content-type-refused",
+                status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                deliveries: NOT_SENT,
+                proxy_error: "http_request_denied",
+                retry_after: None,
+                title: "A body of this type may not leave",
+                remedy: "Add the type to content_types of the outlet if it may leave.",
+            },
+            Self::BodyTooLarge => ProblemSpec {
+                code: "body-too-large",
+                status: StatusCode::PAYLOAD_TOO_LARGE,
+                deliveries: EITHER,
+                proxy_error: "http_request_denied",
+                retry_after: None,
+                title: "The body is longer than may leave",
+                remedy: "Raise max_body of the outlet if such a body may leave.",
+            },
+            Self::TunnelDown => ProblemSpec {
+                code: "tunnel-down",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                deliveries: NOT_SENT,
+                proxy_error: "destination_unavailable",
+                retry_after: Some(5),
+                title: "No session to a gateway answers",
+                remedy: "Send it again after Retry-After; agent status shows why the tunnel is down.",
+            },
+            Self::GatewayRefused => ProblemSpec {
+                code: "gateway-refused",
+                status: StatusCode::BAD_GATEWAY,
+                deliveries: NOT_SENT,
+                proxy_error: "destination_ip_prohibited",
+                retry_after: None,
+                title: "The gateway does not permit this target",
+                remedy: "Ask the vendor to permit the host and port of `to` at the gateway (PermitOpen).",
+            },
+            Self::VendorUnreachable => ProblemSpec {
+                code: "vendor-unreachable",
+                status: StatusCode::BAD_GATEWAY,
+                deliveries: NOT_SENT,
+                proxy_error: "destination_unavailable",
+                retry_after: Some(5),
+                title: "The vendor's host cannot be reached",
+                remedy: "Send it again after Retry-After. If it persists, tell the vendor.",
+            },
+            Self::VendorTls => ProblemSpec {
+                code: "vendor-tls",
+                status: StatusCode::BAD_GATEWAY,
+                deliveries: NOT_SENT,
+                proxy_error: "tls_protocol_error",
+                retry_after: None,
+                title: "No TLS connection with the vendor's host",
+                remedy: "Check ca_file and server_name of the outlet, and tell the vendor.",
+            },
+            Self::VendorBroke => ProblemSpec {
+                code: "vendor-broke",
+                status: StatusCode::BAD_GATEWAY,
+                deliveries: EITHER,
+                proxy_error: "http_response_incomplete",
+                retry_after: Some(1),
+                title: "The connection to the vendor's host broke before it answered",
+                remedy: "If delivery is maybe_sent, check whether it was carried out before you send it again. If it recurs, tell the vendor.",
+            },
+            Self::VendorBusy => ProblemSpec {
+                code: "vendor-busy",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                deliveries: NOT_SENT,
+                proxy_error: "connection_limit_reached",
+                retry_after: Some(1),
+                title: "All connections to the vendor's host are busy",
+                remedy: "Send it again after Retry-After, and fewer at once.",
+            },
+            Self::VendorUnavailable => ProblemSpec {
+                code: "vendor-unavailable",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                deliveries: NOT_SENT,
+                proxy_error: "destination_unavailable",
+                retry_after: Some(1),
+                title: "The vendor's host does not answer now",
+                remedy: "Send it again after Retry-After. If it persists, tell the vendor.",
+            },
+            Self::VendorRateLimit => ProblemSpec {
+                code: "vendor-rate-limit",
+                status: StatusCode::TOO_MANY_REQUESTS,
+                deliveries: NOT_SENT,
+                proxy_error: "http_request_denied",
+                retry_after: Some(1),
+                title: "The vendor's rate limit is reached",
+                remedy: "Send it again after Retry-After, and fewer at once.",
+            },
+            Self::VendorTimeout => ProblemSpec {
+                code: "vendor-timeout",
+                status: StatusCode::GATEWAY_TIMEOUT,
+                deliveries: EITHER,
+                proxy_error: "http_response_timeout",
+                retry_after: Some(5),
+                title: "The vendor's host did not take the request, or did not begin to answer, in time",
+                remedy: "If delivery is maybe_sent, check whether it was carried out before you send it again. If it recurs, tell the vendor.",
             },
         }
     }

@@ -3,7 +3,9 @@
 use super::{LastFailure, PublishedState};
 use crate::{
     status::ForwardState,
-    supervisor::{held_place::HeldPlace, machine::SessionId, session_liveness::SessionLiveness},
+    supervisor::{
+        LivingSession, held_place::HeldPlace, machine::SessionId, session_liveness::SessionLiveness,
+    },
     tunnel::{Settings, channel::SpoolResets, session::Session},
 };
 use std::sync::Arc;
@@ -97,6 +99,26 @@ impl PublishedState {
             }
         }
         held
+    }
+
+    /// The active sessions of which no answer is missing.
+    pub(in crate::supervisor) fn living_sessions(&self) -> Vec<LivingSession> {
+        let inner = self.inner.lock();
+        let mut living = Vec::new();
+        for (slot, entry) in inner.connections.iter().enumerate() {
+            let id = entry.summary.current;
+            let Some(id) = id.map(|generation| SessionId { slot, generation }) else {
+                continue;
+            };
+            let found = inner.sessions.get(&id).zip(inner.liveness.get(&id));
+            living.extend(found.map(|(session, liveness)| LivingSession {
+                session: session.clone(),
+                liveness: Arc::clone(liveness),
+            }));
+        }
+        drop(inner);
+        living.retain(|session| !session.is_suspect());
+        living
     }
 
     /// Whether a forward that `which` selects may still have new channels.

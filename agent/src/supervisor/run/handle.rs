@@ -4,6 +4,7 @@ use super::message::SupervisorMessage;
 use crate::{
     status::ConnectionView,
     supervisor::{
+        LivingSession,
         held_place::HeldPlace,
         machine::SlotShare,
         published_state::{LastFailure, PublishedState},
@@ -52,6 +53,11 @@ impl SupervisorHandle {
     /// The places that sessions hold, each with its session.
     pub fn held_places(&self) -> Vec<HeldPlace> {
         self.state.held_places()
+    }
+
+    /// The sessions that are open and answer.
+    pub fn living_sessions(&self) -> Vec<LivingSession> {
+        self.state.living_sessions()
     }
 
     /// The proof of a place has changed: status shows it, and what is lost is asked for again.

@@ -145,7 +145,7 @@ async fn an_answer_can_be_read_where_writing_fails_already() {
     let stream = TcpStream::connect(address).await.unwrap();
     drop(connected);
     let mut stream = crate::upstream::stream::EarlyAnswerStream::plain(
-        stream,
+        crate::upstream::channel_dial::DialedStream::Tcp(stream),
         crate::upstream::dial::promised(2).unwrap(),
     );
     served.join().unwrap();

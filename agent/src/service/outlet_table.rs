@@ -1,0 +1,251 @@
+//! The outlets of this agent, and what a reload changes of them.
+
+use super::{active_forward::ServiceContext, session_dialer::SessionDialer};
+use crate::{
+    auth::{self, UpstreamAuth},
+    check,
+    config::OutletConfig,
+    http::{CurrentForward, HttpForward, ShutdownTokens},
+    metrics::TrafficCounters,
+    outlet::{ListenerCondition, OutletListener, OutletSockets, SourceGate},
+    pause::PauseRecord,
+    policy::CompiledPolicy,
+    status::StatusLayer,
+    supervisor::SupervisorHandle,
+    upstream::{Upstream, UpstreamTarget},
+};
+use anyhow::Context;
+use parking_lot::RwLock;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// All outlets in the configuration.
+pub(super) struct OutletTable {
+    context: ServiceContext,
+    supervisor: SupervisorHandle,
+    /// Cancelled once the agent stops: no further connection is accepted.
+    stopping: CancellationToken,
+    active: RwLock<Vec<Arc<ActiveOutlet>>>,
+}
+
+/// One outlet in operation.
+pub(super) struct ActiveOutlet {
+    pub(super) config: OutletConfig,
+    /// Whether the vendor's host answers, as far as requests have shown.
+    pub(super) far: Arc<StatusLayer>,
+    pub(super) forward: Arc<HttpForward>,
+    /// What the open connections refer to; a reload replaces its content.
+    current: CurrentForward,
+    sockets: Arc<OutletSockets>,
+    /// Ends its connections.
+    drain: CancellationToken,
+    /// Ends the listener.
+    stop: CancellationToken,
+    /// Leaves its socket to the next outlet at the same address.
+    keep_socket: CancellationToken,
+}
+
+/// Outlets that are ready to take over.
+pub(super) struct PreparedOutlets {
+    order: Vec<Arc<ActiveOutlet>>,
+    /// What differs from the outlets in use, one text each.
+    pub(super) changes: Vec<String>,
+}
+
+impl ActiveOutlet {
+    /// Whether Jira can connect.
+    pub(super) fn condition(&self) -> ListenerCondition {
+        self.sockets.condition()
+    }
+
+    /// Checks every hop to the vendor's host.
+    pub(super) async fn check(&self) -> Vec<check::CheckStep> {
+        let upstream = self.forward.upstream();
+        check::outlet(&self.config.settings, self.condition(), upstream).await
+    }
+
+    fn start(&self, abort: CancellationToken) {
+        let shutdown = ShutdownTokens {
+            drain: self.drain.clone(),
+            replaced: CancellationToken::new(),
+            abort,
+        };
+        self.current.replace(Arc::clone(&self.forward));
+        let current = self.current.clone();
+        let sockets = Arc::clone(&self.sockets);
+        let listener = OutletListener::new(&self.config.settings, sockets, current, shutdown);
+        let span = tracing::error_span!("outlet", outlet = &*self.config.settings.name);
+        let running = listener.run(self.stop.clone(), self.keep_socket.clone());
+        tokio::spawn(running.instrument(span));
+    }
+
+    fn end(&self, keep_socket: bool) {
+        if keep_socket {
+            self.keep_socket.cancel();
+        }
+        self.stop.cancel();
+        self.drain.cancel();
+        self.forward.upstream().close_idle();
+    }
+}
+
+impl OutletTable {
+    /// Without outlets, before any configuration is applied.
+    pub(super) fn new(
+        context: ServiceContext,
+        supervisor: SupervisorHandle,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self {
+            context,
+            supervisor,
+            stopping,
+            active: RwLock::default(),
+        }
+    }
+
+    /// Builds the outlets that are new or changed. Nothing takes effect before [`activate`](Self::activate). Blocks on the
+    /// disk.
+    pub(super) fn prepare(&self, outlets: &[OutletConfig]) -> anyhow::Result<PreparedOutlets> {
+        let now = self.all();
+        let mut next = PreparedOutlets {
+            order: Vec::new(),
+            changes: Vec::new(),
+        };
+        for config in outlets {
+            let name = &config.settings.name;
+            let former = now
+                .iter()
+                .find(|active| active.config.settings.name == *name);
+            let same = former.filter(|former| former.config.fingerprint == config.fingerprint);
+            if let Some(same) = same {
+                next.order.push(Arc::clone(same));
+                continue;
+            }
+            let made = self.make(config, former.map(Arc::as_ref));
+            let made = made.with_context(|| format!("outlet {name:?}"))?;
+            next.order.push(Arc::new(made));
+            let what = former.map_or("added", |_| "changed");
+            next.changes.push(format!("outlet {name}: {what}"));
+        }
+        let removed = now.iter().map(|active| &active.config.settings.name);
+        let removed = removed.filter(|name| !outlets.iter().any(|o| o.settings.name == **name));
+        next.changes
+            .extend(removed.map(|name| format!("outlet {name}: removed")));
+        Ok(next)
+    }
+
+    fn make(
+        &self,
+        config: &OutletConfig,
+        former: Option<&ActiveOutlet>,
+    ) -> anyhow::Result<ActiveOutlet> {
+        let settings = &config.settings;
+        let far = Arc::new(StatusLayer::of_forward(&settings.name));
+        let UpstreamTarget::Http(target) = &settings.upstream.target else {
+            anyhow::bail!("its target carries no HTTP");
+        };
+        let dialer = SessionDialer {
+            supervisor: self.supervisor.clone(),
+            host: target.host.clone(),
+            port: target.port,
+        };
+        let upstream = Upstream::new_through(settings.upstream.clone(), Arc::new(dialer))?;
+        let forward = HttpForward::new(
+            Arc::clone(&settings.name),
+            CompiledPolicy::new(&settings.policy)?,
+            UpstreamAuth::new(auth::Settings::PassThrough, Arc::default()),
+            upstream,
+            self.context.audit.clone(),
+            settings.http.clone(),
+            Arc::clone(&far),
+        )
+        .pausable(self.context.pauses.clone())
+        .outward(Arc::new(SourceGate::new(settings)));
+        let forward = match former {
+            Some(former) => forward.with_counters_of(&former.forward),
+            None => forward,
+        };
+        let forward = Arc::new(forward);
+        let current = match former {
+            Some(former) => former.current.clone(),
+            None => CurrentForward::from(Arc::clone(&forward)),
+        };
+        let same_address = former.filter(|former| former.sockets.address() == settings.listen);
+        let sockets = match same_address {
+            Some(former) => Arc::clone(&former.sockets),
+            None => OutletSockets::new(settings.listen),
+        };
+        Ok(ActiveOutlet {
+            config: config.clone(),
+            far,
+            forward,
+            current,
+            sockets,
+            drain: self.context.drain.child_token(),
+            stop: self.stopping.child_token(),
+            keep_socket: CancellationToken::new(),
+        })
+    }
+
+    /// Puts these outlets into use. Requests in progress finish with the previous ones.
+    pub(super) fn activate(&self, next: PreparedOutlets) {
+        let mut active = self.active.write();
+        let before = std::mem::replace(&mut *active, next.order);
+        for former in &before {
+            if active.iter().any(|outlet| Arc::ptr_eq(outlet, former)) {
+                continue;
+            }
+            let keeps = active
+                .iter()
+                .any(|outlet| Arc::ptr_eq(&outlet.sockets, &former.sockets));
+            former.end(keeps);
+        }
+        for outlet in &*active {
+            if !before.iter().any(|former| Arc::ptr_eq(outlet, former)) {
+                outlet.start(self.context.abort.clone());
+            }
+        }
+    }
+
+    /// Closes connections to the vendor that no request uses: each is a channel that keeps a session open.
+    pub(super) fn close_idle(&self) {
+        for outlet in self.all() {
+            outlet.forward.upstream().close_idle();
+        }
+    }
+
+    /// All outlets, in the order of the configuration.
+    pub(super) fn all(&self) -> Vec<Arc<ActiveOutlet>> {
+        self.active.read().clone()
+    }
+
+    /// The outlet of that name, if there is one.
+    pub(super) fn named(&self, name: &str) -> Option<Arc<ActiveOutlet>> {
+        let all = self.active.read();
+        let mut all = all.iter();
+        all.find(|active| *active.config.settings.name == *name)
+            .cloned()
+    }
+
+    /// The pause of this outlet, if there is one.
+    pub(super) fn paused(&self, name: &str) -> Option<PauseRecord> {
+        self.context.pauses.of(name)
+    }
+
+    /// Requests in progress.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.all()
+            .iter()
+            .map(|active| active.forward.in_flight())
+            .sum()
+    }
+
+    /// The traffic counters of each.
+    pub(super) fn traffic(&self) -> Vec<Arc<TrafficCounters>> {
+        let all = self.all();
+        let traffic = all.iter().map(|active| active.forward.traffic());
+        traffic.cloned().collect()
+    }
+}
