@@ -8,6 +8,8 @@ use e2e::{
     capture::CapturingProxy,
     client_script,
     login::private_pem,
+    sshd::free_addr,
+    tcp_server::TcpServer,
     test_env::{BOT, BOT_PASSWORD, TestEnv, TestEnvPlan, vendor},
 };
 use server_stub::jira::{AuthKind, OAuth1Consumer, OAuth2Client};
@@ -42,6 +44,41 @@ async fn a_vendors_own_oauth1_works_through_the_tunnel() {
         .unwrap();
     assert_signed_by_the_vendor(&site);
     assert_dance_endpoints_alone(&site).await;
+}
+
+/// Jira sends the browser to an outlet of the agent, which takes the verifier to the vendor.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_callback_of_oauth1_leaves_through_an_outlet() {
+    // The vendor's receiver gives back the target that it got.
+    let echo = |request: http::Request<hyper::body::Incoming>| async move {
+        let target = request.uri().to_string();
+        Ok::<_, std::convert::Infallible>(http::Response::new(target))
+    };
+    let receiver = TcpServer::http(echo).await.unwrap();
+    let permit = format!("PermitOpen {}", receiver.addr);
+    let plan = plan().sshd("AllowTcpForwarding yes").sshd(permit.leak());
+    let site = plan.start_unproven().await.unwrap();
+    let listen = free_addr().unwrap();
+    let outlet = format!(
+        "[[outlet]]\nname = \"callback\"\nlisten = \"{listen}\"\nto = \"{}\"\nallow = [\"GET /back\"]\n",
+        receiver.addr
+    );
+    site.agent.edit_config(|text| text + &outlet).unwrap();
+    site.agent.succeed(&["reload"]).unwrap();
+
+    let proxy = CapturingProxy::start(site.addr()).await.unwrap();
+    let mut command = client_script::python("authlib_dances.py");
+    command.args([&tunnel_url(&proxy), &site.jira().url, BOT, BOT_PASSWORD]);
+    command.args(["oauth1", CONSUMER, &key_file(&site)]);
+    command.args(["--outlet", &format!("http://{listen}")]);
+    client_script::run(command, b"").await.unwrap();
+    let lines = site.agent.audit();
+    let out = lines.iter().find(|line| line["direction"] == "out");
+    let out = out.expect("an audit line of the callback");
+    assert_eq!(
+        out["target"],
+        "/back?from=*&x=*&oauth_token=*&oauth_verifier=*"
+    );
 }
 
 /// Authlib gets a token with PKCE, and another library uses it.

@@ -46,6 +46,12 @@ def browser(url, user, password):
     raise AssertionError(f"{reply.status} instead of a redirect")
 
 
+def through_the_outlet(location):
+    """The browser goes where Jira sends it; the vendor's receiver gives back the target that it got."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return opener.open(location).read().decode()
+
+
 def known_as(reply, user):
     """Whom Jira took us for, whatever it thinks of the request."""
     name = reply.headers.get("X-AUSERNAME")
@@ -64,8 +70,9 @@ def oauth1(asked, kept):
         key = file.read()
     oauth = asked.jira_url + "/plugins/servlet/oauth"
     api = asked.jira_url + "/rest/api/2"
+    callback = asked.outlet + "/back?from=jira&x=1" if asked.outlet else CALLBACK
     session = OAuth1Session(
-        consumer, rsa_key=key, signature_method="RSA-SHA1", redirect_uri=CALLBACK
+        consumer, rsa_key=key, signature_method="RSA-SHA1", redirect_uri=callback
     )
 
     def request_token():
@@ -81,7 +88,9 @@ def oauth1(asked, kept):
 
     def access_token():
         location = browser(kept["address"], asked.user, asked.password)
-        check(location.startswith(CALLBACK + "&oauth_token="), location)
+        check(location.startswith(callback + "&oauth_token="), location)
+        if asked.outlet:
+            location = "https://vendor.example" + through_the_outlet(location)
         session.parse_authorization_response(location)
         token = session.fetch_access_token(oauth + "/access-token")
         kept["tokens"] = [token["oauth_token"], token["oauth_token_secret"]]
@@ -209,6 +218,7 @@ def main():
     parser.add_argument("password")
     parser.add_argument("login", choices=["oauth1", "oauth2"])
     parser.add_argument("credential", nargs=2)
+    parser.add_argument("--outlet", help="its URL; Jira sends the browser there, and so to the vendor")
     asked = parser.parse_args()
     lead_through(asked.base_url, asked.jira_url)
     kept = {}
