@@ -77,6 +77,15 @@ impl SimulatedGateway {
         let mut all = self.places.values().flatten();
         all.any(|(_, until)| until.is_some_and(|until| until > then))
     }
+
+    /// The slot numbers at which it takes a dead session for a living one now.
+    pub(super) fn kept_slots(&self, now: Duration) -> impl Iterator<Item = u16> {
+        let kept = self.places.iter().filter(move |(_, holders)| {
+            let mut until = holders.iter().filter_map(|(_, until)| *until);
+            until.any(|until| until > now)
+        });
+        kept.filter_map(|((_, slot), _)| *slot)
+    }
 }
 
 pub(super) struct SimulatedSession {

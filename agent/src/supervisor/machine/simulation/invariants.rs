@@ -140,7 +140,7 @@ impl SimulatedWorld {
         }
     }
 
-    /// With two slots for each connection, neither an upgrade nor a replacement leaves a moment in which no session of the
+    /// With two slots for each connection, beside those that a gateway keeps for dead sessions, neither an upgrade nor a replacement leaves a moment in which no session of the
     /// host listens.
     fn each_forward_is_always_held(&self, host: u16) {
         let of_host = self.processes.iter().enumerate();
@@ -149,7 +149,13 @@ impl SimulatedWorld {
             .map(|(number, _)| number)
             .collect();
         let settled = of_host.first().map(|first| self.settled_at(*first));
-        let is_scarce = usize::from(self.host_slots) < 2 * self.connections();
+        let own = host * self.host_slots..(host + 1) * self.host_slots;
+        let gateways = self.gateways.iter();
+        let kept: BTreeSet<u16> = gateways
+            .flat_map(|one| one.kept_slots(self.now))
+            .filter(|slot| own.contains(slot))
+            .collect();
+        let is_scarce = own.len() < 2 * self.connections() + kept.len();
         if !self.slotted || is_scarce || self.ending || settled.is_none_or(|at| self.now < at) {
             return;
         }
