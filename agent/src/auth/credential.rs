@@ -38,10 +38,8 @@ impl FileCredential {
     /// The value as of a second ago at the latest.
     pub(super) async fn current(&self) -> Result<RequestCredential, CredentialUnavailable> {
         let current = self.0.current().await?;
-        Ok(RequestCredential {
-            authorization: sensitive(current.value.expose())?,
-            generation: current.generation,
-        })
+        let value = sensitive(current.value.expose())?;
+        Ok(RequestCredential::authorization(value, current.generation))
     }
 }
 

@@ -6,6 +6,7 @@
 //! ask for them, after the filters), and attachments must stream.
 
 use super::{AuthRefusal, strip};
+use crate::profile::ServiceProfile;
 use bytes::Bytes;
 use http::{HeaderValue, Version, header, request};
 
@@ -41,7 +42,7 @@ pub(super) fn must_be_read(head: &request::Parts) -> Result<bool, AuthRefusal> {
 }
 
 /// Checks a form that was read ahead; refuses one that was not.
-pub(super) fn check(head: &request::Parts) -> Result<(), AuthRefusal> {
+pub(super) fn check(head: &request::Parts, profile: &ServiceProfile) -> Result<(), AuthRefusal> {
     if !must_be_read(head)? {
         return Ok(());
     }
@@ -49,7 +50,7 @@ pub(super) fn check(head: &request::Parts) -> Result<(), AuthRefusal> {
         None => Err(AuthRefusal::FormBody("it was not read ahead")),
         Some(FormBody(body)) if body.len() > MAX_FORM => Err(AuthRefusal::FormBody(TOO_LONG)),
         Some(FormBody(body)) => {
-            if let Some(parameter) = strip::identity_parameter(body) {
+            if let Some(parameter) = strip::identity_parameter(body, &profile.identity) {
                 return Err(AuthRefusal::ForeignIdentity(parameter));
             }
             // The policy refuses it in queries for the same reason.

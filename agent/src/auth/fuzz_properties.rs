@@ -48,7 +48,8 @@ pub(crate) fn upstream_cookies(bytes: &[u8]) {
 
 /// A parameter that chooses an identity is found in any one encoding of its name.
 pub(crate) fn identity_parameter(bytes: &[u8]) {
-    let found = strip::identity_parameter(bytes);
+    let rules = &crate::profile::ServiceProfile::jira().identity;
+    let found = strip::identity_parameter(bytes, rules);
     let encoded: Vec<u8> = bytes
         .iter()
         .flat_map(|byte| match byte {
@@ -58,7 +59,7 @@ pub(crate) fn identity_parameter(bytes: &[u8]) {
         .collect();
     if found.is_some() && !bytes.contains(&b'%') {
         assert!(
-            strip::identity_parameter(&encoded).is_some(),
+            strip::identity_parameter(&encoded, rules).is_some(),
             "hidden by encoding"
         );
     }

@@ -101,6 +101,19 @@ pub(super) struct ProvenUser {
 }
 
 impl ProvenUser {
+    /// With the name that another tool than Jira gave.
+    pub(super) fn named(name: &[u8]) -> Self {
+        Self {
+            name: name.to_vec(),
+            account_id: Vec::new(),
+        }
+    }
+
+    /// The name that the tool gave; empty for an account id alone.
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
+    }
+
     /// From the answer to the probe; `None` if it names no user.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let name = match user(headers) {
@@ -268,13 +281,13 @@ impl LastSeenUser {
 }
 
 /// Jira compares user names without case, and some versions percent-encode them in the header.
-fn is_same(seen: &[u8], expected: &str) -> bool {
+pub(super) fn is_same(seen: &[u8], expected: &str) -> bool {
     let expected = expected.to_lowercase();
     spellings(seen).iter().any(|s| s.to_lowercase() == expected)
 }
 
 /// Compares two names as headers carry them.
-fn is_same_user(seen: &[u8], proven: &[u8]) -> bool {
+pub(super) fn is_same_user(seen: &[u8], proven: &[u8]) -> bool {
     seen == proven || spellings(proven).iter().any(|proven| is_same(seen, proven))
 }
 
@@ -295,7 +308,7 @@ fn spellings(seen: &[u8]) -> [Cow<'_, str>; 4] {
 }
 
 /// For messages and status: decoded, without control characters, not too long.
-fn printable_name(name: &[u8]) -> String {
+pub(super) fn printable_name(name: &[u8]) -> String {
     printable(&percent_decoded(name), MAX_NAME)
 }
 

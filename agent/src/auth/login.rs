@@ -2,9 +2,9 @@
 
 use super::{
     AuthRefusal, AuthScheme, Concern, CredentialUnavailable, Settings, VendorHeaders, api_token,
-    basic, circuit, form, inject, oauth1, oauth2, pass_through, pat,
+    basic, circuit, form, header_fields, inject, oauth1, oauth2, pass_through, pat,
 };
-use crate::{expiry::CredentialExpiry, status::StatusLayer};
+use crate::{expiry::CredentialExpiry, profile::ServiceProfile, status::StatusLayer};
 use http::{StatusCode, request, response};
 use std::sync::Arc;
 
@@ -65,6 +65,16 @@ impl UpstreamAuth {
 
     /// Like [`new`](Self::new); `tls` is whether requests reach Jira inside TLS.
     pub fn new_with_tls(settings: Settings, layer: Arc<StatusLayer>, tls: bool) -> Self {
+        Self::new_for(settings, layer, tls, ServiceProfile::jira())
+    }
+
+    /// Like [`new_with_tls`](Self::new_with_tls), for the tool of this profile.
+    pub fn new_for(
+        settings: Settings,
+        layer: Arc<StatusLayer>,
+        tls: bool,
+        profile: Arc<ServiceProfile>,
+    ) -> Self {
         let scheme: Box<dyn AuthScheme> = match settings {
             Settings::PassThrough => {
                 let auth = pass_through::PassThroughAuth::new(layer);
@@ -85,12 +95,19 @@ impl UpstreamAuth {
             Settings::Pat {
                 token_file,
                 expires,
-            } => Box::new(pat::PatScheme::new(token_file, expires)),
+            } => {
+                let profile = Arc::clone(&profile);
+                Box::new(pat::PatScheme::new(token_file, expires, profile))
+            }
+            Settings::Header { fields, expires } => {
+                let profile = Arc::clone(&profile);
+                Box::new(header_fields::HeaderScheme::new(fields, expires, profile))
+            }
             Settings::OAuth2(settings) => Box::new(oauth2::OAuth2Scheme::new(*settings)),
             Settings::OAuth1(settings) => Box::new(oauth1::OAuth1Scheme::new(*settings)),
         };
         AuthMode::Inject(Arc::new(inject::CredentialInjector::new(
-            scheme, layer, tls,
+            scheme, layer, tls, profile,
         )))
         .into()
     }

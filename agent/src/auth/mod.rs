@@ -14,6 +14,7 @@ mod credential;
 mod form;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_properties;
+mod header_fields;
 mod identity;
 mod inject;
 mod lockout_guard;
@@ -27,6 +28,7 @@ mod rotation;
 #[cfg(test)]
 mod rotation_model;
 mod scheme;
+mod service_identity;
 mod settings;
 mod shared_read;
 mod strip;
@@ -36,6 +38,7 @@ mod vendor_headers;
 
 pub(crate) use credential::bearer;
 pub use form::{FormBody, MAX_FORM};
+pub use header_fields::may_carry_credential;
 pub(crate) use inject::UserDisplayName;
 pub use login::{AuthAttempt, AuthVerdict, ProbeNeed, UpstreamAuth};
 pub use refusal::AuthRefusal;
@@ -43,23 +46,29 @@ pub use rotation::{OldToken, RefreshOutcome};
 pub use scheme::{
     AuthRejection, AuthScheme, Concern, CredentialUnavailable, RejectedPart, RequestCredential,
 };
-pub use settings::Settings;
+pub use settings::{HeaderField, Settings};
 pub use vendor_headers::{HeaderClass, RemovedHeaders, VendorHeaders};
 
+use crate::profile::ServiceProfile;
 use http::request;
 
 /// Whether these settings refuse the query. The running path checks the same, and the form as well.
-pub fn check_query(settings: &Settings, head: &request::Parts) -> Result<(), AuthRefusal> {
+pub fn check_query(
+    settings: &Settings,
+    profile: &ServiceProfile,
+    head: &request::Parts,
+) -> Result<(), AuthRefusal> {
     match settings {
         Settings::PassThrough => Ok(()),
         Settings::OAuth1(_) => {
-            strip::check_query(head)?;
+            strip::check_query(head, profile)?;
             oauth1::check_query(head)
         }
         Settings::Basic { .. }
         | Settings::ApiToken { .. }
         | Settings::Pat { .. }
-        | Settings::OAuth2(_) => strip::check_query(head),
+        | Settings::Header { .. }
+        | Settings::OAuth2(_) => strip::check_query(head, profile),
     }
 }
 

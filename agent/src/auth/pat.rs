@@ -9,13 +9,17 @@ use super::{
 };
 use crate::{
     expiry::{CredentialExpiry, CredentialKind, ExpiryTime, timestamps},
+    profile::ServiceProfile,
     secret::{Secret, SecretFile},
 };
 use futures_util::future::BoxFuture;
 use http::{StatusCode, request};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::time::Instant;
 
 pub(super) struct PatScheme {
@@ -23,6 +27,7 @@ pub(super) struct PatScheme {
     /// From the configuration.
     configured_expiry: Option<SystemTime>,
     reported: Mutex<ReportedExpiry>,
+    profile: Arc<ServiceProfile>,
 }
 
 /// What Jira reported of the token's end.
@@ -39,11 +44,37 @@ struct TokenLifetime {
 }
 
 impl PatScheme {
-    pub(super) fn new(token_file: SecretFile, stated: Option<SystemTime>) -> Self {
+    pub(super) fn new(
+        token_file: SecretFile,
+        stated: Option<SystemTime>,
+        profile: Arc<ServiceProfile>,
+    ) -> Self {
         Self {
             credential: FileCredential::new(token_file, render),
             configured_expiry: stated,
             reported: Mutex::default(),
+            profile,
+        }
+    }
+}
+
+impl PatScheme {
+    fn lists_tokens(&self) -> bool {
+        let login = self.profile.login.as_ref();
+        login.is_some_and(|login| login.lists_tokens)
+    }
+
+    fn token_menu(&self) -> &'static str {
+        match self.lists_tokens() {
+            true => "Profile, Personal Access Tokens",
+            false => "in the settings of the user",
+        }
+    }
+
+    fn token_page(&self) -> String {
+        match self.lists_tokens() {
+            true => format!("{} under {},", self.profile.title, self.token_menu()),
+            false => self.profile.title.clone(),
         }
     }
 }
@@ -78,15 +109,18 @@ impl AuthScheme for PatScheme {
     }
 
     fn remedy(&self) -> String {
+        let place = self.token_page();
         format!(
-            "check in Jira under Profile, Personal Access Tokens, whether the token expired or was revoked; write a new one into {}",
+            "check in {place} whether the token expired or was revoked; write a new one into {}",
             self.credential.file().path().display()
         )
     }
 
     fn expiries(&self) -> Vec<CredentialExpiry> {
         let remedy = format!(
-            "make a new token in Jira (Profile, Personal Access Tokens), write it into {}, then revoke the old one; no restart is needed",
+            "make a new token in {} ({}), write it into {}, then revoke the old one; no restart is needed",
+            self.profile.title,
+            self.token_menu(),
             self.credential.file().path().display()
         );
         let reported = self.reported.lock();
@@ -99,6 +133,13 @@ impl AuthScheme for PatScheme {
         let (end, since) = match (self.configured_expiry, lifetime) {
             (Some(stated), _) => (ExpiryTime::At(stated), None),
             (None, Some(lifetime)) => (lifetime.end.clone(), lifetime.since),
+            (None, None) if !self.lists_tokens() => (
+                ExpiryTime::Unknown(format!(
+                    "{} does not report it; set expires in [forward.auth]",
+                    self.profile.title
+                )),
+                None,
+            ),
             (None, None) => (
                 ExpiryTime::Unknown(
                     "Jira is asked for it once it has accepted the token".to_owned(),
@@ -110,7 +151,7 @@ impl AuthScheme for PatScheme {
     }
 
     fn expiry_probe_path(&self) -> Option<&'static str> {
-        if self.configured_expiry.is_some() {
+        if self.configured_expiry.is_some() || !self.lists_tokens() {
             return None;
         }
         let mut reported = self.reported.lock();

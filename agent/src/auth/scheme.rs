@@ -3,14 +3,14 @@
 use super::AuthRefusal;
 use crate::expiry::CredentialExpiry;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, StatusCode, request, response};
+use http::{HeaderName, HeaderValue, StatusCode, header, request, response};
 use tokio::time::Instant;
 
-/// An injecting mode: gives the `Authorization` value for one request.
+/// An injecting mode: gives the credential for one request.
 pub trait AuthScheme: Send + Sync {
     /// As in the configuration: `basic`, `pat`, …
     fn mode(&self) -> &'static str;
-    /// The header to send. Reads or refreshes the credential as needed, within a bounded time.
+    /// The headers to send. Reads or refreshes the credential as needed, within a bounded time.
     /// `head` is the request as it goes to Jira, the vendor's identity already taken out.
     fn authorization<'a>(
         &'a self,
@@ -81,10 +81,20 @@ pub trait AuthScheme: Send + Sync {
 /// What a [`AuthScheme`] gives for one request.
 #[derive(Clone)]
 pub struct RequestCredential {
-    /// The `Authorization` value, marked sensitive.
-    pub authorization: HeaderValue,
+    /// The header fields, their values marked sensitive.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
     /// Rises with each other credential and never falls: a rejection of one generation is none of the next.
     pub generation: u64,
+}
+
+impl RequestCredential {
+    /// One `Authorization` field; `value` is marked sensitive.
+    pub fn authorization(value: HeaderValue, generation: u64) -> Self {
+        Self {
+            fields: vec![(header::AUTHORIZATION, value)],
+            generation,
+        }
+    }
 }
 
 /// What is wrong with a credential that is still valid, but not for long: a client secret that is rejected while the

@@ -2,6 +2,7 @@
 
 use super::{oauth1, oauth2};
 use crate::secret::SecretFile;
+use http::HeaderName;
 use std::time::SystemTime;
 
 /// How requests are authenticated to Jira: the section `[forward.auth]`.
@@ -34,10 +35,26 @@ pub enum Settings {
         /// When it ends, if the configuration states it; otherwise Jira is asked.
         expires: Option<SystemTime>,
     },
+    /// Header fields of the tool's own.
+    Header {
+        /// The fields, at least one, each name once.
+        fields: Vec<HeaderField>,
+        /// When the credential ends, if the configuration states it.
+        expires: Option<SystemTime>,
+    },
     /// OAuth 2.0, with tokens that the agent stores and refreshes.
     OAuth2(Box<oauth2::Settings>),
     /// Requests signed by OAuth 1.0a, with a private key on this host.
     OAuth1(Box<oauth1::Settings>),
+}
+
+/// A header field whose value is a secret.
+#[derive(Clone)]
+pub struct HeaderField {
+    /// Name of the field.
+    pub name: HeaderName,
+    /// File with its whole value.
+    pub value_file: SecretFile,
 }
 
 impl Settings {
@@ -48,6 +65,7 @@ impl Settings {
             Self::Basic { .. } => "basic",
             Self::Pat { .. } => "pat",
             Self::ApiToken { .. } => "api-token",
+            Self::Header { .. } => "header",
             Self::OAuth2(_) => "oauth2",
             Self::OAuth1(_) => "oauth1",
         }
@@ -60,6 +78,10 @@ impl Settings {
             Self::Basic { password_file, .. } => vec![password_file.clone()],
             Self::Pat { token_file, .. } | Self::ApiToken { token_file, .. } => {
                 vec![token_file.clone()]
+            }
+            Self::Header { fields, .. } => {
+                let files = fields.iter().map(|field| field.value_file.clone());
+                files.collect()
             }
             Self::OAuth2(settings) => std::iter::once(settings.client_secret_file.clone())
                 .chain(settings.refresh_token_file.clone())
@@ -80,9 +102,11 @@ impl Settings {
         match self {
             Self::OAuth2(settings) => settings.grant == oauth2::GrantType::AuthorizationCode,
             Self::OAuth1(settings) => matches!(settings.token, oauth1::AccessTokenSource::Login(_)),
-            Self::PassThrough | Self::Basic { .. } | Self::Pat { .. } | Self::ApiToken { .. } => {
-                false
-            }
+            Self::PassThrough
+            | Self::Basic { .. }
+            | Self::Pat { .. }
+            | Self::Header { .. }
+            | Self::ApiToken { .. } => false,
         }
     }
 }

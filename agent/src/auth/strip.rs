@@ -2,6 +2,7 @@
 //! A parameter of a query or form cannot be removed without rewriting the request, so the request is refused.
 
 use super::{AuthRefusal, VendorHeaders, form};
+use crate::profile::{IdentityRules, ServiceProfile};
 use http::{HeaderName, header, request, response};
 
 /// Refuses or strips a request of the vendor. What was taken off is in the head's extensions then, as
@@ -10,8 +11,8 @@ pub(super) fn request(
     head: &mut request::Parts,
     headers: &VendorHeaders,
 ) -> Result<(), AuthRefusal> {
-    check_query(head)?;
-    form::check(head)?;
+    check_query(head, &headers.profile)?;
+    form::check(head, &headers.profile)?;
     let removed = headers.apply(&mut head.headers);
     if !removed.0.is_empty() {
         head.extensions.insert(removed);
@@ -20,9 +21,12 @@ pub(super) fn request(
 }
 
 /// Refuses a query that chooses an identity.
-pub(super) fn check_query(head: &request::Parts) -> Result<(), AuthRefusal> {
+pub(super) fn check_query(
+    head: &request::Parts,
+    profile: &ServiceProfile,
+) -> Result<(), AuthRefusal> {
     let query = head.uri.query().unwrap_or_default();
-    match identity_parameter(query.as_bytes()) {
+    match identity_parameter(query.as_bytes(), &profile.identity) {
         Some(parameter) => Err(AuthRefusal::ForeignIdentity(parameter)),
         None => Ok(()),
     }
@@ -30,12 +34,14 @@ pub(super) fn check_query(head: &request::Parts) -> Result<(), AuthRefusal> {
 
 /// Removes Jira's session and everything else that identifies or proves the agent's user: its cookie alone is enough to
 /// act as that user. Removes `Trailer` too, which announces such fields.
-pub(super) fn response(head: &mut response::Parts) {
+pub(super) fn response(head: &mut response::Parts, profile: &ServiceProfile) {
     head.headers.remove(header::TRAILER);
     let private: Vec<HeaderName> = head
         .headers
         .keys()
-        .filter(|name| is_private_answer(name.as_str()))
+        .filter(|name| {
+            is_private_answer(name.as_str()) || profile.answers.private_headers.contains(name)
+        })
         .cloned()
         .collect();
     for name in private {
@@ -56,8 +62,8 @@ pub(super) fn is_identity_header(name: &str) -> bool {
 }
 
 /// The first parameter of a query or form that chooses an identity, decoded and in lower case.
-pub(super) fn identity_parameter(text: &[u8]) -> Option<String> {
-    parameter(text, is_identity_name)
+pub(super) fn identity_parameter(text: &[u8], rules: &IdentityRules) -> Option<String> {
+    parameter(text, |name| is_identity_name(name, rules))
 }
 
 /// The first parameter whose name, trimmed and in lower case, is `wanted` in whatever encoding.
@@ -91,8 +97,12 @@ fn trim_like_java(name: &[u8]) -> &[u8] {
     &name[from..to]
 }
 
-fn is_identity_name(name: &[u8]) -> bool {
-    PARAMETERS.contains(&name) || PARAMETER_PREFIXES.iter().any(|p| name.starts_with(p))
+fn is_identity_name(name: &[u8], rules: &IdentityRules) -> bool {
+    let (own, prefixes) = (&rules.parameters, &rules.parameter_prefixes);
+    PARAMETERS.contains(&name)
+        || PARAMETER_PREFIXES.iter().any(|p| name.starts_with(p))
+        || own.iter().any(|own| own.as_bytes() == name)
+        || prefixes.iter().any(|p| name.starts_with(p.as_bytes()))
 }
 
 /// One pass of form decoding; what is malformed stays as it is.
@@ -241,20 +251,10 @@ const PRIVATE_ANSWERS: &[&str] = &[
     "x-xsrf-token",
 ];
 
-/// Lower case.
-const PARAMETERS: &[&[u8]] = &[
-    b"os_username",
-    b"os_password",
-    b"os_cookie",
-    b"os_authtype",
-    b"os_captcha",
-    b"user_id",
-    b"access_token",
-    b"jwt",
-    b"jsessionid",
-];
+/// Lower case. Those of one tool are in its profile.
+const PARAMETERS: &[&[u8]] = &[b"access_token", b"jwt", b"jsessionid"];
 
-const PARAMETER_PREFIXES: &[&[u8]] = &[b"oauth_", b"xoauth_", b"os_auth", b"crowd.token"];
+const PARAMETER_PREFIXES: &[&[u8]] = &[b"oauth_", b"xoauth_"];
 
 /// Rounds of percent-decoding that are checked.
 const MAX_DECODINGS: usize = 4;

@@ -5,15 +5,29 @@
 //! Jira behind one believes them. So everything is taken off that is not known to be harmless.
 
 use super::strip::is_identity_header;
-use crate::policy::{method_override_headers, path_override_headers};
+use crate::{
+    policy::{method_override_headers, path_override_headers},
+    profile::ServiceProfile,
+};
 use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 
 /// The headers of the vendor that reach Jira in the injecting modes. The default: the known harmless ones alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VendorHeaders {
-    /// `[forward.headers] pass`.
+    /// `[forward.headers] pass`, and what the profile calls harmless.
     extra: Arc<[HeaderName]>,
+    /// By what else a caller could choose an identity there.
+    pub(super) profile: Arc<ServiceProfile>,
+}
+
+impl Default for VendorHeaders {
+    fn default() -> Self {
+        Self {
+            extra: Arc::default(),
+            profile: ServiceProfile::jira(),
+        }
+    }
 }
 
 /// What was taken off one request. Travels in the extensions of its head.
@@ -44,9 +58,9 @@ impl HeaderClass {
         }
     }
 
-    fn of(name: &str) -> Self {
+    fn of(name: &str, profile: &ServiceProfile) -> Self {
         let unified = unify(name);
-        if is_identity_header(&unified) {
+        if is_identity_header(&unified) || is_identity_there(&unified, profile) {
             Self::Identity
         } else if FORWARDING.contains(&unified.as_str()) || unified.starts_with("x-forwarded-") {
             Self::Forwarding
@@ -57,17 +71,29 @@ impl HeaderClass {
 }
 
 impl VendorHeaders {
+    /// For Jira; see [`for_service`](Self::for_service).
+    pub fn new<S: AsRef<str>>(pass: &[S]) -> Result<Self, (usize, String)> {
+        Self::for_service(pass, &ServiceProfile::jira())
+    }
+
     /// With these names beside the known harmless ones. The error is the place of the first that cannot be let
     /// pass, and why.
-    pub fn new<S: AsRef<str>>(pass: &[S]) -> Result<Self, (usize, String)> {
+    pub fn for_service<S: AsRef<str>>(
+        pass: &[S],
+        profile: &Arc<ServiceProfile>,
+    ) -> Result<Self, (usize, String)> {
         if pass.len() > MAX_EXTRA {
             let text = format!("at most {MAX_EXTRA} names; let the vendor send fewer headers");
             return Err((MAX_EXTRA, text));
         }
         let names = pass.iter().enumerate();
-        let extra = names.map(|(at, name)| may_pass(name.as_ref()).map_err(|why| (at, why)));
+        let extra =
+            names.map(|(at, name)| may_pass(name.as_ref(), profile).map_err(|why| (at, why)));
+        let mut extra: Vec<_> = extra.collect::<Result<_, _>>()?;
+        extra.extend(profile.identity.pass_headers.iter().cloned());
         Ok(Self {
-            extra: extra.collect::<Result<_, _>>()?,
+            extra: extra.into(),
+            profile: Arc::clone(profile),
         })
     }
 
@@ -84,7 +110,7 @@ impl VendorHeaders {
         let removed: Vec<_> = headers
             .keys()
             .filter(|name| !self.passes(name))
-            .map(|name| (name.clone(), HeaderClass::of(name.as_str())))
+            .map(|name| (name.clone(), HeaderClass::of(name.as_str(), &self.profile)))
             .collect();
         for (name, _) in &removed {
             headers.remove(name);
@@ -97,8 +123,29 @@ impl VendorHeaders {
     }
 }
 
+/// Whether the tool behind the forward takes an identity from a header of this name.
+fn is_identity_there(unified: &str, profile: &ServiceProfile) -> bool {
+    let mut names = profile.identity.headers.iter();
+    names.any(|name| unify(name.as_str()) == unified)
+}
+
+/// Whether a header of this name cannot carry a credential: requests or connections have another use for it.
+pub(super) fn is_needed_by_requests(name: &HeaderName) -> bool {
+    let lower = name.as_str();
+    let is_override = method_override_headers()
+        .iter()
+        .chain(path_override_headers())
+        .any(|other| unify(other) == unify(lower));
+    is_override
+        || PASSED_BY_DEFAULT.binary_search(&lower).is_ok()
+        || PER_CONNECTION.contains(&lower)
+        || FORWARDING.contains(&lower)
+        || lower.starts_with("proxy-")
+        || lower.starts_with("x-forwarded-")
+}
+
 /// Whether the customer may let a header pass by this name.
-fn may_pass(text: &str) -> Result<HeaderName, String> {
+fn may_pass(text: &str, profile: &ServiceProfile) -> Result<HeaderName, String> {
     let name: HeaderName = text
         .parse()
         .map_err(|_| "not the name of a header; write one like \"X-Vendor-Tenant\"".to_owned())?;
@@ -116,7 +163,9 @@ fn may_pass(text: &str) -> Result<HeaderName, String> {
         Err("it frames the request or speaks of one connection, and ends at the agent".to_owned())
     } else if is_override {
         Err("it asks for another method or path than the one that policy has judged".to_owned())
-    } else if PASSED_BY_DEFAULT.binary_search(&lower).is_err() && is_identity_header(&unified) {
+    } else if PASSED_BY_DEFAULT.binary_search(&lower).is_err()
+        && (is_identity_header(&unified) || is_identity_there(&unified, profile))
+    {
         let text = "by its name it carries an identity, which the credential of this forward settles; \
                     use mode = \"pass-through\" if the vendor is to log in itself";
         Err(text.to_owned())

@@ -8,7 +8,10 @@ use super::{
 use crate::{
     auth, config,
     expiry::timestamps,
-    health::jira::{ask_cloud, probe_jira},
+    health::{
+        jira::{ask_cloud, probe_jira},
+        service::probe_service,
+    },
     upstream::{AnswerSource, ControlAnswer, ControlClient, HttpTarget},
 };
 use bytes::Bytes;
@@ -24,10 +27,12 @@ pub(super) async fn check(
     target: &HttpTarget,
 ) -> bool {
     let cloud = forward.upstream.cloud.is_some();
+    let is_jira = forward.upstream.profile.is_jira();
     let answered = steps.run("http", async {
-        let asked = match cloud {
-            true => ask_cloud(client).await,
-            false => probe_jira(client, target, &mut None, false).await,
+        let asked = match (cloud, is_jira) {
+            (true, _) => ask_cloud(client).await,
+            (false, true) => probe_jira(client, target, &mut None, false).await,
+            (false, false) => probe_service(client, target).await,
         };
         match asked {
             Ok(seen) => (StepResult::ok(seen), Some(())),
@@ -36,6 +41,9 @@ pub(super) async fn check(
     });
     if answered.await.is_none() {
         return false;
+    }
+    if !is_jira {
+        return true;
     }
     let signer = signer(&forward.auth);
     let server_info = steps.run("server-info", async {
@@ -117,6 +125,7 @@ fn signed(auth: &auth::Settings) -> Option<&HttpTarget> {
         | auth::Settings::Basic { .. }
         | auth::Settings::ApiToken { .. }
         | auth::Settings::Pat { .. }
+        | auth::Settings::Header { .. }
         | auth::Settings::OAuth2(_) => None,
     }
 }

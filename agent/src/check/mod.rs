@@ -36,6 +36,7 @@ use crate::{
     config::{self, NOT_CONFIGURED},
     expiry::{CredentialExpiry, ExpiryTime, ExpiryUrgency},
     pause::PauseRegistry,
+    profile::ServiceProfile,
     tunnel::Settings,
     upstream::{ControlClient, UpstreamTarget},
 };
@@ -150,11 +151,24 @@ pub async fn forward(config: &config::ForwardConfig, login: &UpstreamAuth) -> Ve
                     false
                 }
             };
+            if !config.upstream.profile.is_jira() {
+                // Its permissions are not data of the profile.
+                return about(&config.upstream.profile, finish(steps, config, login));
+            }
             let ticketing = config.policy.presets.iter().any(|p| p == "ticketing");
             login::permissions(&mut steps, &client, login, user, ticketing).await;
         }
         Err(found) => steps.add("http", found),
     }
+    about(&config.upstream.profile, finish(steps, config, login))
+}
+
+/// With the steps on what expires.
+fn finish(
+    mut steps: StepRecorder,
+    config: &config::ForwardConfig,
+    login: &UpstreamAuth,
+) -> Vec<CheckStep> {
     let client_certificate = config.upstream.tls.client_certificate.as_ref();
     let expiries = login.expiries();
     expiry(
@@ -164,6 +178,17 @@ pub async fn forward(config: &config::ForwardConfig, login: &UpstreamAuth) -> Ve
             .chain(client_certificate.map(|c| c.expiry())),
     );
     steps.into_vec()
+}
+
+/// The steps with sentences about the tool of this profile.
+fn about(profile: &ServiceProfile, mut steps: Vec<CheckStep>) -> Vec<CheckStep> {
+    for step in &mut steps {
+        let texts = [&mut step.detail, &mut step.cause, &mut step.remedy];
+        for text in texts.into_iter().flatten() {
+            *text = profile.reword(text).into_owned();
+        }
+    }
+    steps
 }
 
 async fn control_client(config: &config::ForwardConfig) -> Result<ControlClient, StepResult> {

@@ -47,6 +47,7 @@ pub(super) fn run(args: Args, sources: &ConfigSources) -> anyhow::Result<ExitCod
     let dry_run = DryRun {
         policy: &policy,
         auth: &forward.auth,
+        profile: &forward.upstream.profile,
         max_head: forward.http.max_head,
     };
     let explanation = dry_run.explain(&asked.method, asked.target.as_bytes());

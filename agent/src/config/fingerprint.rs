@@ -77,6 +77,9 @@ impl ConfigFingerprint {
         }
         let keys = changed!(
             upstream,
+            service,
+            health,
+            login,
             address,
             roots,
             ca_file,

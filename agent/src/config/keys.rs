@@ -56,6 +56,8 @@ pub(super) enum ValueSchema {
     Flag,
     /// An array of strings.
     List,
+    /// An array of tables with these members, all of them strings and required.
+    Tables(&'static [&'static str]),
 }
 
 /// The schema of the whole file, built once.
@@ -135,6 +137,12 @@ impl KeyType for bool {
 impl KeyType for Vec<String> {
     fn value_schema(_: &str, _: &str) -> ValueSchema {
         ValueSchema::List
+    }
+}
+
+impl KeyType for Vec<raw::RawHeaderField> {
+    fn value_schema(_: &str, _: &str) -> ValueSchema {
+        ValueSchema::Tables(&["name", "value_file"])
     }
 }
 

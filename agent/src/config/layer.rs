@@ -274,7 +274,12 @@ fn written_value(value: &DeValue<'_>) -> WrittenValue {
         ),
         DeValue::Float(_) => WrittenValue::Other("a number with a fraction"),
         DeValue::Datetime(_) => WrittenValue::Other("a date"),
-        DeValue::Table(_) => WrittenValue::Other("a section"),
+        DeValue::Table(table) => WrittenValue::Table(
+            table
+                .iter()
+                .map(|(name, value)| (name.get_ref().to_string(), written_value(value.get_ref())))
+                .collect(),
+        ),
     }
 }
 

@@ -97,8 +97,13 @@ impl ForwardConfig {
     /// A new authentication state, without any attempt yet. `layer` is the status layer that it reports to.
     pub fn new_auth(&self, layer: Arc<StatusLayer>) -> UpstreamAuth {
         let tls = matches!(&self.upstream.target, UpstreamTarget::Http(target) if target.tls);
-        UpstreamAuth::new_with_tls(self.auth.clone(), layer, tls)
-            .with_vendor_headers(self.headers.clone())
+        UpstreamAuth::new_for(
+            self.auth.clone(),
+            layer,
+            tls,
+            Arc::clone(&self.upstream.profile),
+        )
+        .with_vendor_headers(self.headers.clone())
     }
 }
 

@@ -171,6 +171,9 @@ sections! {
         /// Jira's URL with its context path: `https://jira.corp.example/jira`. Or `tcp://host:port`, which forwards
         /// bytes unchanged, without policy, authentication or audit of requests.
         upstream: String;
+        /// What is behind `upstream`: `jira`, another profile (`docs/tools.md` lists them), one of your own in the folder
+        /// `profiles` beside this file, or `http`.
+        service: String = "jira".to_owned();
         /// Connect to this address (`ip` or `ip:port`) instead of resolving the host of `upstream`.
         address: Option<String>;
         /// Trusted CA certificates: those of the operating system (`system`), Mozilla's list built into the agent
@@ -198,6 +201,12 @@ sections! {
         /// `tcp://` only: a connection on which neither side moves a byte for this long is closed.
         tcp_idle_timeout: HumanDuration = secs(3600), "1s"..="7days";
         @sections
+        /// How the service shows that it is healthy, instead of what its profile says. `http` requires it; Jira has its
+        /// own. Also written `health = { path = "/health", status = 200 }`.
+        health: RawHealth;
+        /// How the service shows whose credential the agent sends, instead of what its profile says. `http` requires it
+        /// with every mode but `pass-through`; Jira has its own.
+        login: RawLogin;
         /// How requests authenticate to Jira.
         auth: RawAuth;
         /// What the vendor may do: nothing, unless you allow it here.
@@ -206,6 +215,22 @@ sections! {
         headers: RawHeaders;
         /// Limits for the vendor's HTTP requests.
         http: RawHttp;
+    }
+
+    /// The section `[forward.health]` as written.
+    pub struct RawHealth {
+        /// Path below that of `upstream`. The agent asks for it without a credential.
+        path: Option<String>;
+        /// The status code of a healthy service.
+        status: u32 = 200, 200..=599;
+    }
+
+    /// The section `[forward.login]` as written.
+    pub struct RawLogin {
+        /// Path below that of `upstream`, which needs a login. The agent asks for it with the credential.
+        path: Option<String>;
+        /// Where the user's name is in the JSON answer, as a JSON pointer: `/user/name`.
+        user: Option<String>;
     }
 
     /// The section `[forward.auth]` as written.
@@ -219,6 +244,9 @@ sections! {
         password_file: Option<String>;
         /// Mode `pat`: file with the personal access token. Mode `api-token`: file with the API token.
         token_file: Option<String>;
+        /// Mode `header`: the header fields of the tool's own that carry the credential, at most 8; each value is the
+        /// whole content of a file, like `accessKey=…; secretKey=…`.
+        headers: Option<Vec<RawHeaderField>>;
         /// Mode `api-token`: email address of the Atlassian account that the API token belongs to.
         email: Option<String>;
         /// Mode `api-token`: whether the API token has scopes. Cloud accepts such a token only at its API gateway,
@@ -267,7 +295,7 @@ sections! {
         /// Mode `oauth1`: Jira's URL as its own Tomcat sees it, if a proxy in front changes scheme, host, port or
         /// context path. Signatures cover it.
         signed_base_url: Option<String>;
-        /// Modes `pat` and `api-token`: the day on which the token expires, like `2027-01-31`, if Jira does not
+        /// Modes `pat`, `header` and `api-token`: the day on which the token expires, like `2027-01-31`, if Jira does not
         /// report it (see `agent status`; Cloud never does). Used for warnings only.
         expires: Option<String>;
     }
@@ -395,6 +423,16 @@ sections! {
     }
 }
 
+/// An element of the key `headers`.
+#[derive(Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct RawHeaderField {
+    /// Name of the header.
+    pub name: String,
+    /// File with its value.
+    pub value_file: String,
+}
+
 choices! {
     /// Values of the key `roots`.
     pub enum RawRoots {
@@ -411,6 +449,7 @@ choices! {
         OAuth2 = "oauth2",
         ApiToken = "api-token",
         OAuth1 = "oauth1",
+        Header = "header",
     }
 
     /// Values of the key `mode` of an outlet.

@@ -69,6 +69,9 @@ fn value(key: &KeySchema) -> String {
         ValueSchema::Size(min, max) => format!("size, {min} to {max}"),
         ValueSchema::Flag => "`true` or `false`".to_owned(),
         ValueSchema::List => "array of strings".to_owned(),
+        ValueSchema::Tables(members) => {
+            format!("array of tables with `{}`", members.join("` and `"))
+        }
     }
 }
 

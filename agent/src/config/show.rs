@@ -78,14 +78,21 @@ fn toml(value: &Value) -> String {
             let items: Vec<_> = items.iter().map(toml).collect();
             format!("[{}]", items.join(", "))
         }
+        ValueKind::Table(members) => {
+            let mut members: Vec<_> = members
+                .iter()
+                .map(|(name, value)| format!("{name} = {}", toml(value)))
+                .collect();
+            members.sort();
+            format!("{{ {} }}", members.join(", "))
+        }
         ValueKind::Nil
         | ValueKind::Boolean(_)
         | ValueKind::I64(_)
         | ValueKind::I128(_)
         | ValueKind::U64(_)
         | ValueKind::U128(_)
-        | ValueKind::Float(_)
-        | ValueKind::Table(_) => value.to_string(),
+        | ValueKind::Float(_) => value.to_string(),
     }
 }
 

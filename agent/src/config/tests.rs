@@ -429,6 +429,7 @@ fn a_bare_file_name_is_a_systemd_credential_first() {
         other @ (auth::Settings::PassThrough
         | auth::Settings::Basic { .. }
         | auth::Settings::ApiToken { .. }
+        | auth::Settings::Header { .. }
         | auth::Settings::OAuth2(_)
         | auth::Settings::OAuth1(_)) => panic!("{}", other.mode()),
     };

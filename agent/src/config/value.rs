@@ -6,7 +6,7 @@ use super::{
     units::{HumanDuration, HumanSize},
 };
 use crate::spelling::nearest;
-use config::ValueKind;
+use config::{Map, Value, ValueKind};
 
 /// A value as written, before it is checked.
 pub(super) enum WrittenValue {
@@ -18,6 +18,8 @@ pub(super) enum WrittenValue {
     Flag(bool),
     /// An array of strings.
     List(Vec<Self>),
+    /// A table in an array.
+    Table(Vec<(String, Self)>),
     /// A type that no key accepts, for messages: `a date`, `a section`.
     Other(&'static str),
 }
@@ -29,6 +31,7 @@ impl WrittenValue {
             Self::Integer(_) => "a number",
             Self::Flag(_) => "true or false",
             Self::List(_) => "an array",
+            Self::Table(_) => "a section",
             Self::Other(name) => name,
         }
     }
@@ -85,6 +88,7 @@ impl KeySchema {
                         other @ (WrittenValue::Integer(_)
                         | WrittenValue::Flag(_)
                         | WrittenValue::List(_)
+                        | WrittenValue::Table(_)
                         | WrittenValue::Other(_)) => {
                             return Err(format!(
                                 "element {index} is {}; expected {}",
@@ -95,6 +99,13 @@ impl KeySchema {
                     }
                 }
                 Ok(texts.into())
+            }
+            (ValueSchema::Tables(members), WrittenValue::List(items)) => {
+                let tables = items.into_iter().enumerate();
+                let tables = tables.map(|(index, item)| {
+                    table(members, item).map_err(|why| format!("element {index} {why}"))
+                });
+                Ok(ValueKind::Array(tables.collect::<Result<_, _>>()?))
             }
             (kind, other) => Err(format!(
                 "expected {}, found {}",
@@ -123,6 +134,25 @@ impl KeySchema {
                 }
                 Err(_) => WrittenValue::List(vec![WrittenValue::Text(text.to_owned())]),
             },
+            ValueSchema::Tables(_) => {
+                match toml::from_str::<TableArray>(&format!("array = {text}")) {
+                    Ok(several) => WrittenValue::List(
+                        several
+                            .array
+                            .into_iter()
+                            .map(|table| {
+                                let members = table.into_iter();
+                                WrittenValue::Table(
+                                    members
+                                        .map(|(name, value)| (name, WrittenValue::Text(value)))
+                                        .collect(),
+                                )
+                            })
+                            .collect(),
+                    ),
+                    Err(_) => WrittenValue::Text(text.to_owned()),
+                }
+            }
             ValueSchema::Text
             | ValueSchema::Choice(_)
             | ValueSchema::Duration(..)
@@ -151,6 +181,10 @@ impl ValueSchema {
             }
             Self::Flag => "true or false".to_owned(),
             Self::List => "an array of strings, like [\"one\", \"two\"]".to_owned(),
+            Self::Tables(members) => {
+                let members: Vec<_> = members.iter().map(|m| format!("{m} = \"…\"")).collect();
+                format!("an array of tables, like [{{ {} }}]", members.join(", "))
+            }
         }
     }
 }
@@ -196,6 +230,38 @@ impl SectionSchema {
             }
         })
     }
+}
+
+/// One table of an array; it never repeats a value, which may be a misplaced secret.
+fn table(members: &[&str], item: WrittenValue) -> Result<Value, String> {
+    let WrittenValue::Table(written) = item else {
+        return Err(format!("is {}, not a table", item.name()));
+    };
+    let mut found = Map::new();
+    for (name, value) in written {
+        if !members.contains(&name.as_str()) {
+            let hint = nearest(&name, members.iter().copied())
+                .map(|near| format!("; did you mean {near:?}?"))
+                .unwrap_or_default();
+            return Err(format!(
+                "has an unknown member{hint} Known: {}",
+                members.join(", ")
+            ));
+        }
+        let WrittenValue::Text(text) = value else {
+            return Err(format!("has {} for {name}, not a string", value.name()));
+        };
+        found.insert(name, Value::new(None, ValueKind::String(text)));
+    }
+    match members.iter().find(|member| !found.contains_key(**member)) {
+        Some(lacking) => Err(format!("lacks {lacking}")),
+        None => Ok(Value::new(None, ValueKind::Table(found))),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct TableArray {
+    array: Vec<std::collections::BTreeMap<String, String>>,
 }
 
 #[derive(serde::Deserialize)]

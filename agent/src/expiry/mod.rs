@@ -35,6 +35,8 @@ pub enum CredentialKind {
     PersonalAccessToken,
     /// An API token of an Atlassian account.
     ApiToken,
+    /// A key in header fields of a tool's own.
+    HeaderField,
     /// OAuth 2.0 access token.
     AccessToken,
     /// OAuth 2.0 refresh token.
@@ -55,6 +57,7 @@ impl CredentialKind {
         match self {
             Self::PersonalAccessToken => "personal_access_token",
             Self::ApiToken => "api_token",
+            Self::HeaderField => "header_field",
             Self::AccessToken => "access_token",
             Self::RefreshToken => "refresh_token",
             Self::Oauth1Token => "oauth1_token",
@@ -69,6 +72,7 @@ impl CredentialKind {
         match self {
             Self::PersonalAccessToken => "personal access token",
             Self::ApiToken => "API token",
+            Self::HeaderField => "key in a header",
             Self::AccessToken => "access token",
             Self::RefreshToken => "refresh token",
             Self::Oauth1Token => "OAuth 1.0a access token",

@@ -1,6 +1,6 @@
 //! The Jira layer: interprets `status` and `serverInfo` for an administrator.
 
-mod status_page;
+pub(super) mod status_page;
 
 use self::status_page::{StatusPageFault, classify_status_page};
 use crate::printable::printable;
@@ -58,20 +58,9 @@ pub(crate) async fn probe_jira(
     checks_rest: bool,
 ) -> Result<String, ProbeFailure> {
     let answer = client
-        .send(client.head("/status"), Bytes::new())
+        .send(client.head(status_page(client)), Bytes::new())
         .await
-        .map_err(|failure| {
-            // What a port that speaks TLS does with a request in the clear.
-            let remedy = match (failure.is_certificate, target.tls || failure.not_sent) {
-                (true, _) => CERTIFICATE,
-                (false, true) => REACH,
-                (false, false) => MAYBE_TLS,
-            };
-            ProbeFailure {
-                reach: ProbeReach::of(&failure),
-                ..probe_failure(ProofState::Failed, failure.detail, remedy)
-            }
-        })?;
+        .map_err(|failure| not_answered(failure, target))?;
     let seen = match classify_status_page(&answer) {
         Err(StatusPageFault::NoState(odd))
             if !target.tls && answer.head.status == StatusCode::BAD_REQUEST =>
@@ -98,6 +87,20 @@ pub(crate) async fn probe_jira(
         Some(version) => format!("{seen}, version {version}"),
         None => seen,
     })
+}
+
+/// There was no connection, or no answer.
+pub(super) fn not_answered(failure: ControlFailure, target: &HttpTarget) -> ProbeFailure {
+    // What a port that speaks TLS does with a request in the clear.
+    let remedy = match (failure.is_certificate, target.tls || failure.not_sent) {
+        (true, _) => CERTIFICATE,
+        (false, true) => REACH,
+        (false, false) => MAYBE_TLS,
+    };
+    ProbeFailure {
+        reach: ProbeReach::of(&failure),
+        ..probe_failure(ProofState::Failed, failure.detail, remedy)
+    }
 }
 
 /// The status page may be served while nothing else is.
@@ -245,6 +248,12 @@ pub(crate) async fn ask_cloud(client: &ControlClient) -> Result<String, ProbeFai
     }
 }
 
+/// As the profile has it.
+fn status_page(client: &ControlClient) -> &str {
+    let health = client.profile().health.as_ref();
+    health.map_or("/status", |health| &health.path)
+}
+
 /// `serverInfo` may be closed to anonymous callers; then the version stays unknown, no more.
 async fn fetch_version(client: &ControlClient) -> Option<String> {
     let answer = client
@@ -255,7 +264,7 @@ async fn fetch_version(client: &ControlClient) -> Option<String> {
     Some(printable_text(&info.version))
 }
 
-fn probe_failure(state: ProofState, cause: String, remedy: &str) -> ProbeFailure {
+pub(super) fn probe_failure(state: ProofState, cause: String, remedy: &str) -> ProbeFailure {
     ProbeFailure {
         state,
         cause,
@@ -281,7 +290,7 @@ pub(super) fn is_foreign(answer: &ControlAnswer) -> bool {
     }
 }
 
-fn printable_text(text: &str) -> String {
+pub(super) fn printable_text(text: &str) -> String {
     printable(text, MAX_TEXT)
 }
 

@@ -4,11 +4,14 @@
 
 use crate::{
     auth::{AuthRefusal, AuthVerdict, CredentialUnavailable, UpstreamAuth, UserDisplayName},
+    printable::printable,
+    profile::{LoginProof, ServiceProfile},
     upstream::{AnswerSource, ControlAnswer, ControlClient},
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The result of a login probe.
 pub(crate) enum LoginProbeResult {
@@ -47,7 +50,9 @@ async fn run_probe(
 ) -> LoginProbeResult {
     let mut may_retry = true;
     loop {
-        let mut head = client.head("/rest/api/2/myself");
+        let profile = client.profile();
+        let proof = profile.login.as_ref();
+        let mut head = client.head(proof.map_or("/rest/api/2/myself", |proof| &proof.path));
         let mut attempt = match login.prepare_probe(&mut head).await {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return LoginProbeResult::Busy,
@@ -62,12 +67,19 @@ async fn run_probe(
                 return inconclusive(login, cause, JIRA_FIRST);
             }
         };
-        name_user(&mut answer);
+        match (profile.is_jira(), proof) {
+            (false, Some(proof)) => name_user_of(proof, &mut answer),
+            _ => name_user(&mut answer),
+        }
         if AnswerSource::is_from_a_cache(&answer.head.headers) {
             drop(attempt);
             return inconclusive(login, ANSWERED_BY_CACHE.to_owned(), NO_CACHE);
         }
-        if names_nobody(&answer) {
+        let names_nobody = match profile.is_jira() {
+            true => names_nobody(&answer),
+            false => proves_nobody(profile, &answer),
+        };
+        if names_nobody {
             *is_foreign = super::jira::is_foreign(&answer);
             // Dropped without a response, it decides nothing.
             drop(attempt);
@@ -75,7 +87,13 @@ async fn run_probe(
                 "the answer to the login probe ({}) names no user, although Jira's always does",
                 answer.head.status
             );
-            return inconclusive(login, cause, NOT_MYSELF);
+            let remedy = match profile.is_jira() {
+                true => NOT_MYSELF,
+                false => {
+                    "find out what answers (curl -i with the path of the login proof from this host)"
+                }
+            };
+            return inconclusive(login, cause, remedy);
         }
         if std::mem::take(&mut may_retry)
             && attempt
@@ -156,6 +174,40 @@ fn name_user(answer: &mut ControlAnswer) {
     }
 }
 
+/// The user's name where the profile says that it is.
+fn name_user_of(proof: &LoginProof, answer: &mut ControlAnswer) {
+    if !answer.head.status.is_success() {
+        return;
+    }
+    let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let at = proof.user.as_deref();
+    let name = at.and_then(|at| body.as_ref()?.pointer(at)?.as_str());
+    let header = proof.user_header.as_ref();
+    let header = header.and_then(|name| answer.head.headers.get(name)?.to_str().ok());
+    if let Some(name) = name.or(header).filter(|name| !name.trim().is_empty()) {
+        let shown = UserDisplayName(printable(name, MAX_USER));
+        answer.head.extensions.insert(shown);
+    }
+}
+
+/// Whether it looks like a success but shows no user, and not that the tool itself answered.
+fn proves_nobody(profile: &ServiceProfile, answer: &ControlAnswer) -> bool {
+    let head = &answer.head;
+    let source = AnswerSource::noted(head);
+    let may_be_nameless = match source {
+        AnswerSource::Jira => true,
+        AnswerSource::LikeJira => {
+            let proof = profile.login.as_ref();
+            proof.is_some_and(|proof| proof.user.is_none() && proof.user_header.is_none())
+        }
+        AnswerSource::Intermediary(_) | AnswerSource::Unclear => false,
+    };
+    head.status.is_success()
+        && head.extensions.get::<UserDisplayName>().is_none()
+        && source.intermediary().is_none()
+        && !may_be_nameless
+}
+
 /// Whether it looks like a success but is not Jira's answer to `myself`: JSON of a firewall, an empty page, a page of
 /// single sign-on inside Jira. Known intermediaries are reported by their name instead.
 fn names_nobody(answer: &ControlAnswer) -> bool {
@@ -201,6 +253,8 @@ struct MyselfNames {
     account_id: Option<String>,
 }
 
+/// Characters of a user's name that are shown.
+const MAX_USER: usize = 255;
 const ANSWERED_BY_CACHE: &str =
     "a cache in front of Jira answered the login probe, so the credential is unproven";
 const NO_CACHE: &str =

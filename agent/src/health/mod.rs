@@ -4,6 +4,7 @@
 pub(crate) mod jira;
 mod jira_report;
 pub(crate) mod login;
+pub(crate) mod service;
 
 use crate::{
     auth::{ProbeNeed, UpstreamAuth},
@@ -134,12 +135,18 @@ impl HealthProber {
         }
     }
 
+    /// Whether the health proof costs the service next to nothing.
+    fn is_cheap(&self) -> bool {
+        let health = self.settings.profile.health.as_ref();
+        health.is_some_and(|health| health.frequent)
+    }
+
     /// How often this upstream is probed.
     fn cadence(&self) -> ProbeCadence {
         match (&self.http, &self.settings.cloud) {
-            (Some(_), None) => ProbeCadence::JIRA,
+            (Some(_), None) if self.is_cheap() => ProbeCadence::JIRA,
             // A connection says nothing about a service that hangs, and Cloud counts requests.
-            (None, _) | (Some(_), Some(_)) => ProbeCadence::SELDOM,
+            (None, _) | (Some(_), Some(_) | None) => ProbeCadence::SELDOM,
         }
     }
 
@@ -231,6 +238,7 @@ impl HealthProber {
         let protection = report.protection();
         let checks_rest = doubted || proves_too_little(&protection);
         let cloud = settings.cloud.is_some();
+        let is_jira = settings.profile.is_jira();
         // Concurrently: a Jira that does not answer costs the time of one, and its answer counts before the login has one.
         let (foreign, login_is_foreign) = tokio::join!(
             async {
@@ -239,9 +247,12 @@ impl HealthProber {
                 }
                 let begun = Instant::now();
                 let mut probe = pin!(async {
-                    match cloud {
-                        true => jira::ask_cloud(client).await,
-                        false => jira::probe_jira(client, target, version, checks_rest).await,
+                    match (cloud, is_jira) {
+                        (true, _) => jira::ask_cloud(client).await,
+                        (false, true) => {
+                            jira::probe_jira(client, target, version, checks_rest).await
+                        }
+                        (false, false) => service::probe_service(client, target).await,
                     }
                 });
                 let result = tokio::select! {

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     auth,
     policy::{CompiledPolicy, PolicyExplanation},
+    profile::ServiceProfile,
     upstream::RawTarget,
 };
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub struct DryRun<'a> {
     pub policy: &'a CompiledPolicy,
     /// `[forward.auth]`: where the agent logs in, a query may not name an identity.
     pub auth: &'a auth::Settings,
+    /// What is behind the forward.
+    pub profile: &'a ServiceProfile,
     /// Largest request head in bytes: `max_head` in `[forward.http]`.
     pub max_head: usize,
 }
@@ -72,7 +75,7 @@ impl DryRun<'_> {
         if !explained.decision.is_allowed() {
             return explained;
         }
-        match auth::check_query(self.auth, &head) {
+        match auth::check_query(self.auth, self.profile, &head) {
             Ok(()) => explained,
             Err(refusal) => {
                 let kind = match refusal {

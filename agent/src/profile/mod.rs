@@ -10,6 +10,7 @@ mod parse;
 
 pub use builtin::{builtin, builtin_names};
 pub use parse::ProfileError;
+pub(crate) use parse::require_path;
 
 use crate::policy::ServicePreset;
 use http::HeaderName;

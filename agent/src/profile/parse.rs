@@ -123,8 +123,8 @@ struct RawProfile {
     #[serde(rename = "source")]
     _source: RawSourcePage,
     modes: Vec<Spanned<String>>,
-    health: Option<RawHealth>,
-    login: Option<RawLogin>,
+    health: Option<WrittenHealth>,
+    login: Option<WrittenLogin>,
     #[serde(default)]
     answers: RawAnswers,
     #[serde(default)]
@@ -144,7 +144,7 @@ struct RawSourcePage {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawHealth {
+struct WrittenHealth {
     path: WrittenPath,
     status: Vec<WrittenStatus>,
     header: Option<WrittenHeader>,
@@ -163,7 +163,7 @@ struct RawMember {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawLogin {
+struct WrittenLogin {
     path: WrittenPath,
     user: Option<JsonPointer>,
     user_header: Option<WrittenHeader>,

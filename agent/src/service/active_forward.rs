@@ -82,7 +82,8 @@ impl ActiveForward {
         let same_login = same_upstream
             .filter(|active| active.config.auth_fingerprint == config.auth_fingerprint);
 
-        let new_layer = || Arc::new(StatusLayer::of_forward(&config.name));
+        let new_layer =
+            || Arc::new(StatusLayer::of_forward(&config.name).about(&config.upstream.profile));
         let jira = same_upstream.map_or_else(new_layer, |active| Arc::clone(&active.jira));
         let login_layer = same_login.map_or_else(new_layer, |active| Arc::clone(&active.login));
         let login = match same_login.map(|active| &active.route) {

@@ -173,6 +173,14 @@ impl StatusCollector {
             bind: active.config.bind.to_string(),
             bound,
             upstream: active.config.upstream.target.to_string(),
+            service: active.config.upstream.profile.name().to_owned(),
+            profile_file: active
+                .config
+                .upstream
+                .profile
+                .file
+                .as_ref()
+                .map(|file| file.display().to_string()),
             auth_mode: auth_mode.to_owned(),
             tunnel: tunnel(&views).with_expiries(certificate, now),
             jira: layer(&active.jira).or_untried(UNTRIED, UNTRIED_REMEDY),

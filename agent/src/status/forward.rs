@@ -14,6 +14,12 @@ pub struct ForwardReport {
     pub bound: Vec<String>,
     /// The upstream URL that the forward leads to.
     pub upstream: String,
+    /// The `service` of the forward: the name of its profile.
+    #[serde(default = "jira")]
+    pub service: String,
+    /// The customer's own file with that profile, which is used instead of a built-in one; absent if there is none.
+    #[serde(default)]
+    pub profile_file: Option<String>,
     /// The `mode` of `[forward.auth]`; `none` for a tcp:// forward.
     pub auth_mode: String,
     /// Whether a proven session holds this forward.
@@ -35,6 +41,11 @@ pub struct ForwardReport {
     pub in_flight: u64,
     /// Requests since the start, allowed or refused.
     pub requests: u64,
+}
+
+/// Reports of earlier versions do not name it.
+fn jira() -> String {
+    crate::profile::JIRA_NAME.to_owned()
 }
 
 /// How the agent protects Jira now; all zero for a tcp:// forward.

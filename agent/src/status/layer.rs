@@ -1,7 +1,9 @@
 //! One layer of the status: proven or not, since when, and what to do about it.
 
+use crate::profile::ServiceProfile;
 use parking_lot::Mutex;
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -45,6 +47,8 @@ pub struct LayerSnapshot {
 pub struct StatusLayer {
     /// `None` for a connection, or in a test.
     forward: Option<Arc<str>>,
+    /// What the sentences are about; `None`: Jira.
+    profile: Option<Arc<ServiceProfile>>,
     snapshot: Mutex<LayerSnapshot>,
     /// Something answered that may not be the other side: probe again.
     doubted: AtomicBool,
@@ -72,6 +76,21 @@ impl StatusLayer {
         }
     }
 
+    /// The same layer, with sentences about the tool of this profile.
+    pub fn about(self, profile: &Arc<ServiceProfile>) -> Self {
+        Self {
+            profile: (!profile.is_jira()).then(|| Arc::clone(profile)),
+            ..self
+        }
+    }
+
+    fn reword<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match &self.profile {
+            Some(profile) => profile.reword(text),
+            None => Cow::Borrowed(text),
+        }
+    }
+
     /// Name of the layer's forward; `None` for a connection.
     pub fn forward(&self) -> Option<&str> {
         self.forward.as_deref()
@@ -80,6 +99,8 @@ impl StatusLayer {
     /// The other side has just replied. Returns whether the state changed, so that the caller logs it once.
     pub fn proven(&self, detail: Option<&str>) -> bool {
         let now = Instant::now();
+        let detail = detail.map(|detail| self.reword(detail));
+        let detail = detail.as_deref();
         let mut snapshot = self.snapshot.lock();
         snapshot.proven_at = Some(now);
         if snapshot.detail.as_deref() != detail && detail.is_some() {
@@ -97,6 +118,8 @@ impl StatusLayer {
 
     /// It fails, or does not work as it should. Returns whether state or cause changed, so that the caller logs it once.
     pub fn failed(&self, state: ProofState, cause: &str, remedy: &str) -> bool {
+        let (cause, remedy) = (self.reword(cause), self.reword(remedy));
+        let (cause, remedy) = (&*cause, &*remedy);
         let mut snapshot = self.snapshot.lock();
         let changed = snapshot.state != state || snapshot.cause.as_deref() != Some(cause);
         if snapshot.state != state {

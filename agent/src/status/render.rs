@@ -265,6 +265,14 @@ impl StatusTable {
                 count(f.requests, "request"),
                 f.in_flight
             ));
+            if let Some(file) = &f.profile_file {
+                self.line(&format!(
+                    "      service {}, by your own profile {file}",
+                    f.service
+                ));
+            } else if f.service != crate::profile::JIRA_NAME {
+                self.line(&format!("      service {}", f.service));
+            }
             if let Some(pause) = &f.paused {
                 self.paused(pause);
             }

@@ -24,6 +24,8 @@ fn forward(tunnel: LayerState, jira: LayerState, login: LayerState) -> ForwardRe
         bind: "127.0.0.1:8080".into(),
         bound: vec!["127.0.0.1:8080".into()],
         upstream: "https://jira.corp.example/jira".into(),
+        service: "jira".into(),
+        profile_file: None,
         auth_mode: "pat".into(),
         tunnel: layer(tunnel),
         jira: layer(jira),

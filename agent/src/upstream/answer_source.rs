@@ -1,9 +1,11 @@
 //! Who gave an answer: Jira, or something before it. Traffic, health probes and `agent check` share this decision, so that
 //! they name the same cause.
 //!
-//! Jira marks each answer of its own (`X-AREQUESTID`, `X-AUSERNAME`, `X-ANODEID`; Cloud `ATL-TraceId`).
+//! Jira marks each answer of its own (`X-AREQUESTID`, `X-AUSERNAME`, `X-ANODEID`; Cloud `ATL-TraceId`). The marks of other
+//! tools are in their profiles; `Jira` here stands for whichever tool is behind the forward.
 //! Single sign-on, firewalls and proxies do not, and what they answer proves nothing about Jira.
 
+use crate::profile::ServiceProfile;
 use http::{HeaderMap, StatusCode, header, response};
 
 /// Who gave an answer, as far as its head shows. Travels in the extensions of the answer's head.
@@ -81,22 +83,22 @@ pub struct RequestedUri<'a> {
     pub authority: &'a str,
 }
 
-impl RequestedUri<'_> {
-    fn below_rest(&self) -> bool {
-        self.path.contains("/rest/")
-    }
-}
-
 impl AnswerSource {
-    /// Reads the source from an answer's head.
-    pub fn read(asked: RequestedUri<'_>, status: StatusCode, headers: &HeaderMap) -> Self {
+    /// Reads the source from an answer's head. `profile` is that of the tool that was asked.
+    pub fn read(
+        profile: &ServiceProfile,
+        asked: RequestedUri<'_>,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Self {
         if Self::is_from_a_cache(headers) {
             return Self::Unclear;
         }
-        if JIRAS.iter().any(|name| headers.contains_key(*name)) {
+        let own = &profile.answers.own_headers;
+        if own.iter().any(|name| headers.contains_key(name)) {
             return Self::Jira;
         }
-        if let Some(intermediary) = Intermediary::read(asked, status, headers) {
+        if let Some(intermediary) = Intermediary::read(profile, asked, status, headers) {
             return Self::Intermediary(intermediary);
         }
         // API gateways answer these in JSON, too.
@@ -104,7 +106,8 @@ impl AnswerSource {
             status,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
         );
-        if asked.below_rest() && is_json(headers) && !refuses && !status.is_server_error() {
+        let is_api = profile.answers.api.is_empty() || profile.is_api(asked.path);
+        if is_api && is_json(headers) && !refuses && !status.is_server_error() {
             return Self::LikeJira;
         }
         Self::Unclear
@@ -122,8 +125,12 @@ impl AnswerSource {
     }
 
     /// Reads the source and stores it in the head's extensions.
-    pub(crate) fn note(asked: RequestedUri<'_>, head: &mut response::Parts) {
-        let source = Self::read(asked, head.status, &head.headers);
+    pub(crate) fn note(
+        profile: &ServiceProfile,
+        asked: RequestedUri<'_>,
+        head: &mut response::Parts,
+    ) {
+        let source = Self::read(profile, asked, head.status, &head.headers);
         head.extensions.insert(source);
     }
 
@@ -131,7 +138,10 @@ impl AnswerSource {
     pub fn noted(head: &response::Parts) -> Self {
         match head.extensions.get::<Self>() {
             Some(noted) => noted.clone(),
-            None => Self::read(RequestedUri::default(), head.status, &head.headers),
+            None => {
+                let jira = ServiceProfile::jira();
+                Self::read(&jira, RequestedUri::default(), head.status, &head.headers)
+            }
         }
     }
 
@@ -145,20 +155,25 @@ impl AnswerSource {
 }
 
 impl Intermediary {
-    fn read(asked: RequestedUri<'_>, status: StatusCode, headers: &HeaderMap) -> Option<Self> {
+    fn read(
+        profile: &ServiceProfile,
+        asked: RequestedUri<'_>,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Option<Self> {
         match status {
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(Self::ProxyLoginDemanded),
             StatusCode::NETWORK_AUTHENTICATION_REQUIRED => Some(Self::NetworkLoginDemanded),
             StatusCode::UNAUTHORIZED => {
-                let challenges = foreign_challenges(headers)?;
+                let challenges = foreign_challenges(profile, headers)?;
                 Some(Self::LoginDemanded { challenges })
             }
             StatusCode::TOO_MANY_REQUESTS => Some(Self::RateLimit {
                 retry_after: retry_after(headers),
             }),
-            status if status.is_redirection() => redirect(asked, headers),
+            status if status.is_redirection() => redirect(profile, asked, headers),
             // A login page below /secure may be Jira's own.
-            status if status.is_success() && asked.below_rest() && is_html(headers) => {
+            status if status.is_success() && profile.is_api(asked.path) && is_html(headers) => {
                 Some(Self::WebPage)
             }
             StatusCode::FORBIDDEN | StatusCode::NOT_ACCEPTABLE if is_html(headers) => {
@@ -241,7 +256,11 @@ impl Intermediary {
 }
 
 /// What a redirect without a header of Jira's is.
-fn redirect(asked: RequestedUri<'_>, headers: &HeaderMap) -> Option<Intermediary> {
+fn redirect(
+    profile: &ServiceProfile,
+    asked: RequestedUri<'_>,
+    headers: &HeaderMap,
+) -> Option<Intermediary> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     let shown = printable_location(location);
     let (host, path) = match location.split_once("://") {
@@ -258,9 +277,9 @@ fn redirect(asked: RequestedUri<'_>, headers: &HeaderMap) -> Option<Intermediary
         || asked.authority.is_empty()
         || host_of(host).eq_ignore_ascii_case(host_of(asked.authority));
     let is_login = is_login_path(path);
-    let is_known = asked.below_rest() || asked.path.ends_with("/status");
+    let is_known = profile.is_api(asked.path) || profile.is_health_path(asked.path);
     // Below another context path, or another issue.
-    let is_alike = path.contains("/rest/") || path.ends_with("/status");
+    let is_alike = profile.is_api(path) || profile.is_health_path(path);
     Some(match (same_path, same_host, is_login) {
         _ if same_place => Intermediary::Detour { location: shown },
         (true, _, _) => Intermediary::Moved { location: shown },
@@ -304,12 +323,16 @@ fn reports_hit(value: &[u8]) -> bool {
     words.any(|word| matches!(&word[..], b"hit" | b"stale" | b"updating"))
 }
 
-/// The challenges of a 401, where one of them shows that it is not Jira's: Jira's own is `OAuth`.
-fn foreign_challenges(headers: &HeaderMap) -> Option<String> {
+/// The challenges of a 401, where one of them shows that it is not the tool's: Jira's own is `OAuth`.
+fn foreign_challenges(profile: &ServiceProfile, headers: &HeaderMap) -> Option<String> {
+    let own = profile.answers.challenges.as_ref()?;
     let all: Vec<_> = headers.get_all(header::WWW_AUTHENTICATE).iter().collect();
     let is_foreign = |value: &&http::HeaderValue| {
-        let scheme = value.as_bytes().split(|b| *b == b' ' || *b == b',').next();
-        scheme.is_some_and(|scheme| !scheme.is_empty() && !scheme.eq_ignore_ascii_case(b"oauth"))
+        let begins = |own: &String| {
+            let start = value.as_bytes().get(..own.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(own.as_bytes()))
+        };
+        !value.is_empty() && !own.iter().any(begins)
     };
     if !all.iter().any(is_foreign) {
         return None;
@@ -370,17 +393,6 @@ const CACHES: [&str; 7] = [
     "x-proxy-cache",
     "x-varnish-cache",
 ];
-/// Set by Jira alone: Server and Data Center, Seraph, and Cloud's edge.
-const JIRAS: [&str; 8] = [
-    "x-arequestid",
-    "x-ausername",
-    "x-anodeid",
-    "x-asessionid",
-    "x-seraph-loginreason",
-    "x-authentication-denied-reason",
-    "x-aaccountid",
-    "atl-traceid",
-];
 /// Parts of paths, in lower case, that lead to a login.
 const LOGINS: [&str; 10] = [
     "login",
@@ -423,7 +435,7 @@ mod tests {
             response = response.header(*name, *value);
         }
         let head = response.body(()).unwrap().into_parts().0;
-        AnswerSource::read(asked, head.status, &head.headers)
+        AnswerSource::read(&ServiceProfile::jira(), asked, head.status, &head.headers)
     }
 
     fn cause(asked: RequestedUri<'_>, status: u16, headers: &[(&str, &str)]) -> String {

@@ -5,13 +5,14 @@ use super::{
     AnswerSource, HttpTarget, RequestedUri, Settings, TlsConfigError, cloud::CloudGateway, explain,
     probe_tls, tls::no_tls,
 };
+use crate::profile::ServiceProfile;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header, request, response};
 use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     redirect,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::lookup_host;
 use zeroize::Zeroizing;
 
@@ -22,6 +23,7 @@ pub struct ControlClient {
     origin: String,
     host: HeaderValue,
     context_path: String,
+    profile: Arc<ServiceProfile>,
     /// Cloud's API gateway, where requests go through it.
     gateway: Option<Box<CloudGateway>>,
     /// Adds cookies to each request without a credential.
@@ -103,6 +105,7 @@ impl ControlClient {
             origin: format!("{scheme}://{name}:{port}"),
             host: HeaderValue::from_str(&target.authority).map_err(|e| unusable(&e))?,
             context_path: target.context_path.clone(),
+            profile: Arc::clone(&settings.profile),
             gateway: None,
             cookies: None,
         })
@@ -127,6 +130,11 @@ impl ControlClient {
         client.context_path = target.context_path.clone();
         client.gateway = Some(Box::new(gateway));
         Ok(client)
+    }
+
+    /// What is behind it.
+    pub fn profile(&self) -> &Arc<ServiceProfile> {
+        &self.profile
     }
 
     /// With cookies for each request that carries no credential.
@@ -155,7 +163,8 @@ impl ControlClient {
         body: Bytes,
     ) -> Result<ControlAnswer, ControlFailure> {
         if let Some(cookies) = &self.cookies
-            && !head.headers.contains_key(header::AUTHORIZATION)
+            // The credential's own values, and nothing else, are marked.
+            && !head.headers.values().any(HeaderValue::is_sensitive)
         {
             cookies(&mut head);
         }
@@ -189,7 +198,7 @@ impl ControlClient {
         parts.headers = std::mem::take(response.headers_mut());
         let authority = self.host.to_str().unwrap_or_default();
         let path = &path;
-        AnswerSource::note(RequestedUri { path, authority }, &mut parts);
+        AnswerSource::note(&self.profile, RequestedUri { path, authority }, &mut parts);
         // Room for everything at once: growing would leave unzeroed copies behind.
         let mut body = Zeroizing::new(Vec::with_capacity(MAX_BODY));
         while body.len() < MAX_BODY {

@@ -36,7 +36,12 @@ pub(crate) fn answer_source(bytes: &[u8]) {
         authority: "jira.example",
     };
     let status = StatusCode::from_u16(status).unwrap_or_default();
-    let source = AnswerSource::read(asked, status, &headers);
+    let source = AnswerSource::read(
+        &crate::profile::ServiceProfile::jira(),
+        asked,
+        status,
+        &headers,
+    );
     if let Some(intermediary) = source.intermediary() {
         let text = format!("{:?}", intermediary.diagnosis());
         assert!(text.len() < 4096, "{}", text.len());

@@ -56,6 +56,7 @@ pub use target::{HttpTarget, UpstreamTarget, UpstreamTargetError};
 pub(crate) use tls::gateway_config;
 pub use tls::{TlsConfigError, client_config, probe_tls};
 
+use crate::profile::ServiceProfile;
 use bytes::Bytes;
 use cloud::CloudGateway;
 use dial::UpstreamDialer;
@@ -175,6 +176,7 @@ pub struct Upstream {
     /// Cloud's API gateway, where requests go through it.
     gateway: Option<CloudGateway>,
     response_timeout: Duration,
+    profile: Arc<ServiceProfile>,
 }
 
 /// Which connection a request gets.
@@ -209,6 +211,7 @@ impl Upstream {
             host,
             gateway,
             response_timeout: settings.response_timeout,
+            profile: settings.profile,
         })
     }
 
@@ -304,6 +307,11 @@ impl Upstream {
         }
     }
 
+    /// What is behind it.
+    pub fn profile(&self) -> &Arc<ServiceProfile> {
+        &self.profile
+    }
+
     /// What the protection of this Jira does now. Ask about once a second.
     pub fn protection(&self) -> ProtectionSnapshot {
         self.protection.snapshot()
@@ -318,7 +326,7 @@ impl Upstream {
     fn with_source(&self, path: &str, response: Response<UpstreamBody>) -> Response<UpstreamBody> {
         let (mut head, body) = response.into_parts();
         let authority = self.host.to_str().unwrap_or_default();
-        AnswerSource::note(RequestedUri { path, authority }, &mut head);
+        AnswerSource::note(&self.profile, RequestedUri { path, authority }, &mut head);
         Response::from_parts(head, body)
     }
 

@@ -1,7 +1,10 @@
 //! Settings of the connections to one Jira.
 
 use super::{CloudRoute, HttpTarget, UpstreamTarget, certificate};
-use crate::expiry::{CredentialExpiry, CredentialKind, ExpiryTime};
+use crate::{
+    expiry::{CredentialExpiry, CredentialKind, ExpiryTime},
+    profile::ServiceProfile,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,6 +13,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 pub struct Settings {
     /// HTTP to a Jira, or bytes to a TCP port.
     pub target: UpstreamTarget,
+    /// What is behind it.
+    pub profile: Arc<ServiceProfile>,
     /// How its TLS certificate is judged and how we present ours.
     pub tls: TlsSettings,
     /// How the target is called if it is a site of Jira Cloud.
@@ -36,6 +41,7 @@ impl Settings {
     pub fn new(target: UpstreamTarget) -> Self {
         Self {
             target,
+            profile: ServiceProfile::jira(),
             tls: TlsSettings::default(),
             cloud: None,
             address: None,

@@ -68,6 +68,7 @@ fn the_examples_in_the_document_are_what_the_command_prints() {
         let judges = DryRun {
             policy: &policy,
             auth: &Settings::PassThrough,
+            profile: &agent::profile::ServiceProfile::jira(),
             max_head: 64 << 10,
         };
         let explanation = judges.explain(&method, target.trim_matches('\'').as_bytes());

@@ -9,7 +9,7 @@ use crate::{
             self, BasicAuthDisabled, ExpectedUser, IdentityFinding, ProvenUser, RejectionReason,
         },
         lockout_guard::AdmittedRequest,
-        strip,
+        service_identity, strip,
         upstream_cookies::SentCookies,
     },
     status::ProofState,
@@ -110,7 +110,7 @@ impl InjectedAttempt {
         if let Some(rejection) = inject.scheme.classify_rejection(head, body) {
             let status = head.status;
             inject.cookies.forget_sessions(&self.cookies);
-            strip::response(head);
+            strip::response(head, &inject.profile);
             return self.on_explained_rejection(rejection, status);
         }
         let finding = self.classify(head, body);
@@ -127,6 +127,9 @@ impl InjectedAttempt {
             | IdentityFinding::Rejected(_)) => other,
         };
         match &finding {
+            // Sessions of other tools want more than a cookie, such as a token against forged requests.
+            IdentityFinding::KnownUser(_) | IdentityFinding::Accepted
+                if !inject.profile.is_jira() => {}
             IdentityFinding::KnownUser(_) | IdentityFinding::Accepted => {
                 inject.cookies.take(&self.cookies, &head.headers);
             }
@@ -167,6 +170,7 @@ impl InjectedAttempt {
                 if let Err(refresh_error) = &self.refreshed {
                     why = refresh_error.clone();
                 }
+                service_identity::quote_message(&inject.profile, body, &mut why);
                 match &rejection {
                     // Jira has not checked the credential.
                     RejectionReason::Intermediary(by)
@@ -187,14 +191,17 @@ impl InjectedAttempt {
                 }
             }
         };
-        strip::response(head);
+        strip::response(head, &inject.profile);
         verdict
     }
 
     /// The user that Jira named to the probe, whom every other answer must name, too.
     fn prove_user(&self, head: &response::Parts) {
         let inject = &self.inject;
-        let user = ProvenUser::read(&head.headers);
+        let user = match inject.profile.is_jira() {
+            true => ProvenUser::read(&head.headers),
+            false => service_identity::proven_user(&inject.profile, head),
+        };
         let shown = head.extensions.get::<UserDisplayName>();
         let shown = shown.map(|shown| shown.0.clone());
         let detail = match shown.or(user.as_ref().map(ProvenUser::display_name)) {
@@ -260,6 +267,11 @@ impl InjectedAttempt {
             configured: self.inject.scheme.expected_user(),
             proven: proven.as_ref(),
         };
+        let profile = &self.inject.profile;
+        if !profile.is_jira() {
+            let is_probe = self.caller == CallerKind::Probe;
+            return service_identity::read(profile, head, is_probe, self.below_rest, expected);
+        }
         match identity::read(head, body, self.below_rest, expected) {
             // Jira accepted this credential before, so it most likely rejects the request. The login probe, whose answers
             // are not compressed, finds out.

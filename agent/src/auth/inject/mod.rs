@@ -20,9 +20,10 @@ use super::{
 };
 use crate::{
     expiry::CredentialExpiry,
+    profile::ServiceProfile,
     status::{ProofState, StatusLayer},
 };
-use http::{header, request};
+use http::request;
 use parking_lot::Mutex;
 use std::{
     sync::{
@@ -52,6 +53,7 @@ pub(super) struct CredentialInjector {
     probe_requested: Notify,
     last_user: identity::LastSeenUser,
     pub(super) cookies: UpstreamCookies,
+    profile: Arc<ServiceProfile>,
 }
 
 /// Whether a request may be sent now.
@@ -82,6 +84,7 @@ impl CredentialInjector {
         scheme: Box<dyn AuthScheme>,
         layer: Arc<StatusLayer>,
         over_tls: bool,
+        profile: Arc<ServiceProfile>,
     ) -> Self {
         Self {
             scheme,
@@ -95,6 +98,7 @@ impl CredentialInjector {
             probe_requested: Notify::new(),
             last_user: identity::LastSeenUser::new(""),
             cookies: UpstreamCookies::new(over_tls),
+            profile,
         }
     }
 
@@ -212,9 +216,10 @@ impl CredentialInjector {
                 }
                 AdmissionDecision::Refuse(why) => return Err(AuthRefusal::Unavailable(why)),
             };
-            let below_rest = head.uri.path().contains("/rest/");
-            head.headers
-                .insert(header::AUTHORIZATION, credential.authorization);
+            let below_rest = self.profile.is_api(head.uri.path());
+            for (name, value) in credential.fields {
+                head.headers.insert(name, value);
+            }
             let CircuitRules { locks_out, probed } = self.rules();
             let is_guarded = locks_out && probed && caller == CallerKind::Traffic && !trial;
             // From time to time one request logs in again, so that the others always have a session.

@@ -96,6 +96,10 @@ impl CredentialInjector {
                 true,
             ),
         };
-        (CredentialUnavailable { cause, remedy }, retry)
+        let why = CredentialUnavailable {
+            cause: self.profile.reword(&cause).into_owned(),
+            remedy: self.profile.reword(&remedy).into_owned(),
+        };
+        (why, retry)
     }
 }

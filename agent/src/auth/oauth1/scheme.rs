@@ -88,11 +88,10 @@ impl OAuth1Scheme {
         };
         let signer = RequestSigner::new(&self.settings.consumer_key, key.value);
         let value = sign(signer, request).await?;
-        Ok(RequestCredential {
-            authorization: sensitive(value.as_bytes())?,
-            // Neither ever falls, so the sum rises with each of them.
-            generation: key.generation + generation,
-        })
+        let value = sensitive(value.as_bytes())?;
+        // Neither ever falls, so the sum rises with each of them.
+        let generation = key.generation + generation;
+        Ok(RequestCredential::authorization(value, generation))
     }
 }
 

@@ -47,10 +47,8 @@ impl OAuth2Scheme {
         self.site_access
             .check(self.settings(), access, current.generation)
             .await?;
-        Ok(RequestCredential {
-            authorization: sensitive(bearer(access).expose())?,
-            generation: current.generation,
-        })
+        let value = sensitive(bearer(access).expose())?;
+        Ok(RequestCredential::authorization(value, current.generation))
     }
 }
 

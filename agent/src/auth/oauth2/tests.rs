@@ -177,7 +177,7 @@ async fn ask(scheme: &OAuth2Scheme) -> Result<RequestCredential, CredentialUnava
 }
 
 fn bearer(credential: &RequestCredential) -> &str {
-    credential.authorization.to_str().unwrap()
+    credential.fields[0].1.to_str().unwrap()
 }
 
 #[tokio::test]

@@ -243,7 +243,12 @@ fn what_stands_before_jira_is_no_word_of_jiras() {
             path: MYSELF,
             authority: "jira",
         };
-        let source = AnswerSource::read(asked, head.status, &head.headers);
+        let source = AnswerSource::read(
+            &crate::profile::ServiceProfile::jira(),
+            asked,
+            head.status,
+            &head.headers,
+        );
         head.extensions.insert(source);
         let finding = read(&head, b"", true, NOBODY);
         match by_a_login {

@@ -197,7 +197,7 @@ fn no_session_and_no_credential_of_the_agents_is_in_an_answer() {
         "Trailer",
     ] {
         let mut head = answer(200, &[(name, "x"), (name, "y"), ("content-type", "z")]);
-        strip::response(&mut head);
+        strip::response(&mut head, &crate::profile::ServiceProfile::jira());
         assert_eq!(head.headers.len(), 1, "{name}");
     }
     // Clients read the reason of a refusal out of these.
@@ -210,7 +210,7 @@ fn no_session_and_no_credential_of_the_agents_is_in_an_answer() {
         ("etag", "\"x\""),
     ];
     let mut head = answer(200, &read);
-    strip::response(&mut head);
+    strip::response(&mut head, &crate::profile::ServiceProfile::jira());
     assert_eq!(head.headers.len(), read.len());
 }
 
@@ -375,4 +375,34 @@ fn a_form_that_could_be_read_in_another_way_is_refused() {
     form(PLAIN, &vec![b'a'; MAX_FORM]).unwrap();
     let long = form(PLAIN, &vec![b'a'; MAX_FORM + 1]).unwrap_err();
     assert!(long.to_string().contains("64 KiB"), "{long}");
+}
+
+/// What identifies a caller differs from tool to tool; a parameter of Jira's may be an ordinary one elsewhere.
+#[test]
+fn a_profile_says_what_identifies_a_caller() {
+    use crate::profile::{ServiceProfile, builtin};
+    let gitlab = Arc::new(builtin("gitlab").unwrap());
+    let jira = ServiceProfile::jira();
+    for (query, of_jira, of_gitlab) in [
+        ("user_id=7", true, false),
+        ("os_username=admin", true, false),
+        ("private_token=x", false, true),
+        ("%73udo=root", false, true),
+        ("access_token=x", true, true),
+        ("state=opened", false, false),
+    ] {
+        let head = get(&format!("/api/v4/projects/1/issues?{query}"));
+        for (profile, refused) in [(&jira, of_jira), (&gitlab, of_gitlab)] {
+            let found = strip::check_query(&head, profile);
+            assert_eq!(found.is_err(), refused, "{query} {}", profile.title);
+        }
+    }
+    let (at, text) = VendorHeaders::for_service(&["Job-Token"], &gitlab).unwrap_err();
+    assert!(at == 0 && text.contains("identity"), "{text}");
+    let github = Arc::new(builtin("github").unwrap());
+    let none: [&str; 0] = [];
+    let headers = VendorHeaders::for_service(&none, &github).unwrap();
+    let mut head = request("/api/v3/user", &[("x-github-api-version", "2022-11-28")]);
+    strip::request(&mut head, &headers).unwrap();
+    assert!(head.headers.contains_key("x-github-api-version"));
 }

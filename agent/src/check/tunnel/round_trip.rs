@@ -5,6 +5,7 @@ use crate::{
     check::step::{StepRecorder, StepResult},
     http as own,
     policy::PolicyDecision,
+    profile::{HealthProof, ServiceProfile},
     tunnel::{
         BindAddress,
         session::{BoundForward, OpenDirectError, Session, connect_host},
@@ -33,7 +34,8 @@ pub(super) async fn check(
         steps.add("round-trip", StepResult::skipped(why));
         return;
     };
-    let path = format!("{context_path}{}", target(forward, context_path));
+    let profile = forward.upstream().profile();
+    let path = format!("{context_path}{}", target(forward, profile, context_path));
     let work = async {
         let found = send_round_trip(session, name, &bound, forward, &path).await;
         (found, None)
@@ -42,7 +44,19 @@ pub(super) async fn check(
 }
 
 /// The first path that the policy allows. If it allows none, its refusal comes back, which proves the tunnel too.
-fn target(forward: &own::HttpForward, context_path: &str) -> &'static str {
+fn target<'a>(
+    forward: &own::HttpForward,
+    profile: &'a ServiceProfile,
+    context_path: &str,
+) -> &'a str {
+    let paths = match profile.is_jira() {
+        true => PROBE_PATHS.to_vec(),
+        false => {
+            let health = profile.health.as_ref().map(|health| &*health.path);
+            let login = profile.login.as_ref().map(|login| &*login.path);
+            health.into_iter().chain(login).collect()
+        }
+    };
     let passes = |path: &&&str| {
         let target = format!("{context_path}{path}");
         matches!(
@@ -50,8 +64,8 @@ fn target(forward: &own::HttpForward, context_path: &str) -> &'static str {
             PolicyDecision::Allow { .. }
         )
     };
-    let first = PROBE_PATHS.iter().find(passes);
-    first.copied().unwrap_or(PROBE_PATHS[0])
+    let first = paths.iter().find(passes).or(paths.first());
+    first.copied().unwrap_or("/")
 }
 
 async fn send_round_trip(
@@ -129,7 +143,7 @@ async fn send_round_trip(
             format!("something answers on {bound}, but the request did not reach this agent"),
             "if a second agent shares the bind, it may have got the request: check again; otherwise ask the vendor which program listens there",
         ),
-        Ok(answer) => interpret(bound, path, &id, answer),
+        Ok(answer) => interpret(forward.upstream().profile(), bound, path, &id, answer),
     }
 }
 
@@ -167,7 +181,13 @@ fn permission(host: &str, port: u16) -> String {
 }
 
 /// The request came here and back; interprets the answer.
-fn interpret(bound: &BoundForward, path: &str, id: &str, answer: RoundTripResponse) -> StepResult {
+fn interpret(
+    profile: &ServiceProfile,
+    bound: &BoundForward,
+    path: &str,
+    id: &str,
+    answer: RoundTripResponse,
+) -> StepResult {
     let RoundTripResponse {
         head,
         problem,
@@ -185,7 +205,7 @@ fn interpret(bound: &BoundForward, path: &str, id: &str, answer: RoundTripRespon
     }
     let status = head.status().as_u16();
     let Some(problem) = problem else {
-        return check_answer_source(bound, path, &head, is_state);
+        return check_answer_source(profile, bound, path, &head, is_state);
     };
     match problem.kind.rsplit(':').next().unwrap_or_default() {
         "policy-refused" => StepResult::ok(format!(
@@ -203,22 +223,28 @@ fn interpret(bound: &BoundForward, path: &str, id: &str, answer: RoundTripRespon
 
 /// The tunnel works; whether it was Jira that answered.
 fn check_answer_source(
+    profile: &ServiceProfile,
     bound: &BoundForward,
     path: &str,
     head: &Response<()>,
     is_state: bool,
 ) -> StepResult {
     let status = head.status().as_u16();
+    let health = profile.health.as_ref().filter(|_| !profile.is_jira());
+    let is_healthy =
+        |health: &HealthProof| path.ends_with(&health.path) && health.status.contains(&status);
+    let is_state = is_state || health.is_some_and(is_healthy);
     let asked = RequestedUri {
         path,
         authority: "",
     };
-    match AnswerSource::read(asked, head.status(), head.headers()) {
+    match AnswerSource::read(profile, asked, head.status(), head.headers()) {
         source @ (AnswerSource::Jira | AnswerSource::LikeJira | AnswerSource::Unclear)
             if is_state || source != AnswerSource::Unclear =>
         {
             StepResult::ok(format!(
-                "GET {path} through {bound} came back with Jira's {status}"
+                "GET {path} through {bound} came back with {}'s {status}",
+                profile.title
             ))
         }
         source @ (AnswerSource::Jira

@@ -79,7 +79,9 @@ async fn failed_steps(config: &Config, forward: &str) -> Vec<CheckStep> {
     };
     let mut forward = forward.clone();
     match forward.auth {
-        auth::Settings::Pat { .. } | auth::Settings::ApiToken { .. } => {}
+        auth::Settings::Pat { .. }
+        | auth::Settings::Header { .. }
+        | auth::Settings::ApiToken { .. } => {}
         auth::Settings::PassThrough
         | auth::Settings::Basic { .. }
         | auth::Settings::OAuth2(_)

@@ -74,6 +74,7 @@ pub(super) fn login(args: LoginArgs, sources: &ConfigSources) -> anyhow::Result<
             other @ (auth::Settings::PassThrough
             | auth::Settings::Basic { .. }
             | auth::Settings::ApiToken { .. }
+            | auth::Settings::Header { .. }
             | auth::Settings::Pat { .. }) => Err(no_login_needed(forward, other)),
         };
         notify_agent(&config, forward).await;
@@ -92,6 +93,7 @@ pub(super) fn logout(args: LogoutArgs, sources: &ConfigSources) -> anyhow::Resul
             other @ (auth::Settings::PassThrough
             | auth::Settings::Basic { .. }
             | auth::Settings::ApiToken { .. }
+            | auth::Settings::Header { .. }
             | auth::Settings::Pat { .. }) => Err(no_login_needed(forward, other)),
         };
         notify_agent(&config, forward).await;
@@ -123,6 +125,7 @@ fn no_login_needed(forward: &ForwardConfig, auth: &auth::Settings) -> anyhow::Er
             auth::Settings::PassThrough => "the vendor logs in",
             auth::Settings::Basic { .. }
             | auth::Settings::ApiToken { .. }
+            | auth::Settings::Header { .. }
             | auth::Settings::Pat { .. }
             | auth::Settings::OAuth2(_)
             | auth::Settings::OAuth1(_) => "its credential is in a file; see: agent status",

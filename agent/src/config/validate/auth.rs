@@ -1,6 +1,6 @@
 //! Validates `[forward.auth]`: which keys belong to which mode, and what each mode requires.
 
-use super::{oauth1::oauth1, oauth2::oauth2};
+use super::{oauth1::oauth1, oauth2::oauth2, service::check_mode};
 use crate::{
     auth,
     config::{
@@ -10,6 +10,7 @@ use crate::{
         raw::{self, RawAuthMode},
     },
     expiry::timestamps,
+    profile::ServiceProfile,
     tokens::TokenStore,
     upstream::{self, HttpTarget},
 };
@@ -21,6 +22,8 @@ pub(super) struct AuthContext<'a> {
     pub target: &'a HttpTarget,
     /// Settings of the upstream; `None` if they are invalid.
     pub upstream: Option<&'a upstream::Settings>,
+    /// What is behind the forward.
+    pub profile: &'a ServiceProfile,
     /// Where tokens are stored.
     pub store: TokenStore,
 }
@@ -44,6 +47,7 @@ pub(super) fn auth(
             section.error(key, text, problems);
         }
     }
+    check_mode(context.profile, raw.mode, section, problems);
     match raw.mode {
         RawAuthMode::PassThrough => Some(auth::Settings::PassThrough),
         RawAuthMode::Basic => {
@@ -85,6 +89,13 @@ pub(super) fn auth(
                 expires: expires(raw.expires, section, problems)?,
             })
         }
+        RawAuthMode::Header => {
+            let fields = header_fields(raw.headers.unwrap_or_default(), section, files, problems);
+            Some(auth::Settings::Header {
+                fields: fields?,
+                expires: expires(raw.expires, section, problems)?,
+            })
+        }
         RawAuthMode::OAuth2 => {
             let settings = oauth2(raw, context, section, files, problems)?;
             Some(auth::Settings::OAuth2(Box::new(settings)))
@@ -94,6 +105,46 @@ pub(super) fn auth(
             Some(auth::Settings::OAuth1(Box::new(settings)))
         }
     }
+}
+
+/// The fields of mode `header`. `None` after a problem, which is reported.
+fn header_fields(
+    raw: Vec<raw::RawHeaderField>,
+    section: &MergedSection<'_>,
+    files: &FileResolver,
+    problems: &mut ConfigProblems,
+) -> Option<Vec<auth::HeaderField>> {
+    let before = problems.len();
+    if raw.is_empty() || raw.len() > MAX_HEADER_FIELDS {
+        let text = format!(
+            "mode \"header\" needs 1 to {MAX_HEADER_FIELDS} of them, like headers = [{{ name = \"X-ApiKeys\", value_file = \"keys\" }}]"
+        );
+        section.error_at("headers", "mode", text, problems);
+        return None;
+    }
+    let mut fields: Vec<auth::HeaderField> = Vec::with_capacity(raw.len());
+    for (index, field) in raw.into_iter().enumerate() {
+        let name = match field.name.parse::<http::HeaderName>() {
+            Err(_) => Err("not the name of a header; write one like \"X-ApiKeys\""),
+            Ok(name) if fields.iter().any(|known| known.name == name) => {
+                Err("is there twice; write each name once")
+            }
+            Ok(name) => auth::may_carry_credential(&name).map(|()| name),
+        };
+        let name = match name {
+            Ok(name) => Some(name),
+            Err(why) => {
+                let text = format!("{:?}: {why}", field.name);
+                section.element_error("headers", index, text, problems);
+                None
+            }
+        };
+        let file = files.secret_file(section, "headers", &field.value_file, problems);
+        if let (Some(name), Some(value_file)) = (name, file) {
+            fields.push(auth::HeaderField { name, value_file });
+        }
+    }
+    (problems.len() == before).then_some(fields)
 }
 
 /// The value of a key that this mode requires. `None` if it is missing, which is reported.
@@ -129,12 +180,18 @@ pub(super) fn expires(
     day.map(Some)
 }
 
+/// Far more than any tool needs.
+const MAX_HEADER_FIELDS: usize = 8;
 /// Which modes each key of `[forward.auth]` belongs to.
 const KEY_MODES: &[(&str, &[RawAuthMode])] = &[
     ("username", &[RawAuthMode::Basic]),
     ("password_file", &[RawAuthMode::Basic]),
     ("token_file", &[RawAuthMode::Pat, RawAuthMode::ApiToken]),
-    ("expires", &[RawAuthMode::Pat, RawAuthMode::ApiToken]),
+    ("headers", &[RawAuthMode::Header]),
+    (
+        "expires",
+        &[RawAuthMode::Pat, RawAuthMode::Header, RawAuthMode::ApiToken],
+    ),
     ("client_id", &[RawAuthMode::OAuth2]),
     ("client_secret_file", &[RawAuthMode::OAuth2]),
     ("grant", &[RawAuthMode::OAuth2]),

@@ -25,9 +25,11 @@ pub(super) fn cloud(
             let in_cloud = raw.audience.is_some() || TokenIssuer::of(target) == TokenIssuer::Cloud;
             in_cloud && !target.context_path.starts_with(GATEWAY_PATH)
         }
-        RawAuthMode::PassThrough | RawAuthMode::Basic | RawAuthMode::Pat | RawAuthMode::OAuth1 => {
-            false
-        }
+        RawAuthMode::PassThrough
+        | RawAuthMode::Basic
+        | RawAuthMode::Pat
+        | RawAuthMode::Header
+        | RawAuthMode::OAuth1 => false,
     };
     if !behind_gateway {
         let may_be_behind = matches!(raw.mode, RawAuthMode::ApiToken | RawAuthMode::OAuth2);

@@ -3,6 +3,7 @@
 use super::{
     auth::{AuthContext, auth},
     cloud::cloud,
+    service::service,
 };
 use crate::{
     auth::{self, VendorHeaders},
@@ -12,6 +13,7 @@ use crate::{
     },
     http,
     policy::{self, CompiledPolicy},
+    profile::{JIRA_NAME, ServiceProfile},
     tokens::TokenStore,
     upstream::{
         self, ClientCertificate, CloudRoute, HttpTarget, TlsConfigError, TlsSettings, TrustRoots,
@@ -51,11 +53,19 @@ pub(super) fn forward(
         refusals_per_minute: raw.http.refusals_per_minute,
     };
     let cloud = match &target {
+        // Cloud's way to log in is Jira's.
+        UpstreamTarget::Http(_) if raw.service != JIRA_NAME => None,
         UpstreamTarget::Http(http) => cloud(&raw_auth, http, &section.section("auth"), problems),
         UpstreamTarget::Tcp { .. } => None,
     };
     files.recorder.take();
-    let upstream = upstream(raw, target.clone(), cloud.clone(), section, files, problems);
+    let profile = service(&mut raw, &target, raw_auth.mode, section, files, problems)?;
+    let upstream = UpstreamRoute {
+        target: target.clone(),
+        cloud: cloud.clone(),
+        profile: Arc::clone(&profile),
+    };
+    let upstream = upstream.settings(raw, section, files, problems);
     let upstream_fingerprint =
         ConfigFingerprint::of_upstream(&written, cloud, files.recorder.take());
     let (auth, policy) = match &target {
@@ -63,10 +73,11 @@ pub(super) fn forward(
             let context = AuthContext {
                 target: http,
                 upstream: upstream.as_ref(),
+                profile: &profile,
                 store: TokenStore::new(state_dir, &name),
             };
             let auth = auth(raw_auth, context, &section.section("auth"), files, problems);
-            (auth, policy(rules, http, section, problems))
+            (auth, policy(rules, http, &profile, section, problems))
         }
         UpstreamTarget::Tcp { .. } => {
             check_tcp_keys(section, problems);
@@ -76,7 +87,7 @@ pub(super) fn forward(
             )
         }
     };
-    let headers = vendor_headers(headers, &target, auth.as_ref(), section, problems);
+    let headers = vendor_headers(headers, &target, auth.as_ref(), &profile, section, problems);
     let auth_fingerprint = ConfigFingerprint::of_auth(&written.auth, files.recorder.take());
     Some(ForwardConfig {
         upstream_fingerprint,
@@ -91,45 +102,60 @@ pub(super) fn forward(
     })
 }
 
-fn upstream(
-    raw: raw::RawForward,
+/// What is known of the upstream before its other keys are read.
+struct UpstreamRoute {
     target: UpstreamTarget,
     cloud: Option<CloudRoute>,
-    section: &MergedSection<'_>,
-    files: &FileResolver,
-    problems: &mut ConfigProblems,
-) -> Option<upstream::Settings> {
-    let port = match &target {
-        UpstreamTarget::Http(http) => http.port,
-        UpstreamTarget::Tcp { port, .. } => *port,
-    };
-    let address = match &raw.address {
-        Some(text) => Some(section.value_or_error("address", address(text, port), problems)?),
-        None => None,
-    };
-    let tls = match &target {
-        UpstreamTarget::Http(HttpTarget { tls: true, .. }) => tls(&raw, section, files, problems)?,
-        UpstreamTarget::Http(_) | UpstreamTarget::Tcp { .. } => {
-            for key in TLS_KEYS.into_iter().filter(|key| section.is_written(key)) {
-                let text =
-                    "has no effect without TLS; write upstream with https://, or remove this key";
-                section.error(key, text, problems);
+    profile: Arc<ServiceProfile>,
+}
+
+impl UpstreamRoute {
+    fn settings(
+        self,
+        raw: raw::RawForward,
+        section: &MergedSection<'_>,
+        files: &FileResolver,
+        problems: &mut ConfigProblems,
+    ) -> Option<upstream::Settings> {
+        let Self {
+            target,
+            cloud,
+            profile,
+        } = self;
+        let port = match &target {
+            UpstreamTarget::Http(http) => http.port,
+            UpstreamTarget::Tcp { port, .. } => *port,
+        };
+        let address = match &raw.address {
+            Some(text) => Some(section.value_or_error("address", address(text, port), problems)?),
+            None => None,
+        };
+        let tls = match &target {
+            UpstreamTarget::Http(HttpTarget { tls: true, .. }) => {
+                tls(&raw, section, files, problems)?
             }
-            TlsSettings::default()
-        }
-    };
-    Some(upstream::Settings {
-        target,
-        cloud,
-        tls,
-        address,
-        max_connections: raw.max_connections as usize,
-        pool_wait: raw.pool_wait.0,
-        idle_timeout: raw.idle_timeout.0,
-        connect_timeout: raw.connect_timeout.0,
-        response_timeout: raw.response_timeout.0,
-        tcp_idle_timeout: raw.tcp_idle_timeout.0,
-    })
+            UpstreamTarget::Http(_) | UpstreamTarget::Tcp { .. } => {
+                for key in TLS_KEYS.into_iter().filter(|key| section.is_written(key)) {
+                    let text = "has no effect without TLS; write upstream with https://, or remove this key";
+                    section.error(key, text, problems);
+                }
+                TlsSettings::default()
+            }
+        };
+        Some(upstream::Settings {
+            target,
+            profile,
+            cloud,
+            tls,
+            address,
+            max_connections: raw.max_connections as usize,
+            pool_wait: raw.pool_wait.0,
+            idle_timeout: raw.idle_timeout.0,
+            connect_timeout: raw.connect_timeout.0,
+            response_timeout: raw.response_timeout.0,
+            tcp_idle_timeout: raw.tcp_idle_timeout.0,
+        })
+    }
 }
 
 fn tls(
@@ -216,6 +242,7 @@ fn client_certificate(
 fn policy(
     raw: raw::RawPolicy,
     target: &HttpTarget,
+    profile: &Arc<ServiceProfile>,
     forward: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> Option<policy::Settings> {
@@ -223,6 +250,7 @@ fn policy(
     let before = problems.len();
     let base = policy::Settings {
         context_path: target.context_path.clone(),
+        service_presets: (!profile.is_jira()).then(|| Arc::clone(&profile.presets)),
         ..policy::Settings::default()
     };
     if let Err(error) = CompiledPolicy::new(&base) {
@@ -262,6 +290,7 @@ fn vendor_headers(
     raw: raw::RawHeaders,
     target: &UpstreamTarget,
     auth: Option<&auth::Settings>,
+    profile: &Arc<ServiceProfile>,
     forward: &MergedSection<'_>,
     problems: &mut ConfigProblems,
 ) -> Option<VendorHeaders> {
@@ -272,7 +301,20 @@ fn vendor_headers(
         section.error("pass", text, problems);
         return None;
     }
-    match VendorHeaders::new(&raw.pass) {
+    if let Some(auth::Settings::Header { fields, .. }) = auth {
+        let is_ours = |name: &&String| {
+            let mut names = fields.iter().map(|field| field.name.as_str());
+            names.any(|own| own.eq_ignore_ascii_case(name))
+        };
+        if let Some(name) = raw.pass.iter().find(is_ours) {
+            let text = format!(
+                "{name:?}: it carries the credential of this forward, so that the vendor's is removed; remove it here"
+            );
+            section.error("pass", text, problems);
+            return None;
+        }
+    }
+    match VendorHeaders::for_service(&raw.pass, profile) {
         Ok(headers) => Some(headers),
         Err((index, why)) => {
             let name = raw.pass.get(index).map_or("", String::as_str);
@@ -310,7 +352,8 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, &'static str> {
 }
 
 /// Sections that apply to HTTP upstreams only.
-pub(crate) const HTTP_SECTIONS: [&str; 4] = ["auth", "policy", "headers", "http"];
+pub(crate) const HTTP_SECTIONS: [&str; 6] =
+    ["health", "login", "auth", "policy", "headers", "http"];
 /// Keys that apply to `https://` upstreams only.
 pub(crate) const TLS_KEYS: [&str; 5] = [
     "roots",

@@ -102,7 +102,7 @@ fn check_jira_state(state: &str) -> Result<String, ProbeFailure> {
 }
 
 /// The target of a redirect, without its query, which may contain a session.
-fn location(answer: &ControlAnswer) -> Option<String> {
+pub(in crate::health) fn location(answer: &ControlAnswer) -> Option<String> {
     let location = answer.head.headers.get(header::LOCATION)?.to_str().ok()?;
     let location = location.split(['?', '#', ';']).next()?;
     // A user name in it would come before an `@`.

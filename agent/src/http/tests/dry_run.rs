@@ -63,6 +63,7 @@ async fn agree(auth: Auth, same_auth: Auth) {
     let judges = DryRun {
         policy: &policy,
         auth: &same_auth,
+        profile: &crate::profile::ServiceProfile::jira(),
         max_head: limits.max_head,
     };
     let mut runner = TestRunner::deterministic();
