@@ -11,6 +11,7 @@ pub mod egress;
 pub mod enrollment;
 pub mod gateway;
 pub mod handover;
+pub mod imitated_tool;
 pub mod impaired_link;
 pub mod lab;
 pub mod load;
