@@ -3,7 +3,7 @@
 //! Steps run where the credentials are: inside the running agent, else in the command itself, so that no credential is
 //! tried outside the circuit that guards it. [`with_token`] tests what can be tested before there is a configuration. `tunnel`
 //! and [`check_standalone`] test the gateways, [`forward`] the hops to Jira: `connectivity` reaches it, `jira` asks it
-//! about itself, `login` about the credential; [`paths`] compares its rules with the kind of Jira. [`outlet`] tests the way
+//! about itself, `login` about the credential; `paths` compares its rules with the kind of Jira. `outlet` tests the way
 //! out. `host` checks this host, `firewall` lists the outbound rules, `step` is one
 //! step and the list of them. A new hop is a file with a function that takes its steps. Uses the code of the data path for
 //! each hop, and has no second implementation of one.
