@@ -10,7 +10,7 @@ use bytes::Bytes;
 use e2e::{
     agent::{records, write_secret},
     recording_origin::RecordingOrigin,
-    setup::{AgentSetup, RunningAgent},
+    setup::{AgentSetup, RecordedTunnel, RunningAgent},
     sshd::{Sshd, free_addr, keygen},
     tcp_server::TcpServer,
     wait::{soon, until_true},
@@ -21,7 +21,13 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
-use std::{convert::Infallible, fs, sync::Arc};
+use std::{
+    convert::Infallible,
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
 
 /// What the vendor's receiver got: request line, `Host`, body.
 type Received = Arc<Mutex<Vec<(String, String, Bytes)>>>;
@@ -366,4 +372,74 @@ async fn a_secret_a_certificate_and_a_permission_let_a_request_out() {
     assert!(!agent.log().contains(secret));
     let report = agent.status().await.unwrap();
     assert_eq!(outlet(&report).vendor.state, LayerState::Proven);
+}
+
+/// The new process listens as soon as the old one has closed its listener, and no request is lost in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_closes_the_listener_for_a_moment_only() {
+    let (vendor, _) = receiver().await;
+    let permit = format!("PermitOpen {}", vendor.addr);
+    let sshd = Sshd::with(&["AllowTcpForwarding yes", &permit]).unwrap();
+    let listen = free_addr().unwrap();
+    let to = vendor.addr.to_string();
+    let outlet = |setup: AgentSetup, _: &RecordingOrigin| {
+        setup.outlet("events", &listen.to_string(), &to, &[])
+    };
+    let mut env = RecordedTunnel::start_at(sshd, &[], outlet).await.unwrap();
+    let program = env.agent.use_replaceable_program().unwrap();
+    env.agent.restart().unwrap();
+    let url = format!("http://{}/hooks/jira", listening(&env.agent).await);
+    let jira = jira();
+
+    let stop = CancellationToken::new();
+    let calling = {
+        let (jira, url, stop) = (jira.clone(), url.clone(), stop.clone());
+        tokio::spawn(async move {
+            let (mut longest, mut since, mut broken) =
+                (Duration::ZERO, None::<Instant>, Vec::new());
+            while !stop.is_cancelled() {
+                match jira.post(&url).body("{}").send().await {
+                    Ok(answer) if answer.status() == 200 => since = None,
+                    Err(error) if error.is_connect() => {
+                        let begun = *since.get_or_insert_with(Instant::now);
+                        longest = longest.max(begun.elapsed());
+                    }
+                    other => broken.push(format!("{other:?}")),
+                }
+            }
+            (longest, broken)
+        })
+    };
+    let before = env.agent.status().await.unwrap().agent.pid;
+    let build = fs::read(&program).unwrap();
+    fs::write(program.with_extension("new"), build).unwrap();
+    let mode = fs::metadata(&program).unwrap().permissions();
+    fs::set_permissions(program.with_extension("new"), mode).unwrap();
+    fs::rename(program.with_extension("new"), &program).unwrap();
+    env.agent.succeed(&["upgrade"]).unwrap();
+    let other = |r: &StatusReport| {
+        r.agent.pid != before
+            && r.upgrade.is_none()
+            && outlet_of(r).is_some_and(|o| o.listener.state == LayerState::Proven)
+    };
+    env.agent
+        .until_status("the new process", other)
+        .await
+        .unwrap();
+    assert_eq!(
+        soon(jira.post(&url).body("{}").send())
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    stop.cancel();
+    let (longest, broken) = soon(calling).await.unwrap();
+    println!("refused for {longest:?}");
+    assert!(broken.is_empty(), "{broken:?}\n{}", env.agent.log());
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+}
+
+fn outlet_of(report: &StatusReport) -> Option<&agent::status::OutletReport> {
+    report.outlets.first()
 }
