@@ -1,6 +1,8 @@
 //! Every key reaches its setting, and layers override each other in the documented order.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod outlets;
+
 use super::*;
 use crate::{
     audit::SinkSetting,
