@@ -77,6 +77,8 @@ async fn save_new_tokens(
         tokens: Some(Arc::new(TokenSet {
             // A provider that does not rotate sends none (RFC 6749 §6).
             refresh: fresh.refresh.or_else(old_refresh),
+            // A refresh does not prolong a login whose end is known.
+            refresh_expires: fresh.refresh_expires.or(old.refresh_expires),
             user: old.user.clone(),
             ..fresh
         })),

@@ -28,7 +28,9 @@ pub struct RunningUpstream<'a> {
 /// worth a warning only when the forward moves. `running`: the same forward in the running agent.
 pub fn paths(config: &ForwardConfig, running: Option<&RunningUpstream<'_>>) -> Vec<CheckStep> {
     let mut steps = StepRecorder::new(Some(&config.name));
-    let UpstreamTarget::Http(target) = &config.upstream.target else {
+    let (UpstreamTarget::Http(target), true) =
+        (&config.upstream.target, config.upstream.profile.is_jira())
+    else {
         return steps.into_vec();
     };
     let kind = match config.upstream.cloud {

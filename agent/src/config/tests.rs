@@ -525,7 +525,9 @@ fn a_login_for_cloud_knows_whether_it_goes_behind_the_gateway() {
             gateway(default, Some("a-1")),
         ),
         (own, oauth2, "", None),
-        (behind, oauth2, "", Some(CloudRoute::Site)),
+        (behind, oauth2, "", gateway(default, Some("1-2"))),
+        (behind, api_token, "", gateway(default, Some("1-2"))),
+        (behind, pass, "", gateway(default, Some("1-2"))),
     ] {
         let text = MINIMAL.replace("http://jira.corp.example/jira", upstream);
         let folder = Folder::new(&format!(

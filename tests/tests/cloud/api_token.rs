@@ -67,6 +67,30 @@ async fn a_scoped_token_uses_the_api_gateway() {
     assert_eq!(status, 403, "{problem}");
 }
 
+/// The address that users copy from Atlassian's pages: the vendor calls the same paths.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_of_the_api_gateway_works_as_upstream() {
+    let site = CloudEnv::new(|_| {}).await.api_token(SCOPED, true);
+    let mut site = site;
+    let copied = format!(
+        "https://api.atlassian.com/ex/jira/{}",
+        site.cloud.sites[0].cloud_id
+    );
+    site.upstream = copied.leak();
+    let more = ["address", "auth.api_url", "auth.scoped"];
+    site.keys.retain(|(key, _)| !more.contains(key));
+    let api = site.cloud.api_addr.to_string();
+    let site = site.with("address", api);
+    let (agent, url) = site.start().await;
+    let report = agent.until_proven().await.unwrap();
+    assert_eq!(
+        report.layers.login.detail.unwrap(),
+        "api-token, user Acme Bot"
+    );
+    let (status, me) = get(&format!("{url}{MYSELF}")).await;
+    assert_eq!((status, &me["accountId"]), (200, &json!(ACCOUNT)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_written_cloud_id_spares_the_site() {
     let site = CloudEnv::new(|_| {}).await.api_token(SCOPED, true);

@@ -14,6 +14,11 @@ async fn a_3lo_login_refreshes_and_reports_its_end() {
     let myself = format!("{url}{MYSELF}");
     assert_eq!(get(&myself).await.1["accountId"], ACCOUNT);
     let refreshes = site.cloud.counts().refreshes;
+    let credentials = serde_json::to_string(&report.credentials).unwrap();
+    assert!(
+        credentials.contains("the refresh token ends in 364 days"),
+        "{credentials}"
+    );
 
     // The vendor does not notice an expired access token.
     site.cloud.expire_tokens(false);

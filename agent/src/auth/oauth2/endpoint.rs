@@ -49,7 +49,12 @@ impl OAuth2Endpoints {
         if let Some(verifier) = verifier {
             form.add("code_verifier", verifier.expose());
         }
-        self.tokens(form).await
+        let tokens = self.tokens(form).await?;
+        let life = self.settings.provider.login_life();
+        Ok(TokenSet {
+            refresh_expires: life.and_then(|life| tokens.obtained.checked_add(life)),
+            ..tokens
+        })
     }
 
     /// The next tokens. If the provider rotates, the old refresh token is no longer valid.

@@ -83,6 +83,7 @@ pub(super) fn with_first_token(
         Some(Err(SecretFileError::Missing(_))) if ours.is_some() => return Ok(ours),
         Some(Err(error)) => return Err(unavailable(error, SEED)),
     };
+    let now = SystemTime::now();
     let seed = fingerprint(&token);
     if stored_seed.as_ref() == Some(&seed) {
         return Ok(ours);
@@ -92,8 +93,9 @@ pub(super) fn with_first_token(
         access_secret: None,
         access_expires: None,
         refresh: Some(token),
-        refresh_expires: None,
-        obtained: SystemTime::now(),
+        // At the latest: nothing says when the person consented.
+        refresh_expires: settings.provider.login_life().map(|life| now + life),
+        obtained: now,
         user: None,
     };
     Ok(Some(TokenRecord {

@@ -11,10 +11,14 @@ use crate::{
         token_cache::TokenCache,
     },
     expiry::{CredentialExpiry, CredentialKind, ExpiryTime},
+    tokens::TokenSet,
 };
 use futures_util::future::BoxFuture;
 use http::request;
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// `mode = "oauth2"` of one forward.
 pub struct OAuth2Scheme {
@@ -34,6 +38,35 @@ impl OAuth2Scheme {
 
     fn settings(&self) -> &Settings {
         &self.cache.provider().settings
+    }
+
+    /// Atlassian ends a login a year after the consent, and 90 days after its last refresh. The agent refreshes many times a
+    /// day, so the second counts only where that has failed for long.
+    pub(super) fn refresh_token_expiry(
+        &self,
+        tokens: &TokenSet,
+        remedy: String,
+        now: SystemTime,
+    ) -> CredentialExpiry {
+        let new = |end| CredentialExpiry::new(CredentialKind::RefreshToken, end, remedy);
+        let Some(life) = self.settings().provider.login_life() else {
+            let why = "the provider does not report it; 90 days without use is its default";
+            let end = tokens
+                .refresh_expires
+                .map_or_else(|| ExpiryTime::Unknown(why.to_owned()), ExpiryTime::At);
+            return new(end).issued(Some(tokens.obtained)).auto_refreshed();
+        };
+        let unused = tokens.obtained.checked_add(UNUSED_LIFE);
+        let idle = now.duration_since(tokens.obtained).unwrap_or_default();
+        match (tokens.refresh_expires, unused.filter(|_| idle > LONG_UNUSED)) {
+            (Some(end), Some(unused)) if unused < end => new(ExpiryTime::At(unused)),
+            (None, Some(unused)) => new(ExpiryTime::At(unused)),
+            (Some(end), _) => new(ExpiryTime::At(end)).issued(end.checked_sub(life)),
+            (None, None) => new(ExpiryTime::Unknown(
+                "Atlassian ends a login 365 days after the consent, whose date is not stored; agent login stores it"
+                    .to_owned(),
+            )),
+        }
     }
 
     async fn credential(&self) -> Result<RequestCredential, CredentialUnavailable> {
@@ -102,10 +135,7 @@ impl AuthScheme for OAuth2Scheme {
             });
         }
         if tokens.refresh.is_some() {
-            let why = "the provider does not report it; 90 days without use is its default";
-            let at = end(tokens.refresh_expires, why);
-            let refresh = CredentialExpiry::new(CredentialKind::RefreshToken, at, again);
-            known.push(refresh.issued(Some(tokens.obtained)).auto_refreshed());
+            known.push(self.refresh_token_expiry(&tokens, again, SystemTime::now()));
         }
         known
     }
@@ -148,3 +178,8 @@ impl AuthScheme for OAuth2Scheme {
         Box::pin(self.cache.wait_idle())
     }
 }
+
+/// After this without a refresh, a refresh token is dead.
+const UNUSED_LIFE: Duration = Duration::from_secs(90 * 86_400);
+/// A running agent refreshes far more often.
+const LONG_UNUSED: Duration = Duration::from_secs(7 * 86_400);

@@ -5,6 +5,7 @@ use crate::{
     tokens::{TokenOwner, TokenStore},
     upstream::{self, HttpTarget, UpstreamTarget},
 };
+use std::time::Duration;
 
 /// `[forward.auth]` with `mode = "oauth2"`.
 #[derive(Clone)]
@@ -78,6 +79,14 @@ impl TokenIssuer {
         match self {
             Self::DataCenter => None,
             Self::Cloud => Some(CLOUD_API),
+        }
+    }
+
+    /// How long one consent lasts at most, however often its tokens are refreshed; `None`: the provider sets no such limit.
+    pub fn login_life(self) -> Option<Duration> {
+        match self {
+            Self::DataCenter => None,
+            Self::Cloud => Some(Duration::from_secs(365 * 86_400)),
         }
     }
 

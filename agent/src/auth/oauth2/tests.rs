@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     auth::{self, AuthScheme, CredentialUnavailable, RequestCredential, UpstreamAuth},
+    expiry::{ExpiryTime, ExpiryUrgency},
     secret::{Secret, SecretFile},
     status::StatusLayer,
     tokens::{TokenRecord, TokenSet, TokenStore},
@@ -196,6 +197,65 @@ async fn a_token_that_has_ended_is_renewed_by_one_request_while_the_others_wait(
         stored.tokens.unwrap().refresh.as_ref().unwrap().expose(),
         b"refresh-1"
     );
+}
+
+/// Cloud: a login lasts a year from the consent, whatever is refreshed, and the last month of it warns.
+#[tokio::test]
+async fn a_login_in_cloud_ends_a_year_after_the_consent() {
+    let mut world = World::new(Box::new(rotated)).await;
+    world.settings.provider = TokenIssuer::Cloud;
+    let now = SystemTime::now();
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    for (consent, obtained, left, urgency) in [
+        (Some(10), 0, 355, ExpiryUrgency::None),
+        (Some(340), 0, 25, ExpiryUrgency::Within30Days),
+        (Some(360), 0, 5, ExpiryUrgency::Within7Days),
+        // Not refreshed for long: the 90 days without use come first.
+        (Some(100), 80, 10, ExpiryUrgency::Within14Days),
+        (None, 80, 10, ExpiryUrgency::Within14Days),
+    ] {
+        let tokens = TokenSet {
+            access: Some(Secret::new(b"access-0".to_vec())),
+            access_secret: None,
+            access_expires: Some(now + days(1)),
+            refresh: Some(Secret::new(b"refresh-0".to_vec())),
+            refresh_expires: consent.map(|ago| now - days(ago) + days(365)),
+            obtained: now - days(obtained),
+            user: None,
+        };
+        let scheme = world.scheme();
+        let found = scheme.refresh_token_expiry(&tokens, String::new(), now);
+        assert_eq!(found.end, ExpiryTime::At(now + days(left)), "{consent:?}");
+        assert_eq!(found.urgency(now), urgency, "{consent:?}");
+    }
+
+    // A refresh carries the end over.
+    let end = now + days(100);
+    let tokens = TokenSet {
+        access: Some(Secret::new(b"access-0".to_vec())),
+        access_secret: None,
+        access_expires: Some(now),
+        refresh: Some(Secret::new(b"refresh-0".to_vec())),
+        refresh_expires: Some(end),
+        obtained: now,
+        user: None,
+    };
+    let record = TokenRecord::new(world.settings.owner(), tokens);
+    let locked = world.settings.store.lock(Duration::ZERO).await.unwrap();
+    locked.save(&record).await.unwrap();
+    drop(locked);
+    assert_eq!(
+        bearer(&ask(&world.scheme()).await.unwrap()),
+        "Bearer access-1"
+    );
+    let stored = world
+        .stored()
+        .await
+        .tokens
+        .unwrap()
+        .refresh_expires
+        .unwrap();
+    assert!(end.duration_since(stored).unwrap() < Duration::from_secs(1));
 }
 
 #[tokio::test]

@@ -248,7 +248,7 @@ fn expiry_lines(tokens: Option<&TokenSet>) -> String {
     };
     text += &match (&tokens.refresh, tokens.refresh_expires) {
         (Some(_), Some(at)) => format!(
-            "refresh token: until {}\n",
+            "refresh token: until {} at the latest; then log in again\n",
             humantime::format_rfc3339_seconds(at)
         ),
         (Some(_), None) => format!(

@@ -11,6 +11,65 @@ use crate::{
     upstream::{CloudRoute, HttpTarget},
 };
 
+/// Takes the site's id out of an address of Cloud's API gateway, which users copy from Atlassian's pages: the vendor then
+/// calls the same paths as with the site's own address. `Some(None)`: it is another address. `section` is `[[forward]]`.
+pub(super) fn take_cloud_id(
+    target: &mut HttpTarget,
+    section: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> Option<Option<String>> {
+    if !target.host.eq_ignore_ascii_case(API_HOST) {
+        return Some(None);
+    }
+    let id = target.context_path.strip_prefix(GATEWAY_PATH);
+    match id.filter(|id| CloudRoute::is_id(id)).map(str::to_owned) {
+        Some(id) => {
+            target.context_path.clear();
+            Some(Some(id))
+        }
+        None => {
+            let text = "Cloud's API gateway needs the cloud id of a Jira site; write the site, like \"https://acme.atlassian.net\", or \"https://api.atlassian.com/ex/jira/<cloud id>\" with nothing after it; https://<site>/_edge/tenant_info shows the id";
+            section.error("upstream", text, problems);
+            None
+        }
+    }
+}
+
+/// The route behind the gateway that `upstream` itself names, with the id from [`take_cloud_id`].
+pub(super) fn named_gateway(
+    raw: &mut raw::RawAuth,
+    target: &HttpTarget,
+    id: String,
+    section: &MergedSection<'_>,
+    problems: &mut ConfigProblems,
+) -> CloudRoute {
+    let direct = match raw.mode {
+        RawAuthMode::ApiToken if raw.scoped == Some(false) => Some("scoped"),
+        RawAuthMode::Basic | RawAuthMode::Pat | RawAuthMode::OAuth1 | RawAuthMode::Header => {
+            Some("mode")
+        }
+        RawAuthMode::ApiToken => {
+            raw.scoped = Some(true);
+            None
+        }
+        RawAuthMode::OAuth2 | RawAuthMode::PassThrough => None,
+    };
+    if let Some(key) = direct {
+        let text = "Cloud's API gateway, which upstream names, accepts only API tokens with scopes (mode = \"api-token\", scoped = true) and mode = \"oauth2\"; set one of them, or upstream = \"https://<site>.atlassian.net\"";
+        section.error(key, text, problems);
+    }
+    for key in ["cloud_id", "api_url"] {
+        if section.is_written(key) {
+            let text = "upstream names the API gateway and the cloud id already; remove this key";
+            section.error(key, text, problems);
+        }
+    }
+    CloudRoute::Gateway {
+        api: target.clone(),
+        cloud_id: Some(id),
+    }
+}
+
 /// The route to the site; `None` for Server and Data Center. `section` is `[forward.auth]`.
 pub(super) fn cloud(
     raw: &raw::RawAuth,
@@ -61,4 +120,5 @@ pub(super) fn cloud(
 }
 
 const DEFAULT_API_URL: &str = "https://api.atlassian.com";
+const API_HOST: &str = "api.atlassian.com";
 const GATEWAY_PATH: &str = "/ex/jira/";

@@ -2,7 +2,7 @@
 
 use super::{
     auth::{AuthContext, auth},
-    cloud::cloud,
+    cloud::{cloud, named_gateway, take_cloud_id},
     service::service,
 };
 use crate::{
@@ -36,11 +36,11 @@ pub(super) fn forward(
     problems: &mut ConfigProblems,
 ) -> Option<ForwardConfig> {
     let bind = section.value_or_error("bind", raw.bind.parse(), problems);
-    let target =
+    let mut target =
         section.value_or_error("upstream", raw.upstream.parse::<UpstreamTarget>(), problems)?;
     let name: Arc<str> = Arc::from(raw.name.as_str());
     let written = raw.clone();
-    let raw_auth = std::mem::take(&mut raw.auth);
+    let mut raw_auth = std::mem::take(&mut raw.auth);
     let rules = std::mem::take(&mut raw.policy);
     let headers = std::mem::take(&mut raw.headers);
     let http = http::HttpLimits {
@@ -52,10 +52,16 @@ pub(super) fn forward(
         max_concurrent: raw.http.max_concurrent as usize,
         refusals_per_minute: raw.http.refusals_per_minute,
     };
-    let cloud = match &target {
+    let cloud = match &mut target {
         // Cloud's way to log in is Jira's.
         UpstreamTarget::Http(_) if raw.service != JIRA_NAME => None,
-        UpstreamTarget::Http(http) => cloud(&raw_auth, http, &section.section("auth"), problems),
+        UpstreamTarget::Http(http) => {
+            let auth = section.section("auth");
+            match take_cloud_id(http, section, problems)? {
+                Some(id) => Some(named_gateway(&mut raw_auth, http, id, &auth, problems)),
+                None => cloud(&raw_auth, http, &auth, problems),
+            }
+        }
         UpstreamTarget::Tcp { .. } => None,
     };
     files.recorder.take();

@@ -62,6 +62,8 @@ struct CloudRefreshToken {
     family: u64,
     consent: CloudConsent,
     expires: OffsetDateTime,
+    /// When the login ends, a fixed time after the consent.
+    login_ends: OffsetDateTime,
     /// When it was first used.
     used: Option<OffsetDateTime>,
 }
@@ -147,7 +149,8 @@ impl CloudGrants {
         }
         self.counts.codes += 1;
         self.next_family += 1;
-        Ok(self.issue(self.next_family, code.consent, now))
+        let login_ends = expires_at(now, self.settings.login_lifetime);
+        Ok(self.issue(self.next_family, code.consent, login_ends, now))
     }
 
     /// `grant_type=refresh_token`: issues a new one each time; the old one works until the leeway ends.
@@ -174,6 +177,7 @@ impl CloudGrants {
             return Err(dead);
         };
         let (family, consent) = (known.family, known.consent.clone());
+        let login_ends = known.login_ends;
         let first = *known.used.get_or_insert(now);
         if expires_at(first, leeway) < now {
             // Someone else has a copy: revoke the whole family.
@@ -182,7 +186,7 @@ impl CloudGrants {
             return Err(dead);
         }
         self.counts.refreshes += 1;
-        Ok(self.issue(family, consent, now))
+        Ok(self.issue(family, consent, login_ends, now))
     }
 
     /// The consent behind a valid access token.
@@ -223,7 +227,13 @@ impl CloudGrants {
         }
     }
 
-    fn issue(&mut self, family: u64, consent: CloudConsent, now: OffsetDateTime) -> CloudTokens {
+    fn issue(
+        &mut self,
+        family: u64,
+        consent: CloudConsent,
+        login_ends: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> CloudTokens {
         let offline = consent.scopes.iter().any(|scope| scope == OFFLINE);
         let tokens = CloudTokens {
             access: random_token(TOKEN_LENGTH),
@@ -236,7 +246,8 @@ impl CloudGrants {
                 token,
                 family,
                 consent: consent.clone(),
-                expires: expires_at(now, self.settings.refresh_lifetime),
+                expires: expires_at(now, self.settings.refresh_lifetime).min(login_ends),
+                login_ends,
                 used: None,
             };
             self.refresh_tokens.push(refresh);

@@ -24,6 +24,8 @@ pub struct Settings {
     pub refresh_leeway: u32,
     /// Lifetime of an unused refresh token in seconds. Cloud: 90 days.
     pub refresh_lifetime: u32,
+    /// Lifetime of a login in seconds, however often its tokens are refreshed. Cloud: 365 days.
+    pub login_lifetime: u32,
     /// Lifetime of an authorization code in seconds.
     pub code_lifetime: u32,
     /// Error for an invalid refresh token.
@@ -155,6 +157,7 @@ impl Default for Settings {
             access_lifetime: 3600,
             refresh_leeway: 600,
             refresh_lifetime: 90 * 86_400,
+            login_lifetime: 365 * 86_400,
             code_lifetime: 300,
             dead_token: DeadTokenAnswer::InvalidGrant,
             accounts: vec![AtlassianAccount {

@@ -263,6 +263,24 @@ async fn ninety_days_unused_and_a_refresh_token_is_dead() {
 }
 
 #[tokio::test]
+async fn a_login_ends_a_year_after_the_consent_however_often_it_is_refreshed() {
+    let cloud = start().await;
+    let mut token = tokens(&cloud).await.1;
+    for day in [80, 160, 240, 320, 364] {
+        cloud.set_clock_offset(day * 86_400);
+        token = pair(&refresh(&cloud, &token).await).1;
+    }
+    cloud.set_clock_offset(366 * 86_400);
+    let dead = refresh(&cloud, &token).await;
+    refused(
+        &dead,
+        403,
+        "invalid_grant",
+        "Unknown or invalid refresh token.",
+    );
+}
+
+#[tokio::test]
 async fn a_lost_answer_has_rotated_all_the_same_and_the_leeway_saves_the_client() {
     let cloud = start().await;
     let (_, token) = tokens(&cloud).await;
