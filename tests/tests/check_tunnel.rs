@@ -72,6 +72,15 @@ async fn everywhere(mut agent: RunningAgent, hop: Hop, cause: &[&str]) -> CheckS
 }
 
 /// The check's request goes the vendor's way and back if the gateway permits a connection to the forward alone.
+/// Each connection was refused; its next attempt is a minute later.
+fn all_refused(report: &StatusReport) -> bool {
+    let waits = |c: &ConnectionView| {
+        let wait = c.next_retry_seconds;
+        c.attempt > 0 && wait.is_some_and(|wait| wait > 30.0)
+    };
+    report.connections.iter().all(waits)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_round_trip_needs_one_permitopen_only() {
     let jira = Settings {
@@ -240,11 +249,10 @@ async fn a_check_tries_a_refused_key_at_most_once() {
             vec![sshd.fingerprint().unwrap(), second.fingerprint().unwrap()],
         );
     let mut agent = setup.start().unwrap();
-    // After both have refused, the next attempt is a minute away.
-    let waits =
-        |c: &ConnectionView| c.attempt > 0 && c.next_retry_seconds.is_none_or(|wait| wait > 30.0);
-    let failed = |r: &StatusReport| r.connections.iter().all(waits);
-    agent.until_status("both to refuse", failed).await.unwrap();
+    agent
+        .until_status("both to refuse", all_refused)
+        .await
+        .unwrap();
     let tries = || logins(&sshd) + logins(&second);
     let before = tries();
     let report = check(&agent);
@@ -316,9 +324,8 @@ async fn a_proxys_refused_login_is_told_and_not_tried_again() {
         .tunnel("proxy_password_file", file)
         .tunnel("gateways", vec![sshd.address(), second]);
     let mut agent = setup.start().unwrap();
-    let failed = |r: &StatusReport| r.connections[0].attempt >= 2;
     agent
-        .until_status("the proxy to refuse", failed)
+        .until_status("the proxy to refuse", all_refused)
         .await
         .unwrap();
     let tries = || proxy.log().matches("TCP_DENIED/407").count();

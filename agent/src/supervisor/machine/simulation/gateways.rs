@@ -78,11 +78,11 @@ impl SimulatedGateway {
         all.any(|(_, until)| until.is_some_and(|until| until > then))
     }
 
-    /// The slot numbers at which it takes a dead session for a living one now.
-    pub(super) fn kept_slots(&self, now: Duration) -> impl Iterator<Item = u16> {
+    /// The slot numbers at which it took a dead session for a living one then.
+    pub(super) fn kept_slots(&self, then: Duration) -> impl Iterator<Item = u16> {
         let kept = self.places.iter().filter(move |(_, holders)| {
             let mut until = holders.iter().filter_map(|(_, until)| *until);
-            until.any(|until| until > now)
+            until.any(|until| until > then)
         });
         kept.filter_map(|((_, slot), _)| *slot)
     }

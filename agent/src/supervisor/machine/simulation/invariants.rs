@@ -150,9 +150,11 @@ impl SimulatedWorld {
             .collect();
         let settled = of_host.first().map(|first| self.settled_at(*first));
         let own = host * self.host_slots..(host + 1) * self.host_slots;
+        // A place that was refused is asked for again within a second.
+        let asked = self.now.saturating_sub(SOON);
         let gateways = self.gateways.iter();
         let kept: BTreeSet<u16> = gateways
-            .flat_map(|one| one.kept_slots(self.now))
+            .flat_map(|one| one.kept_slots(asked))
             .filter(|slot| own.contains(slot))
             .collect();
         let is_scarce = own.len() < 2 * self.connections() + kept.len();
