@@ -182,8 +182,13 @@ impl NetworkPart {
 
     /// Waits until it has logged `text`.
     pub async fn logged(&self, text: &str) -> Result<()> {
-        let what = format!("a log line with {text:?}");
-        until_true(&what, || self.log().contains(text)).await
+        self.logged_times(text, 1).await
+    }
+
+    /// Waits until its log contains `text` this often: it may be written after the answer.
+    pub async fn logged_times(&self, text: &str, times: usize) -> Result<()> {
+        let what = format!("{times} log lines with {text:?}");
+        until_true(&what, || self.log().matches(text).count() >= times).await
     }
 
     /// Its output and log files so far.

@@ -4,7 +4,7 @@
 
 use agent::{
     check::{CheckReport, CheckStep, StepVerdict},
-    status::{ConnectionView, OverallState, StatusReport},
+    status::{ConnectionPhase, ConnectionView, OverallState, StatusReport},
     tunnel::Hop,
 };
 use e2e::{
@@ -76,7 +76,7 @@ async fn everywhere(mut agent: RunningAgent, hop: Hop, cause: &[&str]) -> CheckS
 fn all_refused(report: &StatusReport) -> bool {
     let waits = |c: &ConnectionView| {
         let wait = c.next_retry_seconds;
-        c.attempt > 0 && wait.is_some_and(|wait| wait > 30.0)
+        c.phase == ConnectionPhase::Waiting && wait.is_some_and(|wait| wait > 30.0)
     };
     report.connections.iter().all(waits)
 }
@@ -329,7 +329,8 @@ async fn a_proxys_refused_login_is_told_and_not_tried_again() {
         .await
         .unwrap();
     let tries = || proxy.log().matches("TCP_DENIED/407").count();
-    proxy.logged("TCP_DENIED/407").await.unwrap();
+    // One of each connection.
+    proxy.logged_times("TCP_DENIED/407", 2).await.unwrap();
     let before = tries();
     let report = check(&agent);
     let bad = |s: &&&CheckStep| s.step == "proxy" && s.verdict == StepVerdict::Fail;
@@ -345,6 +346,10 @@ async fn a_proxys_refused_login_is_told_and_not_tried_again() {
     let report = check(&agent);
     let steps = tunnel(&report);
     assert_eq!(steps.iter().filter(bad).count(), 1, "{report:#?}");
+    proxy
+        .logged_times("TCP_DENIED/407", before + 1)
+        .await
+        .unwrap();
     assert_eq!(tries(), before + 1, "once over both gateways");
     let lines: Vec<_> = report
         .firewall

@@ -229,18 +229,23 @@ impl PublishedState {
         let Some(entry) = inner.connections.get_mut(id.slot) else {
             return false;
         };
-        let failure = LastFailure {
-            hop: error.hop(),
-            cause: error.to_string(),
-            remedy: error.remedy(),
-            at: Instant::now(),
+        let known = inner.failures.get(&gateway);
+        let failure = match known.filter(|_| error.is_not_tried()) {
+            // What the gateway refused, by whichever connection, is what a person must know.
+            Some(known) => known.clone(),
+            None => LastFailure {
+                hop: error.hop(),
+                cause: error.to_string(),
+                remedy: error.remedy(),
+                at: Instant::now(),
+            },
         };
         let (cause, remedy) = (&failure.cause, &failure.remedy);
         let serves = entry.summary.current.is_some();
         // The failure of another gateway says nothing about the session; the view shows it as what it is.
         if !serves || entry.summary.gateway == gateway {
-            entry.failed_hop = Some(error.hop());
-            match error.reached_ssh() {
+            entry.failed_hop = Some(failure.hop);
+            match error.reached_ssh() || failure.hop >= Hop::KeyExchange {
                 true => entry.network.proven(None),
                 false => entry.network.failed(ProofState::Failed, cause, remedy),
             };
@@ -251,7 +256,6 @@ impl PublishedState {
             };
             entry.tunnel.failed(state, cause, remedy);
         }
-        let known = inner.failures.get(&gateway);
         let changed = known.is_none_or(|known| known.cause != failure.cause);
         inner.failures.insert(gateway, failure);
         changed

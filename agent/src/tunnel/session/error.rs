@@ -211,14 +211,7 @@ impl SessionOpenError {
             | Self::TextNotUtf8 { .. }
             | Self::Identification { .. }
             | Self::AddressBarred { .. } => RetryPace::Slow,
-            // Each remaining address has refused the agent a moment ago.
-            Self::Connect { failures, .. }
-                if failures
-                    .iter()
-                    .all(|f| f.kind == ConnectFailureKind::Barred) =>
-            {
-                RetryPace::Slow
-            }
+            Self::Connect { .. } if self.is_not_tried() => RetryPace::Slow,
             Self::Proxy(error) => error.retry(),
             Self::Tls(error) => error.retry(),
             Self::Resolve { .. }
@@ -278,6 +271,16 @@ impl SessionOpenError {
             Self::Tls(error) => &error.chain,
             _ => &[],
         }
+    }
+
+    /// Whether nothing was tried, because each remaining address has refused the agent a moment ago. What it refused is in an
+    /// earlier error.
+    pub fn is_not_tried(&self) -> bool {
+        let Self::Connect { failures, .. } = self else {
+            return false;
+        };
+        let mut kinds = failures.iter().map(|failure| failure.kind);
+        kinds.all(|kind| kind == ConnectFailureKind::Barred)
     }
 
     /// Whether the gateway answered with an SSH banner.
