@@ -32,6 +32,8 @@ pub struct OutletSockets {
     address: SocketAddr,
     condition: Mutex<ListenerCondition>,
     socket: tokio::sync::Mutex<Option<TcpListener>>,
+    /// Bounds connections, each of which holds a buffer and a descriptor.
+    places: Arc<Semaphore>,
 }
 
 impl OutletSockets {
@@ -41,7 +43,15 @@ impl OutletSockets {
             address,
             condition: Mutex::new(ListenerCondition::Starting),
             socket: tokio::sync::Mutex::default(),
+            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         })
+    }
+
+    /// Waits until no client is connected, after the listener has stopped.
+    pub async fn clients_ended(&self) {
+        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+        // Fails only if the semaphore is closed, which nothing does.
+        let _ = self.places.acquire_many(all).await;
     }
 
     /// The configured address.
@@ -96,8 +106,6 @@ pub struct OutletListener {
     tls: Option<Arc<ServerConfig>>,
     sources: SourceList,
     shutdown: ShutdownTokens,
-    /// Bounds connections, each of which holds a buffer and a descriptor.
-    places: Arc<Semaphore>,
     /// Bounds those whose address may not call; they get an answer that says so.
     strangers: Arc<Semaphore>,
 }
@@ -117,7 +125,6 @@ impl OutletListener {
             tls: settings.tls.clone(),
             sources: settings.sources.clone(),
             shutdown,
-            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
         }
     }
@@ -148,7 +155,7 @@ impl OutletListener {
     async fn accept(&self, listener: &TcpListener) {
         let budget = DescriptorBudget::of_process();
         loop {
-            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            let Ok(place) = Arc::clone(&self.sockets.places).acquire_owned().await else {
                 return;
             };
             let accepted = budget.accept(|cx| listener.poll_accept(cx)).await;

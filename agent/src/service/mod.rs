@@ -309,6 +309,7 @@ pub async fn run(
         successor_stop.send();
     }
     stopping.cancel();
+    outlets.clients_ended().await;
     outlets.close_idle();
     let in_flight = || table.in_flight() + outlets.in_flight();
     let limit = reloader.drain_limit();

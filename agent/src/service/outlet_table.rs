@@ -17,6 +17,7 @@ use crate::{
 use anyhow::Context;
 use parking_lot::RwLock;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -183,7 +184,7 @@ impl OutletTable {
             forward,
             current,
             sockets,
-            drain: self.context.drain.child_token(),
+            drain: self.stopping.child_token(),
             stop: self.stopping.child_token(),
             keep_socket: CancellationToken::new(),
         })
@@ -207,6 +208,18 @@ impl OutletTable {
                 outlet.start(self.context.abort.clone());
             }
         }
+    }
+
+    /// Waits, for a moment, until what clients have sent on connections that end now is answered. A process that ends earlier
+    /// cuts a request that it has not read yet.
+    pub(super) async fn clients_ended(&self) {
+        let all = self.all();
+        let ended = async {
+            for outlet in &all {
+                outlet.sockets.clients_ended().await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_CLIENTS, ended).await;
     }
 
     /// Closes connections to the vendor that no request uses: each is a channel that keeps a session open.
@@ -249,3 +262,6 @@ impl OutletTable {
         traffic.cloned().collect()
     }
 }
+
+/// Longer than a connection lingers once its listener stops; a long request continues in the drain.
+const LAST_CLIENTS: Duration = Duration::from_secs(1);
