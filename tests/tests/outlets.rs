@@ -27,6 +27,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_util::sync::CancellationToken;
 
 /// What the vendor's receiver got: request line, `Host`, body.
@@ -315,6 +319,11 @@ async fn a_secret_a_certificate_and_a_permission_let_a_request_out() {
         ("client_ca_file", json!(path("clients.pem"))),
         ("sources", json!(["127.0.0.0/8"])),
     ];
+    let (narrow, audit) = (free_addr().unwrap(), folder.path().join("audit.jsonl"));
+    let elsewhere = [
+        ("path_secret_file", json!(path("path-secret"))),
+        ("sources", json!(["192.0.2.1"])),
+    ];
     let agent = AgentSetup::new(
         &gateway.ssh_addr.to_string(),
         "acme",
@@ -323,7 +332,16 @@ async fn a_secret_a_certificate_and_a_permission_let_a_request_out() {
     .tunnel("host_keys", vec![gateway.host_key_fingerprint.clone()])
     .forward("jira", &free_addr().unwrap().to_string(), &origin.url())
     .outlet("events", "127.0.0.1:0", &vendor.addr.to_string(), &keys)
-    .start()
+    .outlet(
+        "narrow",
+        &narrow.to_string(),
+        &vendor.addr.to_string(),
+        &elsewhere,
+    )
+    .start_with(&[
+        ("JIRA_TUNNEL_AGENT__AUDIT__SINK", "file"),
+        ("JIRA_TUNNEL_AGENT__AUDIT__FILE", audit.to_str().unwrap()),
+    ])
     .unwrap();
     let base = format!("https://{}", listening(&agent).await);
     let trusting = || {
@@ -369,6 +387,31 @@ async fn a_secret_a_certificate_and_a_permission_let_a_request_out() {
     e2e::wait::until("the event to pass", passed).await.unwrap();
     let (line, _, body) = received.lock().last().cloned().unwrap();
     assert_eq!((line.as_str(), &body[..]), ("POST /hooks/jira", &b"{}"[..]));
+    // A refusal of the address, and of a request that two servers could read differently, come before the secret is read.
+    let url = format!("http://{narrow}/{secret}/hooks/jira");
+    let answer = soon(self::jira().post(url).send()).await.unwrap();
+    assert_eq!(problem(answer).await, (403, "source-refused".to_owned()));
+    let request = format!(
+        "POST /{secret}/hooks/jira HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
+    );
+    let mut ambiguous = TcpStream::connect(narrow).await.unwrap();
+    ambiguous.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let _ = soon(ambiguous.read_to_string(&mut answer)).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let refused = || {
+        records(&audit)
+            .iter()
+            .filter(|r| r["forward"] == "narrow")
+            .count()
+            == 2
+    };
+    until_true("both refusals in the audit", refused)
+        .await
+        .unwrap();
+    let written = fs::read_to_string(&audit).unwrap();
+    assert!(written.contains("/hooks/jira"), "{written}");
+    assert!(!written.contains(secret), "{written}");
     assert!(!agent.log().contains(secret));
     let report = agent.status().await.unwrap();
     assert_eq!(outlet(&report).vendor.state, LayerState::Proven);

@@ -9,6 +9,9 @@ pub trait RequestGate: Send + Sync + 'static {
     /// Takes a secret off the head, if the sender must show one there. `peer`: `address:port` of the sender.
     fn admit(&self, head: &mut request::Parts, peer: &str) -> Result<(), AdmissionRefusal>;
 
+    /// Whether the target of a request that was not admitted may hold the secret, right or mistyped: it is not recorded.
+    fn hides_targets(&self) -> bool;
+
     /// Largest request body in bytes.
     fn max_body(&self) -> u64;
 }
@@ -18,7 +21,7 @@ pub trait RequestGate: Send + Sync + 'static {
 pub enum AdmissionRefusal {
     /// The sender's address is not one of `sources`.
     Source,
-    /// The path does not begin with the secret. What it begins with may be an old one, so that it is not recorded.
+    /// The path does not begin with the secret. What it begins with may be an old one.
     Secret,
     /// The media type may not leave.
     ContentType,
@@ -27,8 +30,8 @@ pub enum AdmissionRefusal {
 }
 
 impl AdmissionRefusal {
-    /// The refusal, as the path of a request takes it.
-    pub(super) fn fault(&self, head: &request::Parts, target: &str) -> FramingFault {
+    /// The refusal, as the path of a request takes it. A refusal after the secret was taken off shows the target.
+    pub(super) fn fault(&self, head: &request::Parts, hides_targets: bool) -> FramingFault {
         let (kind, detail) = match self {
             Self::Source => (
                 ProblemKind::SourceRefused,
@@ -44,11 +47,10 @@ impl AdmissionRefusal {
             ),
             Self::BodyTooLarge(most) => (ProblemKind::BodyTooLarge, too_large(*most)),
         };
-        let target = match self {
-            Self::Secret => RedactedTarget::unknown(),
-            Self::Source | Self::ContentType | Self::BodyTooLarge(_) => {
-                RedactedTarget::redact(target)
-            }
+        let is_taken_off = matches!(self, Self::ContentType | Self::BodyTooLarge(_));
+        let target = match hides_targets && !is_taken_off {
+            true => RedactedTarget::unknown(),
+            false => RedactedTarget::redact(super::exchange::target(head)),
         };
         FramingFault {
             kind,

@@ -89,6 +89,10 @@ impl RequestGate for SourceGate {
         Ok(())
     }
 
+    fn hides_targets(&self) -> bool {
+        self.path_secret.is_some()
+    }
+
     fn max_body(&self) -> u64 {
         self.max_body
     }

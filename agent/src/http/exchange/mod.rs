@@ -93,10 +93,16 @@ pub(super) async fn handle(
         None => None,
     };
     // Before the record is opened: the target may hold a secret.
-    if let (Some(gate), None) = (context.forward.gate(), &fault)
-        && let Err(refusal) = gate.admit(&mut head, &context.originator)
-    {
-        fault = Some(refusal.fault(&head, target(&head)));
+    if let Some(gate) = context.forward.gate() {
+        let hides = gate.hides_targets();
+        match &mut fault {
+            Some(fault) if hides => fault.target = RedactedTarget::unknown(),
+            Some(_) => {}
+            None => {
+                let admitted = gate.admit(&mut head, &context.originator);
+                fault = admitted.err().map(|refusal| refusal.fault(&head, hides));
+            }
+        }
     }
     let is_unexpected = context.forward.rejects_unexpected(&ids.shown, &head);
     let mut record = context.open_record(&head, fault.as_ref(), &ids);
