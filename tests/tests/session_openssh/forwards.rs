@@ -4,7 +4,7 @@ use crate::{open, open_with};
 use agent::tunnel::{
     BindAddress, RemoteForward, Settings,
     egress::{Egress, ProxyServer},
-    session::ForwardError,
+    session::{ForwardError, OpenDirectError},
 };
 use e2e::{
     sshd::{Sshd, certify, free_addr, keygen},
@@ -14,8 +14,8 @@ use e2e::{
 use std::{fs, process::Command, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
-    net::{TcpListener, TcpStream, UnixStream},
-    time::sleep,
+    net::{TcpListener, TcpSocket, TcpStream, UnixStream},
+    time::{sleep, timeout},
 };
 
 #[tokio::test]
@@ -121,6 +121,35 @@ async fn more_channels_than_allowed_are_refused_and_those_open_go_on() {
     assert!(echo_at(&bound, "one too many").await.is_err());
     assert_eq!(session.refused_channels(), 1);
     echo(held.remove(0), "still there").await.unwrap();
+}
+
+/// sshd waits two minutes for a host that is silent. Who asks gives up much sooner, and asks again.
+#[tokio::test]
+async fn opens_that_a_silent_target_leaves_unanswered_are_bounded() {
+    let sshd = Sshd::with(&["AllowTcpForwarding yes"]).unwrap();
+    let settings = settings(&sshd, &["127.0.0.1:0"]).unwrap();
+    let forward = settings.forwards[0].at(0);
+    let session = open(settings).await.unwrap();
+    let bound = session.forward(&forward).await.unwrap();
+    let silent = TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let silent = silent.listen(0).unwrap();
+    let address = silent.local_addr().unwrap();
+    // Its queue is full: the kernel answers nobody else.
+    let _queued = TcpStream::connect(address).await.unwrap();
+    let mut refused = None;
+    for asked in 0..200 {
+        let opening = session.open_target("127.0.0.1", address.port());
+        if let Ok(outcome) = timeout(Duration::from_millis(5), opening).await {
+            refused = Some((asked, outcome.err().unwrap()));
+            break;
+        }
+    }
+    let (asked, error) = refused.expect("a bound");
+    assert_eq!(asked, 64);
+    assert!(matches!(error, OpenDirectError::Busy(_)), "{error}");
+    let own = session.open_direct(&bound).await.unwrap();
+    echo(own, "hello").await.unwrap();
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -224,15 +224,31 @@ impl Session {
     }
 
     /// Connects to a host and port as the gateway sees them (`direct-tcpip`, RFC 4254 §7.2). The gateway decides whether it
-    /// permits that (`PermitOpen` of an sshd).
+    /// permits that (`PermitOpen` of an sshd). The request continues if the future is dropped, and counts until the gateway
+    /// answers: an sshd whose target is silent takes two minutes.
     pub async fn open_target(
         &self,
         host: &str,
         port: u16,
     ) -> Result<ChannelStream, OpenDirectError> {
-        let host = host.to_owned();
-        self.open_direct(&BoundForward(BindAddress::Tcp { host, port }))
-            .await
+        let bind = BindAddress::Tcp {
+            host: host.to_owned(),
+            port,
+        };
+        let Ok(permit) = Arc::clone(&self.0.target_opens).try_acquire_owned() else {
+            return Err(OpenDirectError::Busy(bind.to_string()));
+        };
+        let this = self.clone();
+        // A cancelled open would end the session or orphan the channel.
+        let task = tokio::spawn(async move {
+            let _permit = permit;
+            this.0.open_direct(&bind).await
+        });
+        match timeout(ANSWER_TIMEOUT, task).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(OpenDirectError::Lost(SessionEnd::Panicked)),
+            Err(_) => Err(OpenDirectError::NoAnswer(ANSWER_TIMEOUT)),
+        }
     }
 
     /// Waits until the session has ended, for any reason.
@@ -361,6 +377,8 @@ pub(super) struct SessionInner {
     pub(super) probes: SessionProbes,
     /// Direct channels that the gateway has left unanswered for too long.
     unanswered_opens: AtomicUsize,
+    /// Direct channels to the vendor's hosts that the gateway has not answered yet.
+    target_opens: Arc<Semaphore>,
 }
 
 impl SessionInner {
@@ -372,6 +390,7 @@ impl SessionInner {
             one_at_a_time: tokio::sync::Mutex::new(()),
             probes,
             unanswered_opens: AtomicUsize::new(0),
+            target_opens: Arc::new(Semaphore::new(MAX_TARGET_OPENS)),
         }
     }
 
@@ -754,6 +773,8 @@ const ORIGINATOR: &str = "127.0.0.1";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Each costs a task and a channel until the gateway answers, at the latest until the session ends.
 const MAX_UNANSWERED_OPENS: usize = 16;
+/// As many as one outlet may open at a time.
+const MAX_TARGET_OPENS: usize = 64;
 /// Number of texts for people that are kept.
 const MAX_BANNER_TEXTS: usize = 3;
 /// The wait for an answer is extended up to this many times while other bytes arrive.
