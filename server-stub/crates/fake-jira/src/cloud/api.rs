@@ -14,6 +14,7 @@ use super::scope;
 use super::site::basic;
 use super::state::CloudState;
 use crate::jira::AuthKind;
+use crate::jira::webhooks::ConnectedApp;
 
 type ApiState = State<Arc<CloudState>>;
 
@@ -67,13 +68,17 @@ async fn jira(State(shared): ApiState, mut request: Request) -> Response {
         });
         return (StatusCode::NOT_FOUND, axum::Json(body)).into_response();
     };
+    let mut app = None;
     let who = match (bearer(request.headers()), basic(request.headers())) {
         (Some(token), _) => shared
             .grants
             .lock()
             .access(token, shared.now())
             .filter(|consent| consent.sites.iter().any(|site| site == cloud_id))
-            .map(|consent| (consent.account, consent.scopes, AuthKind::CloudToken)),
+            .map(|consent| {
+                app = Some(consent.app);
+                (consent.account, consent.scopes, AuthKind::CloudToken)
+            }),
         (None, Some((email, token))) => shared
             .grants
             .lock()
@@ -87,6 +92,14 @@ async fn jira(State(shared): ApiState, mut request: Request) -> Response {
     let wanted = scope::required_scope(request.method(), uri.path());
     if !scopes.iter().any(|scope| scope == wanted) {
         return unauthorized("Unauthorized; scope does not match");
+    }
+    // Only apps may register webhooks, and their secret signs what is delivered to them.
+    let app = app.and_then(|id| shared.grants.lock().app(&id).cloned());
+    if let Some(app) = app {
+        request.extensions_mut().insert(ConnectedApp {
+            id: app.id,
+            secret: app.secret,
+        });
     }
     *request.uri_mut() = uri;
     site.jira.serve(request, Some(account), kind, None).await

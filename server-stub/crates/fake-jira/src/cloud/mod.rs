@@ -35,7 +35,7 @@ use crate::certificate_authority::{
 };
 use crate::jira::{
     EmbeddedJira, InjectedFault, JiraStartError as JiraError, OAuth1Consumer, PublicKeyError,
-    ReceivedRequest, UserSettings, server,
+    ReceivedRequest, UserSettings, WebhookAttempt, server,
 };
 use state::{CloudSite, CloudState};
 
@@ -138,6 +138,7 @@ impl CloudStub {
                     &site.name,
                     users.clone(),
                     settings.oauth1.clone(),
+                    settings.webhooks.clone(),
                     attachments,
                 )?,
                 url: url.clone(),
@@ -205,6 +206,13 @@ impl RunningCloud {
     /// The raw targets of the last 1,024 requests to the API gateway, oldest first.
     pub fn api_targets(&self) -> Vec<String> {
         self.shared.api_targets.lock().iter().cloned().collect()
+    }
+
+    /// The last attempts of a site to deliver webhooks.
+    pub fn webhook_attempts(&self, site: usize) -> Vec<WebhookAttempt> {
+        let site = self.shared.sites.get(site);
+        site.map(|site| site.jira.webhook_attempts())
+            .unwrap_or_default()
     }
 
     /// Clears the records of received requests.

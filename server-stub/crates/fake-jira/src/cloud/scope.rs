@@ -11,6 +11,7 @@ pub(super) fn required_scope(method: &Method, path: &str) -> &'static str {
     let first = resource.split('/').next().unwrap_or_default();
     let reads = matches!(*method, Method::GET | Method::HEAD) || first == "search";
     match (first, reads) {
+        ("webhook", _) => "manage:jira-webhook",
         ("myself" | "user" | "users" | "group" | "groups", true) => "read:jira-user",
         (_, true) => "read:jira-work",
         (_, false) => "write:jira-work",
@@ -29,6 +30,7 @@ mod tests {
             (Method::POST, "/rest/api/3/search/jql", "read:jira-work"),
             (Method::POST, "/rest/api/2/issue", "write:jira-work"),
             (Method::GET, "/secure/attachment/1/a", "read:jira-work"),
+            (Method::GET, "/rest/api/3/webhook", "manage:jira-webhook"),
         ] {
             assert_eq!(required_scope(&method, path), scope, "{path}");
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::jira::{OAuth1Settings, UserSettings};
+use crate::jira::{OAuth1Settings, UserSettings, WebhookSettings};
 
 /// `Settings::default()` listens on free loopback ports. It has the sites `acme` and `other`, the
 /// account `acme-bot@acme.example` on both, an API token of each kind, no app and no application link.
@@ -39,6 +39,8 @@ pub struct Settings {
     /// Legacy application links, the same on every site. Each site issues its own tokens. The user of a
     /// two-legged link is an account id.
     pub oauth1: OAuth1Settings,
+    /// How webhooks are registered and delivered.
+    pub webhooks: WebhookSettings,
     /// Sites; every account is on each of them.
     pub sites: Vec<SiteSettings>,
 }
@@ -172,6 +174,7 @@ impl Default for Settings {
             ],
             apps: Vec::new(),
             oauth1: OAuth1Settings::default(),
+            webhooks: WebhookSettings::default(),
             sites: vec![
                 site("acme", "11223344-a1b2-4b33-8c44-def123456789"),
                 site("other", "55667788-c3d4-4e55-9f66-abc987654321"),

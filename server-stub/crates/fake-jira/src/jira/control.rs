@@ -18,7 +18,7 @@ use super::state::{JiraState, ServerState};
 pub(super) const PREFIX: &str = "/__stub/";
 
 /// `clear-captcha?user=`, `state?value=`, `basic?enabled=`, `requests` (GET, DELETE), `faults` (PUT),
-/// `oauth2` (counts), `oauth2/expire?refresh=`, `oauth1/expire?session=`, `clock?offset=`
+/// `webhooks` (attempts to deliver), `oauth2` (counts), `oauth2/expire?refresh=`, `oauth1/expire?session=`, `clock?offset=`
 /// (seconds).
 pub(super) async fn serve(shared: &Arc<JiraState>, parts: &Parts, body: Body) -> Response {
     let Query(parameters) =
@@ -74,6 +74,7 @@ pub(super) async fn serve(shared: &Arc<JiraState>, parts: &Parts, body: Body) ->
             }
             Err(_) => bad_request("offset: seconds"),
         },
+        "webhooks" => response::ok(&json!(shared.webhooks.attempts())),
         "requests" if parts.method == Method::DELETE => {
             shared.request_log.clear();
             no_content()

@@ -17,6 +17,7 @@ use super::request_log::ReceivedRequest;
 use super::rest;
 use super::settings::{HttpsSettings, Settings, UserSettings};
 use super::state::JiraState;
+use super::webhooks::{WebhookAttempt, WebhookSettings};
 use super::{InjectedFault, JiraStartError};
 
 /// The Jira of one Cloud site.
@@ -33,6 +34,7 @@ impl EmbeddedJira {
         title: &str,
         users: Vec<UserSettings>,
         oauth1: OAuth1Settings,
+        webhooks: WebhookSettings,
         attachments: PathBuf,
     ) -> Result<Self, JiraStartError> {
         std::fs::create_dir_all(&attachments).map_err(|source| JiraStartError::Directory {
@@ -42,6 +44,7 @@ impl EmbeddedJira {
         let settings = Settings {
             users,
             oauth1,
+            webhooks,
             // The embedding Cloud serves TLS, and OAuth 1.0a signatures cover the scheme.
             https: Some(HttpsSettings::default()),
             tokens: Vec::new(),
@@ -80,6 +83,11 @@ impl EmbeddedJira {
     /// The last requests; see [`RunningJira::requests`](super::RunningJira::requests).
     pub(crate) fn requests(&self) -> Vec<ReceivedRequest> {
         self.shared.request_log.snapshot()
+    }
+
+    /// The last attempts to deliver webhooks, oldest first.
+    pub(crate) fn webhook_attempts(&self) -> Vec<WebhookAttempt> {
+        self.shared.webhooks.attempts()
     }
 
     pub(crate) fn clear_requests(&self) {

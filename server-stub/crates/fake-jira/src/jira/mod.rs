@@ -4,7 +4,7 @@
 //! A request passes `server` (connections, TLS) → `middleware` (record, faults, context path, login, rate
 //! limit, XSRF) → `rest` (one file per group of resources), which reads and changes the `model`.
 //! `login` has one file per login method; `oauth1` and `oauth2` issue the tokens that it checks. `jql`
-//! searches.
+//! searches. `webhooks` delivers what changes.
 
 mod aborted_response;
 mod consent;
@@ -26,6 +26,7 @@ mod rest;
 pub(crate) mod server;
 mod settings;
 mod state;
+pub(crate) mod webhooks;
 mod xsrf;
 
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ pub use settings::{
     TomcatConnector, UserSettings,
 };
 pub use state::ServerState;
+pub use webhooks::{WebhookAttempt, WebhookSettings};
 
 use crate::certificate_authority::{
     CERTIFICATE_FILE, CertificateAuthority, CertificateAuthorityError, LeafCertificate,
@@ -297,6 +299,17 @@ impl RunningJira {
     /// Sets Jira's clock ahead by this many seconds.
     pub fn set_clock_offset(&self, seconds: i64) {
         self.shared.controls.lock().clock_offset = seconds;
+    }
+
+    /// The last 1,024 attempts to deliver webhooks, oldest first.
+    pub fn webhook_attempts(&self) -> Vec<WebhookAttempt> {
+        self.shared.webhooks.attempts()
+    }
+
+    /// Waits until `count` attempts to deliver webhooks have ended since the start.
+    pub async fn webhooks_attempted(&self, count: u64) {
+        let mut attempts = self.shared.webhooks.attempt_count();
+        let _ = attempts.wait_for(|n| *n >= count).await;
     }
 
     /// Resets the failed logins of a user, as solving the CAPTCHA does.

@@ -12,6 +12,7 @@ use super::model::JiraPermission;
 use super::oauth1::OAuth1Settings;
 use super::oauth2::OAuth2Settings;
 use super::rate::RateLimit;
+use super::webhooks::WebhookSettings;
 
 /// `Settings::default()` is a Jira 10 over plain HTTP on a free loopback port, with two visible
 /// projects, a hidden one, and the users `admin`, `acme-bot` and `reader`.
@@ -57,6 +58,8 @@ pub struct Settings {
     pub projects: Vec<ProjectSettings>,
     /// Rate limit per user.
     pub rate_limit: RateLimit,
+    /// How webhooks are registered and delivered.
+    pub webhooks: WebhookSettings,
     /// Injected faults; can be changed while running.
     pub faults: Vec<InjectedFault>,
 }
@@ -204,6 +207,7 @@ impl Default for Settings {
             oauth2: OAuth2Settings::default(),
             projects: defaults::projects(),
             rate_limit: RateLimit::default(),
+            webhooks: WebhookSettings::default(),
             faults: Vec::new(),
         }
     }

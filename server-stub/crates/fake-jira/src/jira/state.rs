@@ -1,7 +1,7 @@
 //! The state that all parts of one running Jira share: settings, controls, and data.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use time::OffsetDateTime;
@@ -14,6 +14,7 @@ use super::oauth2::OAuth2Grants;
 use super::rate::{RateBuckets, RateLimit};
 use super::request_log::RequestLog;
 use super::settings::Settings;
+use super::webhooks::{VariableStyle, WebhookHub};
 
 /// The shared state of one running Jira.
 pub(super) struct JiraState {
@@ -32,6 +33,9 @@ pub(super) struct JiraState {
     pub buckets: Mutex<RateBuckets>,
     pub consumers: Mutex<OAuth1Store>,
     pub grants: Mutex<OAuth2Grants>,
+    pub webhooks: WebhookHub,
+    /// Changes of issues so far; numbers the changelogs.
+    changes: AtomicU64,
 }
 
 /// What tests change while Jira runs.
@@ -83,6 +87,8 @@ impl JiraState {
             buckets: Mutex::new(RateBuckets::default()),
             consumers: Mutex::new(OAuth1Store::new(settings.oauth1.clone())?),
             grants: Mutex::new(OAuth2Grants::new(settings.oauth2.clone())),
+            webhooks: WebhookHub::new(settings.webhooks.clone()),
+            changes: AtomicU64::new(FIRST_CHANGE),
             settings,
         })
     }
@@ -108,6 +114,19 @@ impl JiraState {
     pub(super) fn now(&self) -> OffsetDateTime {
         let offset = time::Duration::seconds(self.controls.lock().clock_offset);
         OffsetDateTime::now_utc().saturating_add(offset)
+    }
+
+    /// The id of the next changelog.
+    pub(super) fn next_change(&self) -> u64 {
+        self.changes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How variables are written in the URL of a webhook.
+    pub(super) fn variable_style(&self) -> VariableStyle {
+        match self.cloud || self.settings.major() < BRACES_SINCE {
+            true => VariableStyle::Dollar,
+            false => VariableStyle::Braces,
+        }
     }
 
     /// `Path` of Jira's cookies.
@@ -159,3 +178,8 @@ impl ServerState {
         }
     }
 }
+
+/// First major version whose webhooks have variables without a dollar sign.
+const BRACES_SINCE: u32 = 10;
+/// Ids of changelogs start here.
+const FIRST_CHANGE: u64 = 10_100;

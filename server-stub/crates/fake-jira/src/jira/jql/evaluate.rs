@@ -58,13 +58,13 @@ pub(super) fn run(
     Ok(found.into_iter().map(|issue| issue.id).collect())
 }
 
-struct QueryEvaluator<'a> {
-    model: &'a JiraModel,
-    viewer: Option<&'a str>,
+pub(super) struct QueryEvaluator<'a> {
+    pub model: &'a JiraModel,
+    pub viewer: Option<&'a str>,
 }
 
 impl QueryEvaluator<'_> {
-    fn check(&self, clause: &JqlClause, errors: &mut Vec<String>) {
+    pub(super) fn check(&self, clause: &JqlClause, errors: &mut Vec<String>) {
         match clause {
             JqlClause::And(clauses) | JqlClause::Or(clauses) => {
                 clauses.iter().for_each(|clause| self.check(clause, errors));
@@ -172,7 +172,7 @@ impl QueryEvaluator<'_> {
         (!known).then(|| format!("The value '{value}' does not exist for the field '{name}'."))
     }
 
-    fn matches(&self, clause: &JqlClause, issue: &Issue) -> bool {
+    pub(super) fn matches(&self, clause: &JqlClause, issue: &Issue) -> bool {
         match clause {
             JqlClause::And(clauses) => clauses.iter().all(|clause| self.matches(clause, issue)),
             JqlClause::Or(clauses) => clauses.iter().any(|clause| self.matches(clause, issue)),

@@ -4,6 +4,7 @@
 mod date;
 mod evaluate;
 mod field;
+pub(super) mod filter;
 mod lexer;
 mod parser;
 

@@ -67,7 +67,7 @@ impl OAuth2Client {
 
 impl HttpsRule {
     /// Whether Jira serves or redirects to `url`.
-    pub(super) fn allows(self, url: &str) -> bool {
+    pub(in crate::jira) fn allows(self, url: &str) -> bool {
         let Ok(url) = url::Url::parse(url) else {
             return false;
         };

@@ -16,6 +16,7 @@ use super::extract::LoggedInUser;
 use super::view::{RestContext, RestView};
 use crate::jira::model::{Attachment, IssueUnavailable, JiraPermission};
 use crate::jira::response::{self, RestError, RestResult, no_content, ok};
+use crate::jira::webhooks::WebhookEvent;
 
 pub(super) async fn meta(context: RestContext, LoggedInUser(_): LoggedInUser) -> Response {
     ok(&json!({ "enabled": true, "uploadLimit": context.state.settings.upload_limit }))
@@ -60,6 +61,9 @@ pub(super) async fn upload(
         attachments.push(attachment);
     }
     let view = context.view();
+    for attachment in &attachments {
+        view.report_attachment_added(attachment);
+    }
     let beans: Value = attachments
         .iter()
         .map(|attachment| view.attachment_bean(attachment))
@@ -83,6 +87,9 @@ pub(super) async fn delete(context: RestContext, Path(id): Path<String>) -> Rest
             JiraPermission::DeleteAllAttachments,
             &format!("You do not have permission to delete attachment with id: {id}"),
         )?;
+        if let Some(attachment) = view.model.attachment(id) {
+            view.report_attachment(WebhookEvent::AttachmentDeleted, attachment, false);
+        }
         view.model.remove_attachment(id);
         id
     };

@@ -1,4 +1,4 @@
-//! Comments of an issue: list, read, add, change.
+//! Comments of an issue: list, read, add, change, delete.
 
 use axum::extract::Path;
 use http::StatusCode;
@@ -9,7 +9,8 @@ use super::create::new_comment;
 use super::extract::{JsonObject, QueryParameters};
 use super::view::{RestContext, RestView};
 use crate::jira::model::{Comment, Issue, JiraPermission};
-use crate::jira::response::{self, RestError, RestResult, ok};
+use crate::jira::response::{self, RestError, RestResult, no_content, ok};
+use crate::jira::webhooks::WebhookEvent;
 
 pub(super) async fn list(
     context: RestContext,
@@ -56,6 +57,7 @@ pub(super) async fn add(
     )?;
     let comment = new_comment(view.viewer, text(&body)?);
     let id = view.model.add_comment(issue, comment)?;
+    view.report_comment_added(issue, id);
     let bean = bean(&view, &name, &id.to_string())?;
     Ok(response::json(StatusCode::CREATED, &bean))
 }
@@ -82,7 +84,28 @@ pub(super) async fn put(
             comment.updated = now;
         }
     }
+    view.report_comment(WebhookEvent::CommentUpdated, issue_id, comment_id);
     Ok(ok(&bean(&view, &name, &id)?))
+}
+
+pub(super) async fn delete(
+    context: RestContext,
+    Path((name, id)): Path<(String, String)>,
+) -> RestResult {
+    let mut view = context.view();
+    let issue = view.issue(&name)?;
+    let (issue_id, comment_id) = (issue.id, comment(issue, &id)?.id);
+    view.require(
+        issue_id,
+        JiraPermission::DeleteAllComments,
+        "You do not have permission to delete this comment.",
+    )?;
+    view.report_comment(WebhookEvent::CommentDeleted, issue_id, comment_id);
+    if let Some(issue) = view.model.issue_mut(issue_id) {
+        issue.comments.retain(|comment| comment.id != comment_id);
+        issue.updated = OffsetDateTime::now_utc();
+    }
+    Ok(no_content())
 }
 
 /// The ids of issue and comment if the viewer may edit the comment: any comment, or as its author.

@@ -85,9 +85,11 @@ fn create(context: &RestContext, body: &Map<String, Value>) -> Result<Value, Res
         return Err(RestError::fields(errors));
     }
     let id = view.model.add_issue(issue)?;
+    view.report_created(id);
     for body in comments {
         let comment = new_comment(view.viewer, body);
-        view.model.add_comment(id, comment)?;
+        let comment = view.model.add_comment(id, comment)?;
+        view.report_comment_added(id, comment);
     }
     let key = view.model.issue(id).map(|issue| issue.key.as_str());
     Ok(json!({ "id": id.to_string(), "key": key, "self": view.url(&format!("issue/{id}")) }))

@@ -2,12 +2,12 @@
 
 use axum::extract::Path;
 use serde_json::Value;
-use time::OffsetDateTime;
 
 use super::edit;
 use super::extract::{JsonObject, QueryParameters};
 use super::issue_bean::{ALL, FieldSelection};
 use super::view::RestContext;
+use super::webhook_events::IssueEventType;
 use crate::jira::model::JiraPermission;
 use crate::jira::response::{RestError, RestResult, no_content, ok};
 
@@ -36,7 +36,7 @@ pub(super) async fn put(
     )?;
     let comments = edit::apply(&view, &mut issue, &body, |field| field.on_edit())
         .map_err(RestError::fields)?;
-    view.save_issue(issue, comments)?;
+    view.save_issue(issue, comments, IssueEventType::Updated)?;
     Ok(no_content())
 }
 
@@ -54,9 +54,9 @@ pub(super) async fn assign(
     )?;
     let assignee = edit::assignee(&view.model, view.project_of(id), &Value::Object(body))
         .map_err(|text| RestError::field("assignee", text))?;
-    if let Some(issue) = view.model.issue_mut(id) {
+    if let Some(mut issue) = view.model.issue(id).cloned() {
         issue.assignee = assignee;
-        issue.updated = OffsetDateTime::now_utc();
+        view.save_issue(issue, Vec::new(), IssueEventType::Assigned)?;
     }
     Ok(no_content())
 }
@@ -81,6 +81,10 @@ pub(super) async fn delete(
                  delete this issue and all its subtasks."
             )));
         }
+        for subtask in &subtasks {
+            view.report_deleted(*subtask, true);
+        }
+        view.report_deleted(id, false);
         let mut files = view.model.remove_issue(id);
         for subtask in subtasks {
             files.extend(view.model.remove_issue(subtask));

@@ -98,15 +98,18 @@ pub(super) async fn add(context: RestContext, JsonObject(body): JsonObject) -> R
     // Each name is from the other issue's view: "inwardIssue" is the source of the outward words.
     let (from, to) = (side("inwardIssue")?, side("outwardIssue")?);
     require_link(&view, from)?;
-    let id = view.model.add_link(IssueLink {
+    let link = IssueLink {
         id: 0,
         kind,
         from,
         to,
-    })?;
+    };
+    let id = view.model.add_link(link.clone())?;
+    view.report_link(id, &link);
     if let Some(comment) = text("comment", "body") {
         let comment = new_comment(view.viewer, comment);
-        view.model.add_comment(from, comment)?;
+        let comment = view.model.add_comment(from, comment)?;
+        view.report_comment_added(from, comment);
     }
     let mut response = StatusCode::CREATED.into_response();
     if let Ok(location) = HeaderValue::try_from(view.url(&format!("issueLink/{id}"))) {

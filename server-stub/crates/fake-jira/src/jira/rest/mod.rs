@@ -4,6 +4,7 @@
 mod attachment;
 mod bean;
 mod catalogue;
+mod changelog;
 mod comment;
 mod create;
 mod edit;
@@ -22,6 +23,11 @@ mod session;
 mod transition;
 mod user;
 mod view;
+mod webhook_admin;
+mod webhook_app;
+mod webhook_bean;
+mod webhook_events;
+mod webhook_global;
 
 use std::sync::Arc;
 
@@ -40,8 +46,20 @@ type RestState = State<Arc<JiraState>>;
 
 /// The router of all resources, behind [`middleware`].
 pub(super) fn router(shared: Arc<JiraState>) -> Router {
+    let (api, webhooks) = match (shared.cloud, shared.settings.major()) {
+        (true, _) => (api().merge(webhook_app::routes()), Router::new()),
+        (false, ..=LAST_WITH_OLD_WEBHOOKS) => (
+            api(),
+            Router::new().nest(webhook_admin::PREFIX, webhook_admin::routes()),
+        ),
+        (false, _) => (
+            api(),
+            Router::new().nest(webhook_global::PREFIX, webhook_global::routes()),
+        ),
+    };
     let inner = Router::new()
-        .nest("/rest/api/2", api())
+        .nest("/rest/api/2", api)
+        .merge(webhooks)
         .nest("/rest/pat/latest", pat::routes())
         .nest("/rest/pat/1.0", pat::routes())
         .nest(oauth1::PREFIX, oauth1::routes())
@@ -113,7 +131,7 @@ fn api() -> Router<Arc<JiraState>> {
         )
         .route(
             "/issue/{issue}/comment/{id}",
-            get(comment::get).put(comment::put),
+            get(comment::get).put(comment::put).delete(comment::delete),
         )
         .route(
             "/issue/{issue}/remotelink",
@@ -156,3 +174,6 @@ async fn missing(State(shared): RestState, request: Request) -> Response {
 async fn not_allowed() -> Response {
     response::page(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed").into_response()
 }
+
+/// The last major version whose webhooks are managed at `/rest/webhooks/1.0`.
+const LAST_WITH_OLD_WEBHOOKS: u32 = 9;

@@ -30,7 +30,7 @@ pub(super) async fn server_info(State(shared): RestState, parameters: QueryParam
 }
 
 /// Build numbers grow with the version: 10.3.2 is 1003002.
-fn build_number(numbers: &[u32]) -> u32 {
+pub(super) fn build_number(numbers: &[u32]) -> u32 {
     let at = |index| numbers.get(index).copied().unwrap_or(0);
     at(0) * 100_000 + at(1) * 1_000 + at(2)
 }

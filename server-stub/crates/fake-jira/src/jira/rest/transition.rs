@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::edit;
 use super::extract::{JsonObject, QueryParameters};
 use super::view::{RestContext, RestView};
+use super::webhook_events::IssueEventType;
 use crate::jira::model::JiraPermission;
 use crate::jira::model::catalogue::{CatalogueItem, RESOLUTIONS, Resolution, WorkflowTransition};
 use crate::jira::response::{RestError, RestResult, no_content, ok};
@@ -74,7 +75,7 @@ pub(super) async fn perform(
     })
     .map_err(RestError::fields)?;
     issue.set_status(transition.target(), resolution);
-    view.save_issue(issue, comments)?;
+    view.save_issue(issue, comments, IssueEventType::Generic)?;
     Ok(no_content())
 }
 

@@ -10,10 +10,12 @@ use time::OffsetDateTime;
 
 use super::create::new_comment;
 use super::project::no_project;
+use super::webhook_events::IssueEventType;
 use crate::jira::login::Caller;
 use crate::jira::model::{Issue, JiraModel, JiraPermission};
 use crate::jira::response::RestError;
 use crate::jira::state::JiraState;
+use crate::jira::webhooks::WebhookEvent;
 
 /// The Jira and the user of one request.
 pub(super) struct RestContext {
@@ -39,6 +41,7 @@ impl RestContext {
     /// Locks the model; the compiler refuses to hold it across an await.
     pub(super) fn view(&self) -> RestView<'_> {
         RestView {
+            state: &self.state,
             base: &self.state.base_url,
             model: self.state.model.lock(),
             viewer: self.caller.name(),
@@ -48,6 +51,7 @@ impl RestContext {
 
 /// The locked model as one user sees it. How things look in JSON is in `bean` and `issue_bean`.
 pub(super) struct RestView<'a> {
+    pub state: &'a JiraState,
     pub base: &'a str,
     pub model: MutexGuard<'a, JiraModel>,
     /// Login name of the user; `None` for an anonymous request.
@@ -84,19 +88,26 @@ impl RestView<'_> {
             .ok_or_else(|| no_project(key_or_id))
     }
 
-    /// Stores a changed issue, then adds comments of the viewer to it.
+    /// Stores a changed issue, then adds comments of the viewer to it, and reports both.
     pub(super) fn save_issue(
         &mut self,
         mut issue: Issue,
         comments: Vec<String>,
+        kind: IssueEventType,
     ) -> Result<(), RestError> {
         let id = issue.id;
         issue.updated = OffsetDateTime::now_utc();
-        if let Some(stored) = self.model.issue_mut(id) {
-            *stored = issue;
-        }
+        let before = match self.model.issue_mut(id) {
+            Some(stored) => std::mem::replace(stored, issue),
+            None => return Ok(()),
+        };
+        let mut added = Vec::new();
         for body in comments {
-            self.model.add_comment(id, new_comment(self.viewer, body))?;
+            added.push(self.model.add_comment(id, new_comment(self.viewer, body))?);
+        }
+        self.report_updated(&before, kind, added.first().copied());
+        for comment in added {
+            self.report_comment(WebhookEvent::CommentCreated, id, comment);
         }
         Ok(())
     }
