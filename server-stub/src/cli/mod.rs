@@ -5,6 +5,7 @@ mod demo;
 mod gateway;
 mod jira;
 mod links;
+mod receiver;
 mod token;
 
 use std::io::IsTerminal;
@@ -49,6 +50,7 @@ fn run(cli: CommandLine) -> anyhow::Result<ExitCode> {
             StubCommand::Jira(args) => jira::run(*args).await.map(|()| ExitCode::SUCCESS),
             StubCommand::Cloud(args) => cloud::run(args).await.map(|()| ExitCode::SUCCESS),
             StubCommand::Gateway(args) => gateway::run(args).await.map(|()| ExitCode::SUCCESS),
+            StubCommand::Receiver(args) => receiver::run(args).await.map(|()| ExitCode::SUCCESS),
             StubCommand::Demo(args) => demo::run(args).await,
             StubCommand::Token(args) => token::run(args).map(|()| ExitCode::SUCCESS),
         }
@@ -68,6 +70,7 @@ enum StubCommand {
     Jira(Box<jira::Args>),
     Cloud(cloud::Args),
     Gateway(gateway::Args),
+    Receiver(receiver::Args),
     Demo(demo::Args),
     Token(token::Args),
 }
@@ -76,7 +79,7 @@ impl StubCommand {
     /// The log level without `RUST_LOG`. The demo prints its steps itself.
     fn log_level(&self) -> &'static str {
         match self {
-            Self::Jira(_) | Self::Cloud(_) | Self::Gateway(_) => "info",
+            Self::Jira(_) | Self::Cloud(_) | Self::Gateway(_) | Self::Receiver(_) => "info",
             Self::Demo(_) | Self::Token(_) => "error",
         }
     }

@@ -1,6 +1,9 @@
 //! HMAC-SHA256 (RFC 2104) and the forms that webhooks use, written a second time: a fault in the program's own must show.
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -24,6 +27,12 @@ pub(crate) fn hub(secret: &str, body: &[u8]) -> String {
     let digest = hmac_sha256(secret.as_bytes(), body);
     let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256={digits}")
+}
+
+/// `webhook-signature` of Standard Webhooks.
+pub(crate) fn standard(key: &[u8], id: &str, timestamp: u64, body: &[u8]) -> String {
+    let signed = [format!("{id}.{timestamp}.").as_bytes(), body].concat();
+    format!("v1,{}", BASE64_STANDARD.encode(hmac_sha256(key, &signed)))
 }
 
 /// The claims of a JWT that was signed by HS256 with this secret.

@@ -1,4 +1,4 @@
-//! Webhooks of the imitation Jira, in each form that Jira has had.
+//! Webhooks of the imitation Jira, in each form that Jira has had, and the vendor's receiver of events.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod app;
@@ -7,3 +7,4 @@ mod delivery;
 mod hmac;
 mod hook_sink;
 mod instance;
+mod receiver;
