@@ -289,6 +289,32 @@ mod tests {
     }
 
     #[test]
+    fn a_sentence_never_shows_more_time_than_there_is() {
+        let now = SystemTime::UNIX_EPOCH + DAY * 20_000;
+        for (seconds, text) in [
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (7_199, "119 minutes"),
+            (7_200, "2 hours"),
+            (172_799, "47 hours"),
+            (172_800, "2 days"),
+            (365 * 86_400 - 1, "364 days"),
+        ] {
+            let span = Duration::from_secs(seconds);
+            let ends = |end| {
+                let end = ExpiryTime::At(end);
+                CredentialExpiry::new(CredentialKind::RefreshToken, end, "").sentence(now)
+            };
+            let (left, past) = (ends(now + span), ends(now - span));
+            let begins = format!("the refresh token ends in {text} (");
+            assert!(left.starts_with(&begins), "{left}");
+            let begins = format!("the refresh token ended {text} ago (");
+            assert!(past.starts_with(&begins), "{past}");
+        }
+    }
+
+    #[test]
     fn a_short_life_is_not_pressing_from_its_first_day() {
         let (expiry, now) = ends_in(1);
         let made_today = expiry.issued(Some(now));

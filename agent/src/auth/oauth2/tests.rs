@@ -206,40 +206,43 @@ async fn a_login_in_cloud_ends_a_year_after_the_consent() {
     world.settings.provider = TokenIssuer::Cloud;
     let now = SystemTime::now();
     let days = |days: u64| Duration::from_secs(days * 86_400);
+    let tokens = |refresh_expires: Option<SystemTime>, obtained: SystemTime| TokenSet {
+        access: Some(Secret::new(b"access-0".to_vec())),
+        access_secret: None,
+        access_expires: Some(now),
+        refresh: Some(Secret::new(b"refresh-0".to_vec())),
+        refresh_expires,
+        obtained,
+        user: None,
+    };
     for (consent, obtained, left, urgency) in [
         (Some(10), 0, 355, ExpiryUrgency::None),
+        // Refreshed five days ago: not the 90 days, which would come first.
+        (Some(10), 5, 355, ExpiryUrgency::None),
+        (None, 8, 82, ExpiryUrgency::None),
         (Some(340), 0, 25, ExpiryUrgency::Within30Days),
         (Some(360), 0, 5, ExpiryUrgency::Within7Days),
         // Not refreshed for long: the 90 days without use come first.
         (Some(100), 80, 10, ExpiryUrgency::Within14Days),
         (None, 80, 10, ExpiryUrgency::Within14Days),
     ] {
-        let tokens = TokenSet {
-            access: Some(Secret::new(b"access-0".to_vec())),
-            access_secret: None,
-            access_expires: Some(now + days(1)),
-            refresh: Some(Secret::new(b"refresh-0".to_vec())),
-            refresh_expires: consent.map(|ago| now - days(ago) + days(365)),
-            obtained: now - days(obtained),
-            user: None,
-        };
+        let end = consent.map(|ago| now - days(ago) + days(365));
+        let tokens = tokens(end, now - days(obtained));
         let scheme = world.scheme();
         let found = scheme.refresh_token_expiry(&tokens, String::new(), now);
         assert_eq!(found.end, ExpiryTime::At(now + days(left)), "{consent:?}");
         assert_eq!(found.urgency(now), urgency, "{consent:?}");
     }
 
+    // The day of the consent is not known, and the 90 days are far.
+    let found = world
+        .scheme()
+        .refresh_token_expiry(&tokens(None, now), String::new(), now);
+    assert!(matches!(found.end, ExpiryTime::Unknown(_)), "{found:?}");
+
     // A refresh carries the end over.
     let end = now + days(100);
-    let tokens = TokenSet {
-        access: Some(Secret::new(b"access-0".to_vec())),
-        access_secret: None,
-        access_expires: Some(now),
-        refresh: Some(Secret::new(b"refresh-0".to_vec())),
-        refresh_expires: Some(end),
-        obtained: now,
-        user: None,
-    };
+    let tokens = tokens(Some(end), now);
     let record = TokenRecord::new(world.settings.owner(), tokens);
     let locked = world.settings.store.lock(Duration::ZERO).await.unwrap();
     locked.save(&record).await.unwrap();
