@@ -90,11 +90,16 @@ pub async fn microsocks() -> Result<NetworkPart> {
 
 /// stunnel in front of a gateway, with a certificate for 127.0.0.1 from this CA.
 pub async fn stunnel(gateway: u16, ca: &TestCa) -> Result<NetworkPart> {
+    stunnel_named(gateway, ca, "127.0.0.1").await
+}
+
+/// As [`stunnel`], in front of the service on any port, with a certificate for this name or address.
+pub async fn stunnel_named(service: u16, ca: &TestCa, name: &str) -> Result<NetworkPart> {
     let config = format!(
-        "foreground = yes\npid =\nsyslog = no\noutput = {{dir}}/access.log\n[ssh]\naccept = 127.0.0.1:{{port}}\n\
-         connect = 127.0.0.1:{gateway}\ncert = {{dir}}/certificate\nkey = {{dir}}/key\n"
+        "foreground = yes\npid =\nsyslog = no\noutput = {{dir}}/access.log\n[tls]\naccept = 127.0.0.1:{{port}}\n\
+         connect = 127.0.0.1:{service}\ncert = {{dir}}/certificate\nkey = {{dir}}/key\n"
     );
-    let (certificate, key) = ca.issue("127.0.0.1")?;
+    let (certificate, key) = ca.issue(name)?;
     let files = [("certificate", certificate), ("key", key)];
     NetworkPart::start(&config, &files, |dir, _| {
         let mut command = Command::new("stunnel");
@@ -230,7 +235,7 @@ impl TestCa {
         Ok(Self { pem, issuer })
     }
 
-    /// Writes its certificate as `ca.pem`, for `gateway_ca_file`.
+    /// Writes its certificate as `ca.pem`, for `gateway_ca_file` and `ca_file`.
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
         let path = folder.join("ca.pem");
         fs::write(&path, &self.pem).context("writing the CA")?;

@@ -347,6 +347,7 @@ async fn each_tool_is_proven_at_rest_and_gets_only_the_agents_credential() {
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{cause}");
         let document: serde_json::Value = answer.json().await.unwrap();
         assert_eq!(document["delivery"], "not_sent", "{document}");
+        assert!(!document.to_string().contains("Jira"), "{document}");
         assert_eq!(
             tool.requests(case.allowed).len(),
             before,
@@ -373,6 +374,96 @@ async fn each_tool_is_proven_at_rest_and_gets_only_the_agents_credential() {
         write_secret(&folder.path().join(case.service), case.secret).unwrap();
     }
     agent.until_proven().await.unwrap();
+}
+
+/// What people read names the tool. What programs compare keeps its name: problem types, layers, steps.
+#[tokio::test]
+async fn each_text_names_the_tool_and_each_code_stays() {
+    let sshd = Sshd::start().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let tool = ImitatedTool::start(CASES[2].answers).await.unwrap();
+    write_secret(&folder.path().join("gitlab"), "wrong").unwrap();
+    let (down, wrong) = (free_addr().unwrap(), free_addr().unwrap());
+    let forward = |name: &str, bind: SocketAddr, upstream: &str, auth: &str| {
+        format!(
+            "[[forward]]\nname = {name:?}\nservice = \"gitlab\"\nbind = \"{bind}\"\nupstream = {upstream:?}\n{auth}\n[forward.policy]\n{READ_ONLY}\n"
+        )
+    };
+    let config = format!(
+        "[log]\nformat = \"human\"\n[audit]\nsink = \"file\"\nfile = {:?}\n[tunnel]\ngateways = [{:?}]\nuser = {:?}\nidentity_file = {:?}\nhost_keys = [{:?}]\nconnections = 1\n{}{}",
+        folder.path().join("audit.log"),
+        sshd.address(),
+        sshd.user(),
+        sshd.identity().display().to_string(),
+        sshd.fingerprint().unwrap(),
+        // Nothing listens there.
+        forward(
+            "down",
+            down,
+            &format!("http://{}", free_addr().unwrap()),
+            ""
+        ),
+        forward(
+            "wrong",
+            wrong,
+            &tool.url,
+            &format!(
+                "[forward.auth]\n{}",
+                CASES[2].auth.replace("SECRET", "gitlab")
+            ),
+        ),
+    );
+    let agent = AgentProcess::start(folder.path(), &config).unwrap();
+    let failed = |report: &StatusReport| {
+        let bound = report
+            .forwards
+            .iter()
+            .all(|forward| !forward.bound.is_empty());
+        bound
+            && report.forwards[0].jira.state == LayerState::Failed
+            && report.forwards[1].login.state == LayerState::Failed
+    };
+    agent.until_status("both to fail", failed).await.unwrap();
+
+    let client = Client::builder().no_proxy().build().unwrap();
+    for (bind, kind, title) in [
+        (down, "jira-unreachable", "GitLab cannot be reached"),
+        (
+            wrong,
+            "login-unavailable",
+            "The agent has no credential for GitLab right now",
+        ),
+    ] {
+        let url = format!("http://{bind}{}", CASES[2].allowed);
+        let answer = client.get(url).send().await.unwrap();
+        let document: serde_json::Value = answer.json().await.unwrap();
+        let code = format!("urn:jira-tunnel-agent:problem:{kind}");
+        assert_eq!(document["type"], code, "{document}");
+        assert_eq!(document["title"], title);
+        assert!(!document.to_string().contains("Jira"), "{document}");
+    }
+    let causes = async || {
+        let records = agent.audit().into_iter();
+        let causes: Vec<_> = records
+            .filter_map(|one| one["cause"].as_str().map(str::to_owned))
+            .collect();
+        (causes.len() == 2).then_some(causes)
+    };
+    for cause in until("both audit records", causes).await.unwrap() {
+        assert!(!cause.contains("Jira"), "{cause}");
+    }
+
+    let (status, _) = agent.status_output().unwrap();
+    let checked = agent.run(&["check"]).unwrap();
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    let log = agent.log();
+    let logged = log.lines().filter(|line| line.contains("forward "));
+    let logged: Vec<_> = logged.collect();
+    assert!(logged.len() > 2, "{log}");
+    assert!(checked.contains("GitLab"), "{checked}");
+    for text in [status.as_str(), &checked, &logged.join("\n")] {
+        assert!(!text.contains("Jira"), "{text}");
+    }
 }
 
 #[tokio::test]

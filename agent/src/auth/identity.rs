@@ -273,7 +273,8 @@ impl LastSeenUser {
         if layer.proven(Some(&last.1)) {
             tracing::info!(
                 forward = layer.forward(),
-                "Jira accepts the credential: {}",
+                "{}{}",
+                layer.reword("Jira accepts the credential: "),
                 last.1
             );
         }

@@ -142,7 +142,9 @@ impl AuthScheme for PatScheme {
             ),
             (None, None) => (
                 ExpiryTime::Unknown(
-                    "Jira is asked for it once it has accepted the token".to_owned(),
+                    self.profile
+                        .reword("Jira is asked for it once it has accepted the token")
+                        .into_owned(),
                 ),
                 None,
             ),
@@ -166,7 +168,10 @@ impl AuthScheme for PatScheme {
     }
 
     fn on_expiry_response(&self, generation: u64, status: StatusCode, body: &[u8]) {
-        let lifetime = read(status, body, SystemTime::now());
+        let mut lifetime = read(status, body, SystemTime::now());
+        if let ExpiryTime::Unknown(why) = &mut lifetime.end {
+            *why = self.profile.reword(why).into_owned();
+        }
         let mut reported = self.reported.lock();
         // Only now is the token known that was sent.
         reported.asked_at = reported.asked_at.map(|(_, at)| (generation, at));

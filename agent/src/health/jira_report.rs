@@ -65,7 +65,8 @@ impl JiraReport {
                 if self.reporter.proven(Some(detail)) {
                     tracing::info!(
                         forward = &*self.forward,
-                        "the probe of Jira succeeded: {detail}"
+                        "{}{detail}",
+                        self.layer.reword("the probe of Jira succeeded: ")
                     );
                 }
             }
@@ -77,12 +78,7 @@ impl JiraReport {
                 reach: _,
             }) => {
                 if self.reporter.failed(*state, cause, remedy) {
-                    tracing::warn!(
-                        forward = &*self.forward,
-                        cause,
-                        remedy,
-                        "the probe of Jira failed"
-                    );
+                    self.warn(cause, remedy, "the probe of Jira failed");
                 }
             }
         }
@@ -114,13 +110,18 @@ impl JiraReport {
             .reporter
             .failed(ProofState::Degraded, &cause, SILENT_REMEDY)
         {
-            tracing::warn!(
-                forward = &*self.forward,
-                cause,
-                remedy = SILENT_REMEDY,
-                "Jira does not answer"
-            );
+            self.warn(&cause, SILENT_REMEDY, "Jira does not answer");
         }
+    }
+
+    fn warn(&self, cause: &str, remedy: &str, message: &str) {
+        let [cause, remedy, message] = [cause, remedy, message].map(|text| self.layer.reword(text));
+        tracing::warn!(
+            forward = &*self.forward,
+            cause = &*cause,
+            remedy = &*remedy,
+            "{message}"
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     ExpectedRequest, HttpLimits, RequestGate, exchange::target, expected::ExpectedRequests, http2,
-    refusal_limit::RefusalLimit,
+    problem::ProblemKind, refusal_limit::RefusalLimit,
 };
 use crate::{
     audit::{AuditHandle, TrafficDirection},
@@ -12,6 +12,7 @@ use crate::{
     policy::CompiledPolicy,
     status::{LayerReporter, ProofState, StatusLayer},
     upstream::{AnswerSource, FailedStep, SendError, Upstream},
+    vendor_text::ToolName,
 };
 use http::{HeaderName, HeaderValue, StatusCode, request, response};
 use parking_lot::Mutex;
@@ -31,6 +32,8 @@ pub struct HttpForward {
     policy: CompiledPolicy,
     login: UpstreamAuth,
     upstream: Arc<Upstream>,
+    /// What the agent's own answers call the other side; `None`: Jira.
+    tool: Option<ToolName>,
     audit: AuditHandle,
     limits: HttpLimits,
     jira: LayerReporter,
@@ -112,12 +115,14 @@ impl HttpForward {
         jira: Arc<StatusLayer>,
     ) -> Self {
         let slots = limits.max_concurrent.clamp(1, Semaphore::MAX_PERMITS);
+        let upstream: Arc<Upstream> = upstream.into();
         Self {
             traffic: Arc::new(TrafficCounters::new(&name)),
             name,
             policy,
             login,
-            upstream: upstream.into(),
+            tool: upstream.profile().tool_name(),
+            upstream,
             audit,
             refusal_limit: Arc::new(RefusalLimit::new(limits.refusals_per_minute)),
             slots: Arc::new(Semaphore::new(slots)),
@@ -245,6 +250,12 @@ impl HttpForward {
         &self.upstream
     }
 
+    /// What the agent's own answer of this kind calls the other side; `None`: Jira. What occurs on the way out alone names
+    /// the vendor's host itself, and means Jira where it says so.
+    pub(super) fn tool_in(&self, kind: ProblemKind) -> Option<&ToolName> {
+        self.tool.as_ref().filter(|_| !kind.is_outward())
+    }
+
     /// Takes the audit records of its requests.
     pub fn audit(&self) -> &AuditHandle {
         &self.audit
@@ -321,7 +332,10 @@ impl HttpForward {
             ),
             HeaderClass::Forwarding | HeaderClass::Unknown => tracing::info!(
                 header,
-                "removing a header of the vendor; if Jira needs it, add it to pass in [forward.headers]"
+                "{}",
+                self.jira.reword(
+                    "removing a header of the vendor; if Jira needs it, add it to pass in [forward.headers]"
+                )
             ),
         }
         if is_last {
@@ -368,7 +382,11 @@ impl HttpForward {
             }
         };
         if is_jiras && self.jira.proven(Some("answers requests")) {
-            tracing::info!(status = status.as_u16(), "Jira answers requests");
+            tracing::info!(
+                status = status.as_u16(),
+                "{}",
+                self.jira.reword("Jira answers requests")
+            );
         }
     }
 
@@ -429,10 +447,12 @@ impl HttpForward {
         if !self.jira.failed(state, cause, remedy) {
             return;
         }
-        match self.is_outward() {
-            false => tracing::warn!(cause, remedy, "a request to Jira failed"),
-            true => tracing::warn!(cause, remedy, "a request of Jira to the vendor failed"),
-        }
+        let (cause, remedy) = (self.jira.reword(cause), self.jira.reword(remedy));
+        let message = match self.is_outward() {
+            false => self.jira.reword("a request to Jira failed"),
+            true => "a request of Jira to the vendor failed".into(),
+        };
+        tracing::warn!(cause = &*cause, remedy = &*remedy, "{message}");
     }
 }
 

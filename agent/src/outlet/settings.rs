@@ -4,6 +4,7 @@ use super::SourceList;
 use crate::{
     http::HttpLimits,
     policy,
+    profile::ServiceProfile,
     secret::Secret,
     upstream::{self, HttpTarget, UpstreamTarget},
 };
@@ -47,6 +48,7 @@ impl Settings {
         upstream::Settings {
             idle_timeout: IDLE_TIMEOUT,
             pool_wait: POOL_WAIT,
+            profile: ServiceProfile::vendor_host(),
             ..upstream::Settings::new(UpstreamTarget::Http(target))
         }
     }

@@ -8,11 +8,11 @@
 mod builtin;
 mod parse;
 
-pub use builtin::{builtin, builtin_names};
+pub use builtin::{builtin, builtin_names, title_of};
 pub use parse::ProfileError;
 pub(crate) use parse::require_path;
 
-use crate::policy::ServicePreset;
+use crate::{policy::ServicePreset, vendor_text::ToolName};
 use http::HeaderName;
 use serde_json::Value;
 use std::{
@@ -126,9 +126,23 @@ impl ServiceProfile {
 
     /// Jira's.
     pub fn jira() -> Arc<Self> {
-        static JIRA: LazyLock<Arc<ServiceProfile>> =
-            LazyLock::new(|| Arc::new(builtin(JIRA_NAME).unwrap_or_else(ServiceProfile::unknown)));
+        // Without its data where it cannot be read; a test shows that no built-in one does.
+        static JIRA: LazyLock<Arc<ServiceProfile>> = LazyLock::new(|| {
+            let found = builtin(JIRA_NAME);
+            Arc::new(found.unwrap_or_else(|| ServiceProfile::without_data(JIRA_NAME, "Jira")))
+        });
         Arc::clone(&JIRA)
+    }
+
+    /// The vendor's host, to which an outlet leads: nothing is known of it but what it is called.
+    pub fn vendor_host() -> Arc<Self> {
+        static VENDOR_HOST: LazyLock<Arc<ServiceProfile>> = LazyLock::new(|| {
+            Arc::new(ServiceProfile::without_data(
+                VENDOR_HOST_NAME,
+                "the vendor's host",
+            ))
+        });
+        Arc::clone(&VENDOR_HOST)
     }
 
     /// The value of `service`.
@@ -141,11 +155,21 @@ impl ServiceProfile {
         self.name == JIRA_NAME
     }
 
+    /// Whether it stands for the vendor's host of an outlet.
+    pub fn is_vendor_host(&self) -> bool {
+        self.name == VENDOR_HOST_NAME
+    }
+
+    /// What it is called in sentences for the vendor; `None` for Jira, of which the sentences speak.
+    pub fn tool_name(&self) -> Option<ToolName> {
+        (!self.is_jira()).then(|| ToolName::new(&self.title))
+    }
+
     /// A sentence about Jira as one about this tool.
     pub fn reword<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        match self.is_jira() || !text.contains("Jira") {
-            true => Cow::Borrowed(text),
-            false => Cow::Owned(text.replace("Jira", &self.title)),
+        match self.tool_name() {
+            None => Cow::Borrowed(text),
+            Some(tool) => tool.reword(text),
         }
     }
 
@@ -168,11 +192,10 @@ impl ServiceProfile {
         texts.flatten().find_map(Value::as_str)
     }
 
-    /// What a profile that cannot be read falls back to; a test shows that no built-in one does.
-    fn unknown() -> Self {
+    fn without_data(name: &str, title: &str) -> Self {
         Self {
-            name: JIRA_NAME.to_owned(),
-            title: "Jira".to_owned(),
+            name: name.to_owned(),
+            title: title.to_owned(),
             documentation: String::new(),
             health: None,
             login: None,
@@ -202,6 +225,8 @@ impl RequiredMember {
 
 /// The default of `service`.
 pub const JIRA_NAME: &str = "jira";
+/// No file can have this name, and no `service` this value.
+const VENDOR_HOST_NAME: &str = "(vendor's host)";
 /// The profile whose health and login the configuration states.
 pub const PLAIN_HTTP: &str = "http";
 

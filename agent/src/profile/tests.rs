@@ -11,8 +11,22 @@ fn every_built_in_profile_is_complete() {
         let has_proofs = profile.health.is_some() && profile.login.is_some();
         assert_eq!(has_proofs, name != PLAIN_HTTP, "{name}");
         assert_eq!(profile.is_jira(), name == "jira");
+        assert_eq!(title_of(name), profile.title);
     }
+    assert_eq!(title_of("inventory"), "inventory");
     assert!(!ServiceProfile::jira().answers.own_headers.is_empty());
+}
+
+#[test]
+fn a_sentence_about_jira_speaks_of_the_tool() {
+    let text = "Jira does not answer: check Jira's own log";
+    assert_eq!(ServiceProfile::jira().reword(text), text);
+    let gitlab = builtin("gitlab").unwrap();
+    let reworded = "GitLab does not answer: check GitLab's own log";
+    assert_eq!(gitlab.reword(text), reworded);
+    let host = ServiceProfile::vendor_host();
+    assert!(host.is_vendor_host() && !host.is_jira() && !gitlab.is_vendor_host());
+    assert!(host.reword(text).starts_with("the vendor's host does not"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The status in one line, for `systemctl status`.
 
 use super::{LayerReport, LayerState, OverallState, StatusReport, UpgradeState};
-use crate::printable::is_printable;
+use crate::{printable::is_printable, profile::title_of};
 
 /// The overall state and its cause: one line of at most 200 characters.
 pub fn headline(report: &StatusReport) -> String {
@@ -84,10 +84,25 @@ fn why(report: &StatusReport) -> String {
         return format!("descriptors: {cause}");
     }
     match report.overall {
-        OverallState::Proven => "network, tunnel, Jira and login".to_owned(),
+        OverallState::Proven => format!("network, tunnel, {} and login", tools(report)),
         OverallState::Degraded | OverallState::Down => {
             "not every connection is proven; see agent status".to_owned()
         }
+    }
+}
+
+/// What is behind the forwards, each once.
+fn tools(report: &StatusReport) -> String {
+    let mut titles: Vec<&str> = Vec::new();
+    for forward in &report.forwards {
+        let title = title_of(&forward.service);
+        if !titles.contains(&title) {
+            titles.push(title);
+        }
+    }
+    match titles.is_empty() {
+        true => "Jira".to_owned(),
+        false => titles.join(", "),
     }
 }
 

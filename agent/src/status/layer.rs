@@ -84,7 +84,8 @@ impl StatusLayer {
         }
     }
 
-    fn reword<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    /// A sentence about Jira as one about the tool of the layer.
+    pub fn reword<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match &self.profile {
             Some(profile) => profile.reword(text),
             None => Cow::Borrowed(text),

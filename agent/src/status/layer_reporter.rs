@@ -2,7 +2,7 @@
 
 use super::{ProofState, StatusLayer};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// One source that reports to a layer: traffic, or a probe. Each words a failure in its own way; if each repeated itself,
 /// cause and log would alternate between the two while the failure lasts.
@@ -25,6 +25,11 @@ impl LayerReporter {
     /// Reports success; see [`StatusLayer::proven`].
     pub fn proven(&self, detail: Option<&str>) -> bool {
         self.layer.proven(detail)
+    }
+
+    /// A sentence about Jira as one about the tool of the layer.
+    pub fn reword<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.layer.reword(text)
     }
 
     /// Asks for a new probe; see [`StatusLayer::doubt`].

@@ -385,23 +385,24 @@ impl StatusTable {
     /// Shown only while something keeps requests from Jira.
     fn protection(&mut self, forward: &ForwardReport) {
         let protection = &forward.protection;
+        let tool = crate::profile::title_of(&forward.service);
         if protection.breaker_open {
             let word = self.paint("HELD BACK ", YELLOW);
             self.line(&format!(
-                "     {word}Jira does not answer: requests fail at once until a trial is answered"
+                "     {word}{tool} does not answer: requests fail at once until a trial is answered"
             ));
         }
         if protection.held > 0 {
             let word = self.paint("HELD BACK ", YELLOW);
             self.line(&format!(
-                "     {word}{} that Jira asked for, the last for {}",
+                "     {word}{} that {tool} asked for, the last for {}",
                 count(protection.held, "pause"),
                 duration(protection.held_seconds)
             ));
         }
         if protection.queued > 0 {
             self.line(&format!(
-                "     {} with Jira (at most {} now), {} queued",
+                "     {} with {tool} (at most {} now), {} queued",
                 count(protection.with_jira, "request"),
                 protection.concurrency_limit,
                 protection.queued

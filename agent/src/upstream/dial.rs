@@ -40,6 +40,8 @@ pub struct HandshakeFailure {
 struct DialerTls {
     connector: TlsConnector,
     name: ServerName<'static>,
+    /// Whose errors they are.
+    peer: TlsPeer,
 }
 
 impl UpstreamDialer {
@@ -49,10 +51,15 @@ impl UpstreamDialer {
             UpstreamTarget::Http(target) => (&target.host, target.port, target.tls),
             UpstreamTarget::Tcp { host, port } => (host, *port, false),
         };
+        let peer = TlsPeer::of(settings);
         let tls = match tls {
             true => Some(DialerTls {
-                connector: TlsConnector::from(Arc::new(tls::client_config(&settings.tls)?)),
+                connector: TlsConnector::from(Arc::new(tls::client_config_for(
+                    &settings.tls,
+                    peer,
+                )?)),
                 name: tls::server_name(settings)?,
+                peer,
             }),
             false => None,
         };
@@ -124,7 +131,7 @@ impl UpstreamDialer {
         match timeout_at(deadline, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(HandshakeFailure {
-                detail: format!("{peer}: {}", explain::handshake(&error, TlsPeer::Jira)),
+                detail: format!("{peer}: {}", explain::handshake(&error, tls.peer)),
                 chain: refused_chain(&error).to_vec(),
             }),
             Err(_) => Err(HandshakeFailure {

@@ -1,7 +1,7 @@
 //! What a failure of TCP, TLS or HTTP means, for the administrator who has to fix it.
 
 use super::{
-    FailedStep,
+    FailedStep, Settings,
     verifier::{self, CertificateRefusalReason},
 };
 use crate::{descriptors, printable::printable};
@@ -15,20 +15,31 @@ pub(crate) enum TlsPeer {
     Jira,
     /// A gateway inside TLS.
     Gateway,
+    /// The vendor's host of an outlet, through the gateway.
+    VendorHost,
 }
 
 impl TlsPeer {
+    /// That of connections with these settings.
+    pub(super) fn of(settings: &Settings) -> Self {
+        match settings.profile.is_vendor_host() {
+            true => Self::VendorHost,
+            false => Self::Jira,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Jira => "Jira",
             Self::Gateway => "the gateway",
+            Self::VendorHost => "the vendor's host",
         }
     }
 
     /// The configuration key of trusted CAs.
     pub(super) fn ca_key(self) -> &'static str {
         match self {
-            Self::Jira => "ca_file",
+            Self::Jira | Self::VendorHost => "ca_file",
             Self::Gateway => "gateway_ca_file",
         }
     }
@@ -38,6 +49,7 @@ impl TlsPeer {
         match self {
             Self::Jira => "use a name it covers in upstream, or set server_name",
             Self::Gateway => "use a name it covers in tunnel.gateways",
+            Self::VendorHost => "use a name it covers in to of the outlet, or set server_name",
         }
     }
 }
@@ -154,7 +166,9 @@ fn tls(error: &TlsError, peer: TlsPeer) -> String {
         TlsError::InvalidCertificate(problem) => certificate(problem, peer),
         TlsError::AlertReceived(alert) => alerted(*alert, peer),
         TlsError::InvalidMessage(_) => match peer {
-            TlsPeer::Jira => "the answer is not TLS; is this a plain http port?".to_owned(),
+            TlsPeer::Jira | TlsPeer::VendorHost => {
+                "the answer is not TLS; is this a plain http port?".to_owned()
+            }
             TlsPeer::Gateway => "the answer is not TLS".to_owned(),
         },
         TlsError::PeerIncompatible(_) => format!(
@@ -271,12 +285,12 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 fn alerted(alert: AlertDescription, peer: TlsPeer) -> String {
     let name = peer.name();
     match alert {
-        AlertDescription::CertificateRequired if peer == TlsPeer::Gateway => {
-            "the gateway requires a client certificate, which the agent does not have for gateways; ask the vendor to switch that off".to_owned()
+        AlertDescription::CertificateRequired => match peer {
+            TlsPeer::Jira => "Jira requires a client certificate; set client_certificate_file and client_key_file",
+            TlsPeer::Gateway => "the gateway requires a client certificate, which the agent does not have for gateways; ask the vendor to switch that off",
+            TlsPeer::VendorHost => "the vendor's host requires a client certificate, which the agent does not have for outlets; ask the vendor to switch that off",
         }
-        AlertDescription::CertificateRequired => {
-            "Jira requires a client certificate; set client_certificate_file and client_key_file".to_owned()
-        }
+        .to_owned(),
         AlertDescription::BadCertificate
         | AlertDescription::UnknownCA
         | AlertDescription::CertificateUnknown
@@ -286,12 +300,12 @@ fn alerted(alert: AlertDescription, peer: TlsPeer) -> String {
         | AlertDescription::AccessDenied => format!(
             "{name}'s side refused our client certificate ({alert:?}); check which CA it expects"
         ),
-        AlertDescription::HandshakeFailure if peer == TlsPeer::Gateway => {
-            "the gateway's side refused the handshake; it must speak TLS 1.2 with ECDHE or TLS 1.3".to_owned()
+        AlertDescription::HandshakeFailure => match peer {
+            TlsPeer::Jira => "Jira's side refused the handshake: it may require a client certificate (client_certificate_file, client_key_file) or older ciphers than TLS 1.2 with ECDHE",
+            TlsPeer::Gateway => "the gateway's side refused the handshake; it must speak TLS 1.2 with ECDHE or TLS 1.3",
+            TlsPeer::VendorHost => "the vendor's side refused the handshake; it must speak TLS 1.2 with ECDHE or TLS 1.3, and require no client certificate",
         }
-        AlertDescription::HandshakeFailure => {
-            "Jira's side refused the handshake: it may require a client certificate (client_certificate_file, client_key_file) or older ciphers than TLS 1.2 with ECDHE".to_owned()
-        }
+        .to_owned(),
         AlertDescription::UnrecognisedName => {
             format!("{name}'s side does not know the name we asked for; {}", peer.rename())
         }

@@ -97,6 +97,16 @@ pub struct SendError {
     pub retry_after: Option<Duration>,
 }
 
+impl SendError {
+    /// The same in words about the tool of this profile.
+    fn about(self, profile: &ServiceProfile) -> Self {
+        Self {
+            detail: profile.reword(&self.detail).into_owned(),
+            ..self
+        }
+    }
+}
+
 /// The step toward Jira that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -204,10 +214,10 @@ impl Upstream {
         Ok(Self {
             dialer: UpstreamDialer::new(&dialed)?,
             pool: Arc::new(ConnectionPool::new(settings.idle_timeout)),
-            protection: Arc::new(UpstreamProtection::new(
-                settings.max_connections,
-                settings.pool_wait,
-            )),
+            protection: Arc::new(
+                UpstreamProtection::new(settings.max_connections, settings.pool_wait)
+                    .of_tool(&settings.profile),
+            ),
             host,
             gateway,
             response_timeout: settings.response_timeout,
@@ -245,7 +255,8 @@ impl Upstream {
         &self,
         request: Request<UpstreamBody>,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        self.send_over(request, ConnectionChoice::KeptFirst).await
+        let sent = self.send_over(request, ConnectionChoice::KeptFirst).await;
+        sent.map_err(|error| error.about(&self.profile))
     }
 
     /// Sends one request as [`Upstream::send`] does, but not over a kept-alive connection.
@@ -253,7 +264,8 @@ impl Upstream {
         &self,
         request: Request<UpstreamBody>,
     ) -> Result<Response<UpstreamBody>, SendError> {
-        self.send_over(request, ConnectionChoice::New).await
+        let sent = self.send_over(request, ConnectionChoice::New).await;
+        sent.map_err(|error| error.about(&self.profile))
     }
 
     async fn send_over(

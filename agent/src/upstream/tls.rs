@@ -33,7 +33,15 @@ pub enum TlsConfigError {
 ///
 /// May read the system's certificate store (once per process), so call it where blocking is allowed.
 pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, TlsConfigError> {
-    build(settings, None, TlsPeer::Jira)
+    client_config_for(settings, TlsPeer::Jira)
+}
+
+/// The same, with errors that name this other side and its keys.
+pub(super) fn client_config_for(
+    settings: &TlsSettings,
+    peer: TlsPeer,
+) -> Result<ClientConfig, TlsConfigError> {
+    build(settings, None, peer)
 }
 
 /// The same for gateways inside TLS, without ALPN, which has no name for SSH. With certificates of `gateway_ca_file` only

@@ -97,6 +97,9 @@ impl UnknownIssuer {
                 TlsPeer::Jira => {
                     "; if that is right, put the CA's certificate (PEM) into ca_file of this forward"
                 }
+                TlsPeer::VendorHost => {
+                    "; if that is right, put the CA's certificate (PEM) into ca_file of this outlet"
+                }
                 // The error of the gateway's TLS has its own remedy.
                 TlsPeer::Gateway => "",
             },

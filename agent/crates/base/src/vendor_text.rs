@@ -6,7 +6,7 @@
 //! so that the text of an error cannot end up in one unseen.
 
 use http::Method;
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 /// A sentence for the vendor's engineer, of words in the source and of values of the listed types:
 ///
@@ -44,6 +44,35 @@ impl VendorText {
     /// The sentence as a string.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// A sentence about Jira as one about this tool. One that was joined stays as it is: a part of it may be the vendor's own
+    /// words, which only the vendor may change.
+    pub fn about(self, tool: &ToolName) -> Self {
+        match self.0 {
+            Cow::Borrowed(text) => Self(tool.reword(text)),
+            joined @ Cow::Owned(_) => Self(joined),
+        }
+    }
+}
+
+/// What the other side of a forward or outlet is called where it is not Jira: `GitLab`, `the vendor's host`. An administrator
+/// may have written the name in a profile, and the vendor reads it: it is cut and made printable like the vendor's own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolName(Arc<str>);
+
+impl ToolName {
+    /// The name as in the middle of a sentence.
+    pub fn new(title: &str) -> Self {
+        Self(VendorText::of(&[&VendorQuote(title)]).0.into())
+    }
+
+    /// A sentence about Jira as one about this tool.
+    pub fn reword<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match text.contains(JIRA) {
+            true => Cow::Owned(text.replace(JIRA, &self.0)),
+            false => Cow::Borrowed(text),
+        }
     }
 }
 
@@ -151,6 +180,8 @@ mod sealed {
     impl Sealed for super::QuotedByte {}
 }
 
+/// The tool that the sentences in the source speak of.
+const JIRA: &str = "Jira";
 /// Characters of a path, method or name that a sentence repeats.
 const MOST_OWN_WORDS: usize = 200;
 
@@ -184,6 +215,21 @@ mod tests {
         assert!(text.as_str().starts_with("no: ü\\u{202e}\\nxxx"), "{text}");
         assert!(text.as_str().ends_with("x…"));
         assert!(text.as_str().len() < 220);
+    }
+
+    #[test]
+    fn a_sentence_speaks_of_the_tool_and_repeats_the_vendors_words_as_they_are() {
+        let tool = ToolName::new("GitLab");
+        let own =
+            VendorText::from("Jira's name does not resolve; nothing was sent to Jira").about(&tool);
+        assert_eq!(
+            own.as_str(),
+            "GitLab's name does not resolve; nothing was sent to GitLab"
+        );
+        let quoted = VendorText::of(&[&"no rule allows ", &VendorQuote("/Jira/x")]);
+        assert_eq!(quoted.clone().about(&tool), quoted);
+        let unprintable = ToolName::new("Git\u{1b}[2J");
+        assert_eq!(unprintable.reword("Jira"), "Git\\u{1b}[2J");
     }
 
     #[test]

@@ -197,7 +197,7 @@ fn remedy_for_target(error: &NormalTargetError) -> String {
             "no rule can allow this target; the caller must change it".to_owned()
         }
         NormalTargetError::OutsideContextPath { context_path } => format!(
-            "call it below {context_path}, as on Jira itself: {context_path}/rest/api/2/issue"
+            "call it below {context_path}, as on the server itself: {context_path}/ and then the path of its documentation"
         ),
     }
 }

@@ -15,9 +15,9 @@ impl CompiledPolicy {
             NormalTargetError::OutsideContextPath { .. } => VendorText::of(&[
                 &"Call it below ",
                 &ContextPath(&self.context_path),
-                &", with the path it has on Jira itself, like ",
+                &", with the path it has on the server itself: ",
                 &ContextPath(&self.context_path),
-                &"/rest/api/2/issue.",
+                &"/ and then the path of its documentation.",
             ]),
         }
     }

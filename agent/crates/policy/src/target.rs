@@ -125,7 +125,7 @@ impl<'a> NormalTarget<'a> {
         let segments = segments.as_slice();
         if let Some(extension) = stripped_extension(segments) {
             return Err(ambiguous(&[
-                &"Jira's REST layer drops the ending `.",
+                &"a REST layer like Jira's drops the ending `.",
                 &VendorQuote(extension),
                 &"` and answers for the path without it; leave it out and send an Accept header",
             ]));
@@ -300,7 +300,7 @@ pub(super) fn hex(digit: u8) -> Option<u8> {
 fn require_plain_segments(path: &str) -> Result<(), NormalTargetError> {
     for (count, segment) in path.split('/').skip(1).enumerate() {
         let what = match segment {
-            _ if count >= MAX_SEGMENTS => "more segments than any path of Jira",
+            _ if count >= MAX_SEGMENTS => "more segments than any documented path",
             "" => "an empty segment (`//`)",
             "." | ".." => "a dot segment (`.` or `..`)",
             // Jira trims keys in places, so `ABC-1%20` would get past a rule on `ABC-1`.

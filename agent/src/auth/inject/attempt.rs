@@ -212,13 +212,19 @@ impl InjectedAttempt {
         if previous.is_some() && previous != user {
             tracing::warn!(
                 forward = inject.layer.forward(),
-                "Jira names another user for the same credential; from now on that user is expected: {detail}"
+                "{}{detail}",
+                inject.layer.reword(
+                    "Jira names another user for the same credential; from now on that user is expected: "
+                )
             );
         }
         if inject.layer.proven(Some(&detail)) {
             tracing::info!(
                 forward = inject.layer.forward(),
-                "Jira accepts the credential: {detail}"
+                "{}",
+                inject
+                    .layer
+                    .reword(&format!("Jira accepts the credential: {detail}"))
             );
         }
     }
@@ -239,7 +245,10 @@ impl InjectedAttempt {
                     forward = self.inject.layer.forward(),
                     cause,
                     remedy,
-                    "Jira still rejects the credential, for another reason"
+                    "{}",
+                    self.inject
+                        .layer
+                        .reword("Jira still rejects the credential, for another reason")
                 );
             }
             return AuthVerdict::LoginFailed { cause, remedy };

@@ -292,7 +292,9 @@ impl CredentialInjector {
             CircuitChange::Doubted => {
                 tracing::debug!(
                     forward = self.layer.forward(),
-                    "Jira rejected the credential of one request; probing it"
+                    "{}",
+                    self.layer
+                        .reword("Jira rejected the credential of one request; probing it")
                 );
                 self.probe_requested.notify_one();
             }
@@ -302,7 +304,10 @@ impl CredentialInjector {
                     forward = self.layer.forward(),
                     cause = why.as_ref().map(|why| &*why.cause),
                     remedy = why.as_ref().map(|why| &*why.remedy),
-                    "Jira rejected the credential; requests are held back until it changes (or: agent login-retry)"
+                    "{}",
+                    self.layer.reword(
+                        "Jira rejected the credential; requests are held back until it changes (or: agent login-retry)"
+                    )
                 );
             }
         }

@@ -253,11 +253,13 @@ fn check_answer_source(
         | AnswerSource::Unclear) => {
             let seen = format!("GET {path} through {bound} came back with {status}");
             match source.intermediary().map(|by| by.diagnosis()) {
-                Some(diagnosis) => {
-                    StepResult::warn(diagnosis.cause, diagnosis.remedy).with_detail(seen)
-                }
+                Some(diagnosis) => StepResult::warn(
+                    profile.reword(&diagnosis.cause),
+                    profile.reword(diagnosis.remedy),
+                )
+                .with_detail(seen),
                 None => StepResult::warn(
-                    "nothing in the answer shows that it came from Jira",
+                    profile.reword("nothing in the answer shows that it came from Jira"),
                     TUNNEL_WORKS,
                 )
                 .with_detail(seen),

@@ -143,7 +143,7 @@ fn send_failed(
         true => outward_failure_detail(error.kind),
     };
     let remedy = match error.kind {
-        FailedStep::AnswerHead => FIND_ODD_HEADER,
+        FailedStep::AnswerHead if !forward.is_outward() => FIND_ODD_HEADER,
         FailedStep::Descriptors => descriptors::REMEDY,
         FailedStep::Resolve
         | FailedStep::Connect
@@ -157,6 +157,7 @@ fn send_failed(
         | FailedStep::ResponseTimeout
         | FailedStep::Exchange
         | FailedStep::KeptConnection
+        | FailedStep::AnswerHead
         | FailedStep::RequestBody => kind.customer_remedy(),
     };
     forward.on_send_error(error, remedy);

@@ -153,7 +153,8 @@ pub(super) async fn handle(
                 None => rejected.upload != UploadEnd::Complete,
             };
             record.set_problem(problem, rejected.outcome);
-            let mut response = problem.response(context.forward.name(), &method, &ids);
+            let tool = context.forward.tool_in(problem.kind);
+            let mut response = problem.response(context.forward.name(), tool, &method, &ids);
             if exchange.is_some() && (unread || ends_channel) {
                 // The next request would begin somewhere within this one.
                 let close = HeaderValue::from_static("close");

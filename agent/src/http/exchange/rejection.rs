@@ -56,8 +56,12 @@ impl RejectedRequest {
         HttpProblem::not_sent(ProblemKind::Paused, detail).into()
     }
 
-    /// On the way out, the reader is the administrator of Jira and of the agent, not the vendor.
+    /// In sentences about the tool behind the forward. On the way out, the reader is the administrator of Jira and of the
+    /// agent, not the vendor.
     pub(super) fn for_reader(mut self, forward: &HttpForward) -> Self {
+        if let Some(tool) = forward.tool_in(self.problem.kind) {
+            self.problem = self.problem.about(tool);
+        }
         if forward.is_outward() && !self.problem.kind.is_outward() {
             self.problem.remedy = Some(
                 "Look up this request_id in the agent's audit; docs/outlets.md explains each type."

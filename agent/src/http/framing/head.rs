@@ -160,7 +160,7 @@ fn request_line_parts(line: &[u8]) -> Result<(&[u8], &[u8], MinorVersion), Frami
     if method == b"CONNECT" {
         return Err(fault(
             ProblemKind::MethodRefused,
-            "CONNECT asks for a tunnel; this is a way to one Jira only".into(),
+            "CONNECT asks for a tunnel to any host, which the agent never opens".into(),
         ));
     }
     if !target.starts_with(b"/") {

@@ -194,6 +194,20 @@ impl ProblemKind {
         self.advice().remedy
     }
 
+    /// [`remedy`](Self::remedy) where the tool is not Jira: without what only Jira has. It still says Jira for the tool.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are the same for every tool"
+    )]
+    pub const fn remedy_at_other_tools(self) -> &'static str {
+        match self {
+            Self::HeadTooLarge => {
+                "Send less. If Jira needs such requests, ask the customer to accept them and quote request_id."
+            }
+            other => other.remedy(),
+        }
+    }
+
     /// What the customer's administrator does about it, for status and log. The vendor never reads it.
     #[expect(
         clippy::wildcard_enum_match_arm,

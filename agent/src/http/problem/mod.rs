@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     upstream::Delivery,
-    vendor_text::{VendorQuote, VendorText},
+    vendor_text::{ToolName, VendorQuote, VendorText},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header};
 use serde::Serialize;
-use std::num::NonZeroU32;
+use std::{borrow::Cow, num::NonZeroU32};
 
 /// One answer that the agent gives itself.
 #[derive(Clone, Debug)]
@@ -54,6 +54,24 @@ impl HttpProblem {
         }
     }
 
+    /// The same in sentences about this tool.
+    pub(super) fn about(self, tool: &ToolName) -> Self {
+        Self {
+            detail: self.detail.about(tool),
+            remedy: self.remedy.map(|remedy| remedy.about(tool)),
+            cause: self.cause.map(|cause| tool.reword(&cause).into_owned()),
+            ..self
+        }
+    }
+
+    fn remedy(&self, tool: Option<&ToolName>) -> VendorText {
+        match (&self.remedy, tool) {
+            (Some(remedy), _) => remedy.clone(),
+            (None, None) => self.kind.remedy().into(),
+            (None, Some(tool)) => VendorText::from(self.kind.remedy_at_other_tools()).about(tool),
+        }
+    }
+
     /// The same refusal, one too many: what is wrong with the request stays in the detail.
     pub(super) fn into_one_too_many(self, per_minute: u32) -> Self {
         let detail = VendorText::of(&[
@@ -76,19 +94,17 @@ impl HttpProblem {
         known.or(self.kind.retry_after()).filter(|_| repeatable)
     }
 
-    /// The whole answer; to HEAD without its body.
+    /// The whole answer; to HEAD without its body. `tool`: what the tool behind the forward is called; `None`: Jira.
     pub(in crate::http) fn response(
         &self,
         forward: &str,
+        tool: Option<&ToolName>,
         method: &Method,
         ids: &RequestIds,
     ) -> Response<Bytes> {
         let status = self.kind.status(self.delivery);
         let request_id = String::from_utf8_lossy(ids.shown.as_bytes());
-        let remedy = self
-            .remedy
-            .clone()
-            .unwrap_or_else(|| self.kind.remedy().into());
+        let remedy = self.remedy(tool);
         let message = VendorText::of(&[
             &self.detail,
             &". ",
@@ -99,7 +115,7 @@ impl HttpProblem {
         ]);
         let document = ProblemDocument {
             r#type: self.kind.uri(),
-            title: self.kind.title(),
+            title: &title(self.kind, tool),
             status: status.as_u16(),
             detail: &self.detail,
             reason: self.reason,
@@ -156,11 +172,24 @@ impl HttpProblem {
     }
 }
 
+/// What the kind is, with a capital letter.
+fn title(kind: ProblemKind, tool: Option<&ToolName>) -> Cow<'static, str> {
+    match tool.map(|tool| tool.reword(kind.title())) {
+        Some(Cow::Owned(mut reworded)) => {
+            if let Some(first) = reworded.get_mut(..1) {
+                first.make_ascii_uppercase();
+            }
+            reworded.into()
+        }
+        Some(Cow::Borrowed(_)) | None => kind.title().into(),
+    }
+}
+
 /// RFC 9457, with the members that clients of Jira read as extensions (§3.2 there).
 #[derive(Serialize)]
 struct ProblemDocument<'a> {
     r#type: String,
-    title: &'static str,
+    title: &'a str,
     status: u16,
     detail: &'a VendorText,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,7 +293,7 @@ mod tests {
         for kind in ProblemKind::ALL {
             let mut problem = HttpProblem::not_sent(kind, "a \"detail\" with \\ and ü");
             problem.cause = Some("CANARY: /etc/jira-pat".to_owned());
-            let response = problem.response("jira", &Method::POST, &id);
+            let response = problem.response("jira", None, &Method::POST, &id);
             let headers = response.headers();
             assert_eq!(response.status(), kind.status(Delivery::NotSent));
             assert_eq!(headers["content-type"], "application/problem+json");
@@ -306,6 +335,30 @@ mod tests {
     }
 
     #[test]
+    fn each_text_speaks_of_the_tool_behind_the_forward() {
+        let id = RequestIds::of(&HeaderMap::new());
+        let tool = ToolName::new("the service");
+        for kind in ProblemKind::ALL {
+            let mut problem = HttpProblem::not_sent(kind, "nothing was sent to Jira");
+            problem.cause = Some("Jira closed the connection".to_owned());
+            let problem = problem.about(&tool);
+            assert_eq!(
+                problem.cause.as_deref(),
+                Some("the service closed the connection")
+            );
+            let response = problem.response("scanner", Some(&tool), &Method::GET, &id);
+            let text = String::from_utf8_lossy(response.body()).into_owned();
+            assert!(!text.contains("Jira") && !text.contains("JQL"), "{text}");
+            let body: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(body["detail"], "nothing was sent to the service");
+            let title = body["title"].as_str().unwrap();
+            assert!(title.starts_with(char::is_uppercase), "{title}");
+            let details = response.headers()["proxy-status"].to_str().unwrap();
+            assert!(!details.contains("Jira"), "{details}");
+        }
+    }
+
+    #[test]
     fn a_post_that_may_have_been_sent_is_never_called_worth_retrying() {
         let mut problem = HttpProblem::not_sent(ProblemKind::JiraTimeout, "");
         problem.delivery = Delivery::MaybeSent;
@@ -323,6 +376,7 @@ mod tests {
         )]));
         let response = HttpProblem::not_sent(ProblemKind::Overloaded, "x").response(
             "jira",
+            None,
             &Method::HEAD,
             &id,
         );

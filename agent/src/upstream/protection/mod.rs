@@ -27,6 +27,7 @@ pub use rate_gate::RequesterKey;
 pub(super) use permit::{ProtectedRequest, UpstreamPermit};
 
 use super::SendError;
+use crate::profile::ServiceProfile;
 use breaker::{BreakerChange, UpstreamBreaker};
 use concurrency::ConcurrencyLimit;
 use parking_lot::Mutex;
@@ -52,6 +53,8 @@ pub(super) struct UpstreamProtection {
 }
 
 struct ProtectionState {
+    /// Whom the log lines speak of.
+    profile: Arc<ServiceProfile>,
     breaker: UpstreamBreaker,
     gate: RateGate,
     concurrency: ConcurrencyLimit,
@@ -110,6 +113,7 @@ impl UpstreamProtection {
             ceiling,
             wait,
             state: Mutex::new(ProtectionState {
+                profile: ServiceProfile::jira(),
                 breaker: UpstreamBreaker::new(now),
                 gate: RateGate::default(),
                 concurrency: ConcurrencyLimit::new(ceiling, now),
@@ -122,6 +126,12 @@ impl UpstreamProtection {
                 last_observed: now,
             }),
         }
+    }
+
+    /// The same protection, of the tool of this profile.
+    pub(super) fn of_tool(self, profile: &Arc<ServiceProfile>) -> Self {
+        self.state.lock().profile = Arc::clone(profile);
+        self
     }
 
     /// Waits for the right to send this request, or says at once why it cannot be sent in time.
@@ -230,13 +240,24 @@ impl ProtectionState {
         match change {
             None => {}
             Some(BreakerChange::Closed) => {
-                tracing::info!("Jira answers again; requests are sent again");
+                tracing::info!(
+                    "{}",
+                    self.profile
+                        .reword("Jira answers again; requests are sent again")
+                );
             }
             Some(BreakerChange::Opened(why)) => {
+                let cause = why.to_string();
+                let (cause, remedy) = (
+                    self.profile.reword(&cause),
+                    self.profile.reword(BREAKER_REMEDY),
+                );
                 tracing::warn!(
-                    cause = why.to_string(),
-                    remedy = BREAKER_REMEDY,
-                    "requests fail at once until a trial shows that Jira answers"
+                    cause = &*cause,
+                    remedy = &*remedy,
+                    "{}",
+                    self.profile
+                        .reword("requests fail at once until a trial shows that Jira answers")
                 );
                 for queued in self.queue.drain(..) {
                     let _ = queued.turn.send(Err(breaker_refusal(why.clone())));

@@ -116,7 +116,10 @@ impl UpstreamPermit {
         if asks && is_new {
             tracing::info!(
                 status = status.as_u16(),
-                "Jira asks to be called again later; such requests are answered without it until then"
+                "{}",
+                state.profile.reword(
+                    "Jira asks to be called again later; such requests are answered without it until then"
+                )
             );
         }
         let change = state.breaker.answered(now);
