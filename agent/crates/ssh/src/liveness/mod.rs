@@ -4,8 +4,8 @@
 //! A probe is sent after an interval without a byte from the peer, and at once when something sent stays unanswered for
 //! max(1 s, 4 × round trip). A missing answer makes the session *suspect*, a second one *dead*. On a slow link a probe
 //! waits behind bulk data, so the time for an answer counts from the last sign of life: a received byte, or a byte before
-//! the probe that the far kernel acknowledges. The time itself follows the measured round trip and the longest pause
-//! between two signs of life.
+//! the probe that the far kernel acknowledges. A received byte is none where our own packets no longer arrive. The time
+//! itself follows the measured round trip and the longest pause between two signs of life.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -150,6 +150,9 @@ impl LivenessClock {
         if sample.received > self.received {
             self.received = sample.received;
             self.heard_at = now;
+            if self.is_one_way() {
+                return;
+            }
             let bulk = self
                 .probe
                 .is_some_and(|probe| self.is_behind_bulk_data(&probe));
@@ -329,6 +332,16 @@ impl LivenessClock {
             }
             _ => limit,
         }
+    }
+
+    /// Whether the peer's packets arrive and ours do not: the kernel has repeated one as often as a dead link needs. What the
+    /// peer sends of itself, such as its own probes, then proves nothing of our direction.
+    fn is_one_way(&self) -> bool {
+        let lost = |probe: PendingProbe| {
+            let tries = probe.retransmissions.unwrap_or(0);
+            probe.delivered_at.is_none() && tries >= RETRANSMISSIONS + self.survived
+        };
+        self.probe.is_some_and(lost) && !self.is_far()
     }
 
     fn is_far(&self) -> bool {

@@ -34,6 +34,8 @@ pub(super) struct LinkProfile {
     pub outage: (Micros, Micros),
     /// The process of this end stops at this time; its kernel does not.
     pub stopped: [Option<Micros>; 2],
+    /// This end sends a request at each tick, which the other one answers.
+    pub calls: [bool; 2],
 }
 
 impl LinkProfile {
@@ -50,6 +52,7 @@ impl LinkProfile {
             bursts: None,
             outage: (0, 0),
             stopped: [None; 2],
+            calls: [false; 2],
         }
     }
 
@@ -237,6 +240,9 @@ impl SimulatedLink {
             return;
         }
         self.fill(index);
+        if self.profile.calls[index] {
+            self.write(index, 2 * SMALL);
+        }
         let now = self.start + Duration::from_micros(self.now);
         let in_flight = self.in_flight;
         let start = self.start;
@@ -407,7 +413,7 @@ impl SimulatedLink {
             let position = self.ends[index].written;
             self.ends[1 - index].answers.push_back(position);
         }
-        if opens {
+        if opens || self.profile.calls[1 - index] {
             self.write(index, SMALL);
         }
         self.fill(index);

@@ -166,6 +166,26 @@ fn a_black_hole_is_noticed_in_five_seconds_busy_and_ten_at_rest() {
     }
 }
 
+/// The end that sends requests hears the probes of the other one, which has nothing to send and waits longer.
+#[test]
+fn a_direction_that_is_lost_is_noticed_by_the_busy_end_although_it_hears_the_other() {
+    for delay in [500, 25_000, 50_000] {
+        for caller in [0, 1] {
+            let mut profile = LinkProfile {
+                delay,
+                ..LinkProfile::lan()
+            };
+            profile.calls[caller] = true;
+            let hole = |profile: &mut LinkProfile, at| profile.black_hole[caller] = Some(at);
+            let (suspect, dead) = noticed(&profile, hole, false)[caller];
+            assert!(
+                suspect < 4.0 && dead < 5.3,
+                "{delay} {caller} {suspect} {dead}"
+            );
+        }
+    }
+}
+
 /// An outage says nothing about the round trip: the next fault is noticed as soon as the first.
 #[test]
 fn a_black_hole_after_an_outage_is_noticed_as_soon() {
