@@ -24,12 +24,8 @@ pub(crate) async fn killed(context: &ChaosContext, place: PlaceKind) -> Result<(
     sleep(Duration::from_secs(3)).await;
     gateway.start_again().await?;
     let back = load.first_answer(Instant::now(), WATCH).await;
-    context.report.time(
-        at,
-        "killed for 3 s, answered again",
-        back,
-        Duration::from_secs(2),
-    );
+    let name = "killed for 3 s, answered again";
+    context.report.time(at, name, back, BACK);
     world.agent().until_proven(WATCH).await?;
     sleep(Duration::from_secs(2)).await;
     gateway.restart().await?;
