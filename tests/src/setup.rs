@@ -100,6 +100,12 @@ impl AgentSetup {
         self
     }
 
+    /// Adds a key to the outlet that was added last.
+    pub fn also(mut self, key: &str, value: Value) -> Self {
+        self.forwards += &format!("{key} = {value}\n");
+        self
+    }
+
     /// Starts an agent with this configuration.
     pub fn start(&self) -> Result<RunningAgent> {
         self.start_with(&[])

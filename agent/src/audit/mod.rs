@@ -19,7 +19,7 @@ mod target;
 mod writer;
 
 pub use condition::{AuditCondition, RECENT_LOSS};
-pub use record::{AuditRecord, RequestOutcome, TrafficDirection};
+pub use record::{AuditRecord, AuditedEvent, RequestOutcome, TrafficDirection};
 pub use sink::{ServiceEnvironment, SinkChoice, default_audit_files};
 pub use target::RedactedTarget;
 pub use writer::AuditTask;

@@ -66,6 +66,17 @@ pub struct AuditRecord {
     pub outcome: RequestOutcome,
     /// The user as Jira names it (`X-AUSERNAME`).
     pub user: Option<HeaderValue>,
+    /// The event that an outlet of mode `store` has stored, or whose way has ended.
+    pub event: Option<AuditedEvent>,
+}
+
+/// What a record says of a stored event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditedEvent {
+    /// Its id, which the vendor gets as `webhook-id`.
+    pub id: Box<str>,
+    /// How often it was sent to the vendor; `None` in the record of Jira's call.
+    pub attempts: Option<u32>,
 }
 
 /// How a request ended.
@@ -84,12 +95,18 @@ pub enum RequestOutcome {
     JiraBroke,
     /// The answer did not move for the stall limit; the channel was closed.
     Stalled,
+    /// The vendor has accepted a stored event.
+    Delivered,
+    /// A stored event has become a dead letter.
+    Dead,
+    /// A stored event was removed without being delivered.
+    Dropped,
 }
 
 impl Serialize for AuditRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let method = self.method.as_ref().map(Method::as_str);
-        let mut line = serializer.serialize_struct("Record", 22)?;
+        let mut line = serializer.serialize_struct("Record", 24)?;
         line.serialize_field("time", &rfc3339(self.time))?;
         line.serialize_field("request_id", &text(&self.request_id))?;
         line.serialize_field("forward", &*self.forward)?;
@@ -127,6 +144,10 @@ impl Serialize for AuditRecord {
         line.serialize_field("agent_request_id", &text(&self.agent_request_id))?;
         line.serialize_field("target_hidden_bytes", &self.target.hidden_bytes())?;
         line.serialize_field("direction", &self.direction)?;
+        if let Some(event) = &self.event {
+            line.serialize_field("event_id", &printable_within(&event.id, MAX_TEXT))?;
+            line.serialize_field("attempts", &event.attempts)?;
+        }
         line.end()
     }
 }

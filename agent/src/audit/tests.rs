@@ -31,6 +31,7 @@ fn record(id: &str) -> Box<AuditRecord> {
         delivery: Delivery::Answered,
         outcome: RequestOutcome::Complete,
         user: Some(HeaderValue::from_static("agent-user")),
+        event: None,
     })
 }
 
@@ -288,6 +289,10 @@ fn no_line_is_longer_than_its_bound() {
         target: RedactedTarget::redact(&format!("/{worst}")),
         rule: Some(worst.as_str().into()),
         user: Some(header(&worst)),
+        event: Some(AuditedEvent {
+            id: worst.as_str().into(),
+            attempts: Some(u32::MAX),
+        }),
         ..*record("id")
     };
     let line = serde_json::to_string(&line).unwrap();

@@ -127,6 +127,7 @@ mod tests {
             "client_secret_file",
             "identity_file",
             "identity_passphrase_file",
+            "jira_secret_file",
             "key_file",
             "password_file",
             "path_secret_file",

@@ -351,7 +351,8 @@ sections! {
         /// Where requests go, as the gateway sees it: `host:port`, or `https://host:port` for TLS that ends at the vendor
         /// and is verified here.
         to: String;
-        /// `pass`: request and answer in one go. `store`, for webhooks, is not available yet.
+        /// `pass`: request and answer in one go. `store`, for webhooks: the agent stores the event, answers 202, and delivers
+        /// it until the vendor has accepted it.
         mode: RawOutletMode = RawOutletMode::default();
         /// What may leave: rules of the form of `[forward.policy]`, like `POST /webhooks/jira`. Everything else is
         /// refused.
@@ -366,7 +367,7 @@ sections! {
         path_secret_file: Option<String>;
         /// Media types of bodies that may leave, like `application/json`. Without it: all.
         content_types: Vec<String> = Vec::new();
-        /// Largest request body that may leave.
+        /// Largest request body that may leave; with mode `store` at most 64 MiB, and less than `max_queue_per_source`.
         max_body: HumanSize = HumanSize(10 << 20), "1KiB"..="16GiB";
         /// PEM file with the certificate that the listener presents, leaf first. Without it the listener speaks plain
         /// HTTP.
@@ -376,8 +377,25 @@ sections! {
         /// PEM file with CA certificates: only callers with a client certificate of one of them are let in. Needs
         /// `certificate_file`.
         client_ca_file: Option<String>;
-        /// Mode `store` only: file with the secret that signs events.
+        /// Mode `store`, required: file with the secrets that sign events (Standard Webhooks), one a line: `whsec_` and the
+        /// base64 of 24 to 64 random bytes. At most three, while one replaces another.
         secret_file: Option<String>;
+        /// Mode `store`: file with the secret of the webhook in Jira. Only events with a matching `X-Hub-Signature` are
+        /// stored.
+        jira_secret_file: Option<String>;
+        /// Mode `store`: bytes of all events that wait, with their headers. At least `max_queue_per_source`.
+        max_queue: HumanSize = HumanSize(512 << 20), "1MiB"..="1024GiB";
+        /// Mode `store`: bytes of the events of one sender's address that wait. Without it: `max_queue`, if that is less.
+        max_queue_per_source: HumanSize = HumanSize(256 << 20), "1MiB"..="1024GiB";
+        /// Mode `store`: events that wait. Each takes about 400 bytes of memory.
+        max_queue_events: u32 = 200_000, 1..=2000000;
+        /// Mode `store`: what happens to an event for which a full queue has no room. `refuse`: Jira gets 503.
+        /// `drop-oldest`: the oldest events make room, and are counted.
+        when_full: RawWhenFull = RawWhenFull::default();
+        /// Mode `store`: an event that the vendor has not accepted in this time becomes a dead letter.
+        retry_for: HumanDuration = secs(3 * 86400), "1s"..="30days";
+        /// Mode `store`: a dead letter is kept for this time.
+        keep_dead_letters: HumanDuration = secs(30 * 86400), "1m"..="1year";
         /// With `https://`: trusted CA certificates, as `roots` of a forward.
         roots: RawRoots = RawRoots::default();
         /// With `https://`: PEM file with CA certificates to trust in addition to `roots`.
@@ -390,6 +408,19 @@ sections! {
         response_timeout: HumanDuration = secs(120), "1s"..="1h";
         /// Requests in flight on this outlet; more are answered 503 with `Retry-After`.
         max_concurrent: u32 = 64, 1..=1024;
+        @sections
+        /// Mode `store`: which events may leave. An event that does not say what it belongs to is refused. Without this
+        /// section, every event that `allow` lets pass.
+        scope: RawScope;
+    }
+
+    /// The section `[outlet.scope]` as written.
+    pub struct RawScope {
+        /// Keys of the projects whose events may leave, like `SEC`. Without it: all.
+        projects: Vec<String> = Vec::new();
+        /// Kinds of events that may leave, as `webhookEvent` names them: `jira:issue_created`, or `jira:issue_*` for all
+        /// that begin so. Without it: all.
+        events: Vec<String> = Vec::new();
     }
 
     /// The section `[audit]` as written.
@@ -456,6 +487,12 @@ choices! {
     pub enum RawOutletMode {
         Pass = "pass",
         Store = "store",
+    }
+
+    /// Values of the key `when_full`.
+    pub enum RawWhenFull {
+        Refuse = "refuse",
+        DropOldest = "drop-oldest",
     }
 
     /// Values of the key `grant`.

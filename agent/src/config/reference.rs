@@ -44,8 +44,10 @@ fn section(section: &SectionSchema, path: &str, out: &mut String) {
         let middle = match (path, path.strip_prefix("forward")) {
             ("", _) => String::new(),
             (_, Some(rest)) => format!("FORWARD__NAME{}__", variable(rest)),
-            ("outlet", None) => "OUTLET__NAME__".to_owned(),
-            (path, None) => format!("{}__", variable(path)),
+            (path, None) => match path.strip_prefix("outlet") {
+                Some(rest) => format!("OUTLET__NAME{}__", variable(rest)),
+                None => format!("{}__", variable(path)),
+            },
         };
         let key = key.name.to_uppercase();
         let _ = write!(out, "\nAs a variable: `{PREFIX}{middle}{key}` and so on.\n");

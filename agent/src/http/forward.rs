@@ -1,8 +1,8 @@
 //! Everything that the requests of one forward share.
 
 use super::{
-    ExpectedRequest, HttpLimits, RequestGate, exchange::target, expected::ExpectedRequests, http2,
-    problem::ProblemKind, refusal_limit::RefusalLimit,
+    EventSink, ExpectedRequest, HttpLimits, RequestGate, event_sink::EventIntake, exchange::target,
+    expected::ExpectedRequests, http2, problem::ProblemKind, refusal_limit::RefusalLimit,
 };
 use crate::{
     audit::{AuditHandle, TrafficDirection},
@@ -49,6 +49,8 @@ pub struct HttpForward {
     only_expected: bool,
     /// On the way out: who may call, and what may leave.
     gate: Option<Arc<dyn RequestGate>>,
+    /// On the way out: stores requests instead of sending them on.
+    intake: Option<EventIntake>,
     /// Headers of the vendor whose removal was logged.
     logged_headers: Mutex<HashSet<HeaderName>>,
 }
@@ -134,6 +136,7 @@ impl HttpForward {
             expected: Arc::default(),
             only_expected: false,
             gate: None,
+            intake: None,
             logged_headers: Mutex::default(),
         }
     }
@@ -149,6 +152,19 @@ impl HttpForward {
             gate: Some(gate),
             ..self
         }
+    }
+
+    /// The same forward, which stores what its gate lets in instead of sending it on.
+    pub fn storing(self, sink: Arc<dyn EventSink>) -> Self {
+        Self {
+            intake: Some(EventIntake::new(sink)),
+            ..self
+        }
+    }
+
+    /// Takes its requests if it stores them.
+    pub(super) fn intake(&self) -> Option<&EventIntake> {
+        self.intake.as_ref()
     }
 
     /// Which way its requests go.
@@ -218,6 +234,11 @@ impl HttpForward {
     /// Whether it is known whether the administrator has paused the forward.
     pub(super) fn are_pauses_known(&self) -> bool {
         self.pauses.is_known()
+    }
+
+    /// The pauses that can stop it.
+    pub fn pauses(&self) -> &PauseRegistry {
+        &self.pauses
     }
 
     /// Whether only expected requests are answered.

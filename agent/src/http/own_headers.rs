@@ -38,6 +38,12 @@ fn remove_twins(headers: &mut HeaderMap) {
     }
 }
 
+/// Marks an answer that the agent has made.
+pub(super) fn mark_as_own(headers: &mut HeaderMap, id: &HeaderValue) {
+    headers.insert(X_REQUEST_ID, id.clone());
+    headers.insert(X_TUNNEL_ANSWERED_BY, BY_AGENT);
+}
+
 /// Marks an answer as Jira's. Headers of Jira, or of a proxy before it, with a name of the agent's get another name.
 pub(super) fn mark_as_from_jira(headers: &mut HeaderMap, id: &HeaderValue) {
     remove_twins(headers);

@@ -2,7 +2,7 @@
 
 use super::problem::HttpProblem;
 use crate::{
-    audit::{AuditHandle, AuditRecord, RecordPermit, RequestOutcome},
+    audit::{AuditHandle, AuditRecord, AuditedEvent, RecordPermit, RequestOutcome},
     metrics::TrafficCounters,
     upstream::Delivery,
 };
@@ -80,6 +80,11 @@ impl PendingRecord {
             record.first_byte = Some(elapsed);
             record.user = user;
         });
+    }
+
+    /// The event was stored under this id.
+    pub(super) fn set_event(&mut self, id: Box<str>) {
+        self.edit(|record| record.event = Some(AuditedEvent { id, attempts: None }));
     }
 
     /// The status of the answer to the vendor.

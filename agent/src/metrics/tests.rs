@@ -77,6 +77,7 @@ fn record() -> AuditRecord {
         delivery: Delivery::Answered,
         outcome: RequestOutcome::Complete,
         user: None,
+        event: None,
     }
 }
 

@@ -166,6 +166,10 @@ fn label(outcome: RequestOutcome) -> &'static str {
         RequestOutcome::VendorGone => "vendor_gone",
         RequestOutcome::JiraBroke => "jira_broke",
         RequestOutcome::Stalled => "stalled",
+        // Ends of stored events are no requests, and are counted by their queue.
+        RequestOutcome::Delivered => "delivered",
+        RequestOutcome::Dead => "dead",
+        RequestOutcome::Dropped => "dropped",
     }
 }
 

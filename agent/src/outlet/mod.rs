@@ -8,15 +8,21 @@
 //! | `source_gate` | who may call, and which bodies may leave |
 //! | `listener` | accepts connections, plain or in TLS |
 //! | `client_stream` | one connection of Jira |
+//! | `store` | mode `store`: the queue of events and what delivers them |
 
 mod client_stream;
 mod listener;
 mod settings;
 mod source_gate;
+mod store;
 
 pub use listener::{ListenerCondition, OutletListener, OutletSockets};
 pub use settings::{
     OutletTarget, OutletTargetError, PathSecret, PathSecretError, ServerTlsError, Settings,
-    server_config,
+    StoreSettings, server_config,
 };
 pub use source_gate::{SourceGate, SourceList};
+pub use store::{
+    EventAcceptor, EventDeliverer, EventLosses, EventScope, EventStore, QueueCondition, ScopeError,
+    ScopeList, SessionWatch, queue_file, removed_queues,
+};

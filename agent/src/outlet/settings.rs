@@ -1,6 +1,6 @@
 //! One `[[outlet]]`, validated.
 
-use super::SourceList;
+use super::{EventScope, SourceList};
 use crate::{
     http::HttpLimits,
     policy,
@@ -8,6 +8,7 @@ use crate::{
     secret::Secret,
     upstream::{self, HttpTarget, UpstreamTarget},
 };
+use agent_events::{QueueLimits, SigningSecrets};
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer},
@@ -16,7 +17,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use std::{net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
-/// One outlet of mode `pass`.
+/// One outlet.
 #[derive(Clone)]
 pub struct Settings {
     /// Unique name, also among the forwards.
@@ -37,8 +38,23 @@ pub struct Settings {
     pub max_body: u64,
     /// For TLS on the listener.
     pub tls: Option<Arc<ServerConfig>>,
+    /// Of mode `store`; `None`: mode `pass`.
+    pub store: Option<StoreSettings>,
     /// Limits of the requests.
     pub http: HttpLimits,
+}
+
+/// What only an outlet of mode `store` has.
+#[derive(Clone)]
+pub struct StoreSettings {
+    /// Sign events; `None` only where a command shows the configuration to a user who may not read them.
+    pub secrets: Option<Arc<SigningSecrets>>,
+    /// The secret of the webhook in Jira, if its signature is required.
+    pub jira_secret: Option<Arc<Secret>>,
+    /// Which events may leave.
+    pub scope: EventScope,
+    /// Bounds of the queue.
+    pub limits: QueueLimits,
 }
 
 /// The settings of connections to the vendor's host.

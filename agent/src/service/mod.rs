@@ -5,6 +5,7 @@
 //! | `active_forward` | one forward that answers |
 //! | `forward_table` | all forwards; routes each inbound channel to its own |
 //! | `outlet_table`, `outlet_report` | all outlets, and what status shows of them |
+//! | `outlet_store` | the queue of an outlet of mode `store`, and what delivers from it |
 //! | `session_dialer` | connections of outlets, as channels of a session |
 //! | `configuration` | the configuration in use |
 //! | `reload` | puts the next one into use |
@@ -27,6 +28,7 @@ mod forward_table;
 mod handover;
 mod notify;
 mod outlet_report;
+mod outlet_store;
 mod outlet_table;
 mod place_prover;
 mod reload;
@@ -133,7 +135,8 @@ pub async fn run(
         false => Arc::clone(&config.tunnel),
     };
     let supervisor = Supervisor::spawn(tunnel, accept, stop.clone());
-    let outlets = OutletTable::new(context, supervisor.clone(), stopping.clone());
+    let state_dir = config.state_dir.clone();
+    let outlets = OutletTable::new(context, supervisor.clone(), stopping.clone(), state_dir);
     let outlets = Arc::new(outlets);
     let first_outlets = {
         let (outlets, configured) = (Arc::clone(&outlets), config.outlets.clone());
@@ -243,6 +246,8 @@ pub async fn run(
     }
     // A process that takes over listens when the one before it has handed over.
     outlets.activate(first_outlets);
+    let removed = Arc::clone(&outlets);
+    tokio::spawn(async move { removed.report_removed_queues().await });
     let control = listener.map(|listener| {
         tokio::spawn(listener.serve(Arc::<RuntimeControl>::clone(&running), stop.clone()))
     });
@@ -310,6 +315,8 @@ pub async fn run(
     }
     stopping.cancel();
     outlets.clients_ended().await;
+    // A new process waits for the queues.
+    outlets.close_queues().await;
     outlets.close_idle();
     let in_flight = || table.in_flight() + outlets.in_flight();
     let limit = reloader.drain_limit();

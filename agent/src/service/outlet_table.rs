@@ -1,6 +1,10 @@
 //! The outlets of this agent, and what a reload changes of them.
 
-use super::{active_forward::ServiceContext, session_dialer::SessionDialer};
+use super::{
+    active_forward::ServiceContext,
+    outlet_store::{OutletStore, report_removed_queues},
+    session_dialer::{SessionDialer, SupervisedSessions},
+};
 use crate::{
     auth::{self, UpstreamAuth},
     check,
@@ -14,10 +18,11 @@ use crate::{
     supervisor::SupervisorHandle,
     upstream::{Upstream, UpstreamTarget},
 };
+use agent_events::EventQueue;
 use anyhow::Context;
+use futures_util::future::join_all;
 use parking_lot::RwLock;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -27,6 +32,7 @@ pub(super) struct OutletTable {
     supervisor: SupervisorHandle,
     /// Cancelled once the agent stops: no further connection is accepted.
     stopping: CancellationToken,
+    state_dir: PathBuf,
     active: RwLock<Vec<Arc<ActiveOutlet>>>,
 }
 
@@ -36,6 +42,8 @@ pub(super) struct ActiveOutlet {
     /// Whether the vendor's host answers, as far as requests have shown.
     pub(super) far: Arc<StatusLayer>,
     pub(super) forward: Arc<HttpForward>,
+    /// With mode `store`.
+    pub(super) store: Option<OutletStore>,
     /// What the open connections refer to; a reload replaces its content.
     current: CurrentForward,
     sockets: Arc<OutletSockets>,
@@ -66,7 +74,15 @@ impl ActiveOutlet {
         check::outlet(&self.config.settings, self.condition(), upstream).await
     }
 
+    /// The queue of an outlet of mode `store`, while it is open.
+    pub(super) fn queue(&self) -> Option<EventQueue> {
+        self.store.as_ref()?.events.queue()
+    }
+
     fn start(&self, abort: CancellationToken) {
+        if let Some(store) = &self.store {
+            store.start(&self.forward, self.stop.clone());
+        }
         let shutdown = ShutdownTokens {
             drain: self.drain.clone(),
             replaced: CancellationToken::new(),
@@ -79,6 +95,11 @@ impl ActiveOutlet {
         let span = tracing::error_span!("outlet", outlet = &*self.config.settings.name);
         let running = listener.run(self.stop.clone(), self.keep_socket.clone());
         tokio::spawn(running.instrument(span));
+    }
+
+    fn shares_queue(&self, store: &OutletStore) -> bool {
+        let own = self.store.as_ref();
+        own.is_some_and(|own| Arc::ptr_eq(&own.events, &store.events))
     }
 
     fn end(&self, keep_socket: bool) {
@@ -97,11 +118,13 @@ impl OutletTable {
         context: ServiceContext,
         supervisor: SupervisorHandle,
         stopping: CancellationToken,
+        state_dir: PathBuf,
     ) -> Self {
         Self {
             context,
             supervisor,
             stopping,
+            state_dir,
             active: RwLock::default(),
         }
     }
@@ -164,6 +187,14 @@ impl OutletTable {
         )
         .pausable(self.context.pauses.clone())
         .outward(Arc::new(SourceGate::new(settings)));
+        let former_store = former.and_then(|former| former.store.as_ref());
+        let sessions = Arc::new(SupervisedSessions(self.supervisor.clone()));
+        let audit = &self.context.audit;
+        let store = OutletStore::new(settings, former_store, sessions, audit, &self.state_dir)?;
+        let forward = match &store {
+            Some(store) => forward.storing(store.sink()),
+            None => forward,
+        };
         let forward = match former {
             Some(former) => forward.with_counters_of(&former.forward),
             None => forward,
@@ -182,6 +213,7 @@ impl OutletTable {
             config: config.clone(),
             far,
             forward,
+            store,
             current,
             sockets,
             drain: self.stopping.child_token(),
@@ -202,6 +234,12 @@ impl OutletTable {
                 .iter()
                 .any(|outlet| Arc::ptr_eq(&outlet.sockets, &former.sockets));
             former.end(keeps);
+            if let Some(store) = &former.store
+                && !active.iter().any(|outlet| outlet.shares_queue(store))
+            {
+                let events = Arc::clone(&store.events);
+                tokio::spawn(async move { events.close().await });
+            }
         }
         for outlet in &*active {
             if !before.iter().any(|former| Arc::ptr_eq(outlet, former)) {
@@ -220,6 +258,36 @@ impl OutletTable {
             }
         };
         let _ = tokio::time::timeout(LAST_CLIENTS, ended).await;
+    }
+
+    /// Closes the queues, so that the next process can open them. Attempts that run have a moment to end. To be called once
+    /// the agent is stopping.
+    pub(super) async fn close_queues(&self) {
+        let all = self.all();
+        for outlet in &all {
+            let events = outlet.queue().map_or(0, |queue| queue.figures().events);
+            if events > 0 {
+                let outlet = &*outlet.config.settings.name;
+                tracing::info!(
+                    outlet,
+                    events,
+                    "events wait in the queue for the next process"
+                );
+            }
+        }
+        let stores = all.iter().filter_map(|outlet| outlet.store.as_ref());
+        join_all(stores.map(|store| store.events.close())).await;
+    }
+
+    /// Warns of events in the queues of outlets that are no longer configured, or no longer of mode `store`.
+    pub(super) async fn report_removed_queues(&self) {
+        let all = self.all();
+        let named: Vec<_> = all
+            .iter()
+            .filter(|outlet| outlet.store.is_some())
+            .map(|outlet| Arc::clone(&outlet.config.settings.name))
+            .collect();
+        report_removed_queues(self.state_dir.clone(), named).await;
     }
 
     /// Closes connections to the vendor that no request uses: each is a channel that keeps a session open.

@@ -1,6 +1,7 @@
 //! Opens the connections of an outlet as channels of a session that answers.
 
 use crate::{
+    outlet::SessionWatch,
     supervisor::{LivingSession, SupervisorHandle},
     tunnel::session::OpenDirectError,
     upstream::{ChannelDialError, ChannelDialer, DialedChannel},
@@ -8,6 +9,25 @@ use crate::{
 use futures_util::future::BoxFuture;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
+
+/// Whether a session answers, for outlets that wait for one.
+pub(super) struct SupervisedSessions(pub(super) SupervisorHandle);
+
+impl SessionWatch for SupervisedSessions {
+    fn is_open(&self) -> bool {
+        !self.0.living_sessions().is_empty()
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let mut changes = self.0.changes();
+        Box::pin(async move {
+            if changes.changed().await.is_err() {
+                // The supervisor has ended: nothing changes any more.
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
 
 /// Opens channels to one host and port, as a gateway sees them.
 pub(super) struct SessionDialer {

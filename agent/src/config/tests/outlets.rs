@@ -16,10 +16,16 @@ mode   = "pass"
 allow  = ["POST /webhooks/jira"]
 "#;
 
+/// With `mode = "store"` in place of `mode = "pass"`.
+const STORE: &str = "mode = \"store\"\nsecret_file = \"signing\"";
+/// The base64 of 32 zeros, and of 32 bytes of 0xff.
+const SIGNING: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nwhsec_//////////////////////////////////////////8=";
+
 /// The problem of this configuration.
 fn refused(outlet: &str) -> String {
     let folder = Folder::new(&format!("{MINIMAL}{outlet}"));
     folder.secret("secret", "0123456789abcdef0123");
+    folder.secret("signing", SIGNING);
     match Config::load(&folder.sources(&[])) {
         Ok(_) => panic!("accepted: {outlet}"),
         Err(problems) => problems.to_string(),
@@ -92,7 +98,7 @@ fn what_cannot_be_safe_or_cannot_work_is_refused_with_the_reason() {
             "https://events/hooks",
             "has no path",
         ),
-        ("\"pass\"", "\"store\"", "not available in this version"),
+        ("\"pass\"", "\"store\"", "required with mode"),
         ("\"events\"", "\"jira\"", "already the name of a forward"),
         ("POST /webhooks/jira", "POST webhooks", "webhooks"),
         (
@@ -129,4 +135,85 @@ fn what_cannot_be_safe_or_cannot_work_is_refused_with_the_reason() {
     let twice = format!("{OUTLET}{}", OUTLET.replace("\"events\"", "\"more\""));
     assert!(refused(&twice).contains("already the address of outlet \"events\""));
     assert!(refused(&format!("{OUTLET}{OUTLET}")).contains("already the name of the outlet"));
+}
+
+#[test]
+fn mode_store_has_bounds_and_a_scope() {
+    let outlet = OUTLET.replace("mode   = \"pass\"", STORE);
+    let with_scope = format!(
+        "{MINIMAL}{outlet}[outlet.scope]\nprojects = [\"SEC\"]\nevents = [\"jira:issue_*\"]\n"
+    );
+    let folder = Folder::new(&with_scope);
+    folder.secret("signing", SIGNING);
+    let loaded = |variables: &[(&str, &str)]| folder.load(variables).outlets.remove(0);
+    let first = loaded(&[]);
+    let Some(store) = &first.settings.store else {
+        panic!("mode pass");
+    };
+    assert_eq!(store.limits, agent_events::QueueLimits::default());
+    assert!(store.secrets.is_some() && store.jira_secret.is_none());
+    assert!(!store.scope.allows_all());
+
+    let small = [
+        ("JIRA_TUNNEL_AGENT__OUTLET__EVENTS__MAX_QUEUE", "32MiB"),
+        (
+            "JIRA_TUNNEL_AGENT__OUTLET__EVENTS__WHEN_FULL",
+            "drop-oldest",
+        ),
+        ("JIRA_TUNNEL_AGENT__OUTLET__EVENTS__RETRY_FOR", "1h"),
+    ];
+    let outlet = loaded(&small);
+    assert!(outlet.fingerprint != first.fingerprint);
+    let limits = &outlet.settings.store.as_ref().unwrap().limits;
+    assert_eq!(
+        limits.max_bytes_per_source,
+        32 << 20,
+        "not written: at most max_queue"
+    );
+    assert_eq!(limits.when_full, agent_events::WhenFull::DropOldest);
+    assert_eq!(limits.retry_for.as_secs(), 3600);
+
+    let other = loaded(&[("JIRA_TUNNEL_AGENT__OUTLET__EVENTS__SCOPE__PROJECTS", "OPS")]);
+    assert!(other.fingerprint != first.fingerprint);
+    // Another secret is another fingerprint.
+    folder.secret("signing", SIGNING.split('\n').next().unwrap());
+    assert!(loaded(&[]).fingerprint != first.fingerprint);
+}
+
+#[test]
+fn keys_of_mode_store_are_refused_where_they_cannot_work() {
+    for (keys, reason) in [
+        ("max_queue = \"1MiB\"", "must be less than max_queue"),
+        ("max_body = \"65MiB\"", "at most 64MiB"),
+        ("max_queue_per_source = \"1GiB\"", "more than max_queue"),
+        (
+            "max_queue_per_source = \"2MiB\"",
+            "must be less than max_queue_per_source",
+        ),
+        ("when_full = \"drop\"", "when_full"),
+        ("jira_secret_file = \"none\"", "none"),
+        ("[outlet.scope]\nprojects = []", "no event could leave"),
+        (
+            "[outlet.scope]\nprojects = [\"SEC\", \"S EC\"]",
+            "is not a project key",
+        ),
+        ("[outlet.scope]\nevents = [\"*\"]", "is not a kind of event"),
+    ] {
+        let problems = refused(&format!(
+            "{}{keys}\n",
+            OUTLET.replace("mode   = \"pass\"", STORE)
+        ));
+        assert!(problems.contains(reason), "{keys}: {problems}");
+    }
+    let unsigned = STORE.replace("signing", "secret");
+    let problems = refused(&OUTLET.replace("mode   = \"pass\"", &unsigned));
+    assert!(problems.contains("whsec_"), "{problems}");
+    assert!(!problems.contains("0123456789abcdef"), "{problems}");
+    for keys in ["retry_for = \"1h\"", "[outlet.scope]\nprojects = [\"SEC\"]"] {
+        let problems = refused(&format!("{OUTLET}{keys}\n"));
+        assert!(
+            problems.contains("only used with mode"),
+            "{keys}: {problems}"
+        );
+    }
 }

@@ -8,6 +8,7 @@ mod forward;
 mod oauth1;
 mod oauth2;
 mod outlet;
+mod outlet_store;
 mod service;
 mod tunnel;
 

@@ -1,6 +1,6 @@
 //! Validates one `[[outlet]]` section.
 
-use super::forward::trust_roots;
+use super::{forward::trust_roots, outlet_store};
 use crate::{
     config::{
         ConfigFingerprint, OutletConfig,
@@ -26,13 +26,6 @@ pub(super) fn outlet(
 ) -> Option<OutletConfig> {
     let before = problems.len();
     files.recorder.take();
-    if raw.mode == raw::RawOutletMode::Store {
-        let text = "\"store\" is not available in this version; write mode = \"pass\"";
-        section.error("mode", text, problems);
-    } else if raw.secret_file.is_some() {
-        let text = "only used with mode = \"store\", which is not available in this version; remove this key";
-        section.error("secret_file", text, problems);
-    }
     let listen = section.value_or_error("listen", listen(&raw.listen), problems);
     let target = section.value_or_error("to", raw.to.parse::<OutletTarget>(), problems);
     let policy = rules(&raw, section, problems);
@@ -45,6 +38,7 @@ pub(super) fn outlet(
         None => Some(None),
         Some(name) => path_secret(name, section, files, problems),
     };
+    let store = outlet_store::store(&raw, section, files, problems);
     let server_tls = server_tls(&raw, section, files, problems);
     let client_tls = target
         .as_ref()
@@ -78,6 +72,7 @@ pub(super) fn outlet(
         content_types: raw.content_types,
         max_body: raw.max_body.0,
         tls: server_tls?,
+        store: store?,
         http: HttpLimits {
             max_concurrent: raw.max_concurrent as usize,
             ..HttpLimits::default()

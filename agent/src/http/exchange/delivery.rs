@@ -142,8 +142,19 @@ fn send_failed(
         false => failure_detail(error.kind),
         true => outward_failure_detail(error.kind),
     };
-    let remedy = match error.kind {
-        FailedStep::AnswerHead if !forward.is_outward() => FIND_ODD_HEADER,
+    forward.on_send_error(error, remedy(error.kind, kind));
+    HttpProblem {
+        delivery: error.delivery,
+        cause: Some(error.to_string()),
+        retry_after: error.retry_after.map(whole_seconds),
+        ..HttpProblem::not_sent(kind, detail)
+    }
+}
+
+/// For the customer's administrator.
+fn remedy(step: FailedStep, kind: ProblemKind) -> &'static str {
+    match step {
+        FailedStep::AnswerHead if !kind.is_outward() => FIND_ODD_HEADER,
         FailedStep::Descriptors => descriptors::REMEDY,
         FailedStep::Resolve
         | FailedStep::Connect
@@ -159,13 +170,6 @@ fn send_failed(
         | FailedStep::KeptConnection
         | FailedStep::AnswerHead
         | FailedStep::RequestBody => kind.customer_remedy(),
-    };
-    forward.on_send_error(error, remedy);
-    HttpProblem {
-        delivery: error.delivery,
-        cause: Some(error.to_string()),
-        retry_after: error.retry_after.map(whole_seconds),
-        ..HttpProblem::not_sent(kind, detail)
     }
 }
 
@@ -212,6 +216,11 @@ fn problem_kind(step: FailedStep) -> ProblemKind {
         }
         FailedStep::RequestBody => ProblemKind::UploadBroken,
     }
+}
+
+/// What the administrator does about a failed step on the way to the vendor.
+pub(in crate::http) fn outward_remedy(step: FailedStep) -> &'static str {
+    remedy(step, outward_problem_kind(step))
 }
 
 /// The same step on the way to the vendor.

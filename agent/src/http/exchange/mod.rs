@@ -3,15 +3,18 @@
 //! [`handle`] frames the work and opens the audit record; [`forward_request`] below it is the request's path, one stage a
 //! file: `admission` decides whether it may pass, `vendor_body` waits for its body, `credential` adds the agent's,
 //! `delivery` sends it and gets Jira's answer, `jira_answer` reads from that whether Jira accepted the credential.
-//! `rejection` is every way to end with the agent's own answer instead.
+//! `storing` takes the place of the last three where an outlet stores what it gets. `rejection` is every way to end with the
+//! agent's own answer instead.
 
 mod admission;
 mod credential;
 mod delivery;
 mod jira_answer;
 mod rejection;
+mod storing;
 mod vendor_body;
 
+pub(super) use delivery::outward_remedy;
 pub(super) use rejection::audit_unread_refusals;
 
 use self::{delivery::DeliveryFailure, rejection::RejectedRequest};
@@ -127,10 +130,12 @@ pub(super) async fn handle(
         Ok(forwarded) => {
             let (mut head, jira_body) = forwarded.answer.into_parts();
             head.version = Version::HTTP_11;
-            // What the vendor answers passes to Jira as it is.
-            if !context.forward.is_outward() {
+            if context.forward.intake().is_some() {
+                own_headers::mark_as_own(&mut head.headers, &ids.shown);
+            } else if !context.forward.is_outward() {
                 own_headers::mark_as_from_jira(&mut head.headers, &ids.shown);
             }
+            // What the vendor answers passes to Jira as it is.
             record.set_status(head.status);
             let download = DownloadBody::new(
                 jira_body,
@@ -167,7 +172,7 @@ pub(super) async fn handle(
     }
 }
 
-/// A request that Jira answered as our user.
+/// A request that Jira answered as our user, or that was stored.
 struct ForwardedRequest {
     answer: Response<UpstreamBody>,
     upload: Option<Arc<UploadProgress>>,
@@ -187,6 +192,9 @@ async fn forward_request(
     forward.pauses_known().await;
     let in_flight = admission::admit(forward, record, &head, fault)?;
     hop_by_hop::strip_request(&mut head);
+    if let Some(intake) = forward.intake() {
+        return storing::store(context, intake, record, head, body, in_flight).await;
+    }
     let form = vendor_body::receive(forward, &mut head, body).await?;
     let length = body.as_ref().and_then(|body| body.size_hint().exact());
     let mut replay = ReplayableRequest::capture(forward.login(), &head, length);
@@ -279,6 +287,7 @@ impl RequestContext {
                 delivery: Delivery::NotSent,
                 outcome: RequestOutcome::VendorGone,
                 user: None,
+                event: None,
             },
         )
     }

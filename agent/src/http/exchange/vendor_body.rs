@@ -6,6 +6,7 @@ use crate::{
     http::{
         body::{self, ReadAheadError, UploadBody, UploadEnd, UploadProgress, VendorBody},
         forward::HttpForward,
+        gate::too_large,
         problem::{HttpProblem, ProblemKind},
         replay::ReplayableRequest,
     },
@@ -86,6 +87,33 @@ async fn read_form(
         }
         Err(_) => Err(stalled("the form was not complete within ", limit)),
     }
+}
+
+/// Takes a whole body of at most `most` bytes, within the time that any body may stand still.
+pub(super) async fn read_whole(
+    forward: &HttpForward,
+    body: Option<VendorBody>,
+    most: u64,
+) -> Result<Bytes, RejectedRequest> {
+    let body = body.ok_or_else(no_body)?;
+    let limit = forward.limits().stall_timeout;
+    let longest = usize::try_from(most).unwrap_or(usize::MAX);
+    let rejected = match timeout(limit, body::collect(body, longest)).await {
+        Ok(Ok(whole)) => return Ok(whole),
+        Ok(Err(ReadAheadError::TooLong)) => RejectedRequest {
+            upload: UploadEnd::TooLarge,
+            ..HttpProblem::not_sent(ProblemKind::BodyTooLarge, too_large(most)).into()
+        },
+        Ok(Err(ReadAheadError::Broke(end, detail))) => RejectedRequest {
+            outcome: end.outcome(),
+            ..broken(end, detail)
+        },
+        Err(_) => RejectedRequest {
+            outcome: UploadEnd::Running.outcome(),
+            ..stalled("the body was not complete within ", limit)
+        },
+    };
+    Err(rejected)
 }
 
 /// The body as it goes to Jira, with its progress where there is one to send.

@@ -86,6 +86,16 @@ pub enum ProblemKind {
     VendorRateLimit,
     /// The vendor's answer did not begin in time.
     VendorTimeout,
+    /// The queue of the outlet is full.
+    QueueFull,
+    /// The event cannot be stored now.
+    StoreFailed,
+    /// Jira's webhook secret does not sign the body.
+    SignatureRefused,
+    /// Events of this project or kind may not leave through the outlet.
+    ScopeRefused,
+    /// What the event belongs to cannot be read from it.
+    ScopeUndecidable,
 }
 
 /// What is fixed about a kind.
@@ -103,7 +113,7 @@ struct ProblemSpec {
 
 impl ProblemKind {
     /// All of them, in the order of `docs/errors.md`.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 45] = [
         Self::MalformedRequest,
         Self::AmbiguousTarget,
         Self::MethodOverride,
@@ -144,6 +154,11 @@ impl ProblemKind {
         Self::VendorUnavailable,
         Self::VendorRateLimit,
         Self::VendorTimeout,
+        Self::QueueFull,
+        Self::StoreFailed,
+        Self::SignatureRefused,
+        Self::ScopeRefused,
+        Self::ScopeUndecidable,
     ];
 
     /// `policy-refused`; the last part of the type URI, and the audit line's `error`.
@@ -283,6 +298,9 @@ impl ProblemKind {
                 | Self::SourceRefused
                 | Self::ContentTypeRefused
                 | Self::BodyTooLarge
+                | Self::SignatureRefused
+                | Self::ScopeRefused
+                | Self::ScopeUndecidable
         )
     }
 
@@ -302,6 +320,11 @@ impl ProblemKind {
                 | Self::VendorUnavailable
                 | Self::VendorRateLimit
                 | Self::VendorTimeout
+                | Self::QueueFull
+                | Self::StoreFailed
+                | Self::SignatureRefused
+                | Self::ScopeRefused
+                | Self::ScopeUndecidable
         )
     }
 
@@ -320,6 +343,8 @@ impl ProblemKind {
                     | Self::TunnelDown
                     | Self::VendorUnavailable
                     | Self::VendorRateLimit
+                    | Self::QueueFull
+                    | Self::StoreFailed
                     | Self::Paused
             )
     }
@@ -685,6 +710,51 @@ impl ProblemKind {
                 retry_after: Some(5),
                 title: "The vendor's host did not take the request, or did not begin to answer, in time",
                 remedy: "If delivery is maybe_sent, check whether it was carried out before you send it again. If it recurs, tell the vendor.",
+            },
+            Self::QueueFull => ProblemSpec {
+                code: "queue-full",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                deliveries: NOT_SENT,
+                proxy_error: "proxy_internal_error",
+                retry_after: Some(60),
+                title: "The queue of the outlet is full",
+                remedy: "Send it again after Retry-After. agent status shows why the vendor does not take events; max_queue of the outlet is the bound.",
+            },
+            Self::StoreFailed => ProblemSpec {
+                code: "store-failed",
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                deliveries: NOT_SENT,
+                proxy_error: "proxy_internal_error",
+                retry_after: Some(10),
+                title: "The event cannot be stored now",
+                remedy: "Send it again after Retry-After. If it persists, look up this request_id in the agent's audit; its cause names the disk or file.",
+            },
+            Self::SignatureRefused => ProblemSpec {
+                code: "signature-refused",
+                status: StatusCode::FORBIDDEN,
+                deliveries: NOT_SENT,
+                proxy_error: "http_request_denied",
+                retry_after: None,
+                title: "The body is not signed with Jira's webhook secret",
+                remedy: "Enter the secret of jira_secret_file in the webhook's settings in Jira.",
+            },
+            Self::ScopeRefused => ProblemSpec {
+                code: "scope-refused",
+                status: StatusCode::FORBIDDEN,
+                deliveries: NOT_SENT,
+                proxy_error: "http_request_denied",
+                retry_after: None,
+                title: "This event may not leave",
+                remedy: "Add its project to projects, or its kind to events, of the section scope of the outlet if it may leave.",
+            },
+            Self::ScopeUndecidable => ProblemSpec {
+                code: "scope-undecidable",
+                status: StatusCode::FORBIDDEN,
+                deliveries: NOT_SENT,
+                proxy_error: "http_request_denied",
+                retry_after: None,
+                title: "What this event belongs to cannot be read from it",
+                remedy: "Register the webhook for events that name their project, and with a body. Without a scope, every event leaves that allow lets pass.",
             },
         }
     }

@@ -15,6 +15,7 @@ mod refused;
 mod refusing;
 mod repeated;
 mod source;
+mod storing;
 mod support;
 mod trailers;
 mod vendor_headers;
