@@ -64,6 +64,7 @@ docs: build ## Regenerates the references that a test compares with the code.
 	target/debug/agent config reference > docs/configuration.md
 	target/debug/agent status --schema > docs/status.schema.json
 	target/debug/agent check --schema > docs/check.schema.json
+	target/debug/agent events --schema > docs/events.schema.json
 
 package: ## dist/: .deb, .rpm, checksums and SBOM from one portable binary.
 	packaging/build

@@ -18,6 +18,15 @@ fn bad_usage_ends_with_64_and_says_how_it_is_used() {
         &["policy", "explain", "G T", "/"],
         &["completions", "nonsense"],
         &["log-level", "loud"],
+        &["events", "show", "SEC-1"],
+        &["events", "retry"],
+        &[
+            "events",
+            "drop",
+            "--all",
+            "msg_0123456789abcdef0123456789abcdef",
+        ],
+        &["events", "--limit", "0"],
     ] {
         let output = fixture.agent(arguments, &[]);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");
@@ -174,6 +183,7 @@ fn completions_and_man_pages_come_from_the_same_definition() {
         "agent-run.1",
         "agent-policy-explain.1",
         "agent-config-show.1",
+        "agent-events-drop.1",
     ] {
         let text = std::fs::read_to_string(folder.join(page)).unwrap();
         for section in ["EXIT STATUS", "FILES", "ENVIRONMENT"] {

@@ -97,7 +97,13 @@ async fn group_members_may_check_without_reading_secrets() {
 async fn others_are_told_who_may_ask() {
     let site = site().await;
     let dir = site.dir();
-    for command in [&["check"][..], &["status"], &["metrics"], &["pause"]] {
+    for command in [
+        &["check"][..],
+        &["status"],
+        &["metrics"],
+        &["pause"],
+        &["events"],
+    ] {
         let refused = run(&dir, OTHERS, command);
         assert_eq!(
             refused.status.code(),
@@ -148,6 +154,7 @@ async fn without_a_configuration_every_command_names_enroll() {
         (&["metrics"], 3),
         (&["reload"], 3),
         (&["pause"], 3),
+        (&["events"], 3),
         (&["check"], 78),
         (&["config", "show"], 78),
         (&["policy", "explain", "GET", "/"], 78),

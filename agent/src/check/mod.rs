@@ -24,7 +24,7 @@ mod tunnel;
 
 pub use firewall::{FirewallEndpoint, FirewallRule, firewall, firewall_to};
 pub use host::HostRequirements;
-pub use outlet::{outlet, outlet_standalone};
+pub use outlet::{QueueUnderTest, outlet, outlet_standalone};
 pub use paths::{RunningUpstream, paths};
 pub use render::{render, render_firewall};
 pub use report::{CheckReport, schema};

@@ -46,7 +46,7 @@ pub(super) fn report_client_error(error: &AgentClientError, sources: &ConfigSour
     }
 }
 
-/// The error of a command for one forward: a usage error if the running agent has no forward of this name.
+/// The error of a command for one forward or outlet: a usage error if the running agent has none of this name.
 pub(super) async fn of_forward(
     client: &AgentClient,
     name: Option<&str>,
@@ -55,6 +55,7 @@ pub(super) async fn of_forward(
     if let (AgentClientError::Refused(_), Some(name)) = (&error, name)
         && let Ok(running) = client.status().await
         && !running.forwards.iter().any(|forward| forward.name == name)
+        && !running.outlets.iter().any(|outlet| outlet.name == name)
     {
         return UsageError(error.to_string()).into();
     }

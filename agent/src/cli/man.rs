@@ -71,7 +71,7 @@ invalid configuration
 configuration; \fIagent.d/*.toml\fR in the same folder override it, in name order
 .TP
 \fI/var/lib/jira\-tunnel\-agent\fR
-state: OAuth tokens, pauses, spooled uploads
+state: OAuth tokens, pauses, events of outlets, spooled uploads
 .TP
 \fI/run/jira\-tunnel\-agent/agent.sock\fR
 socket through which the commands query the running agent

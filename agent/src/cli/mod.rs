@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod config;
 mod enroll;
+mod events;
 mod exit;
 mod log_level;
 mod login;
@@ -18,6 +19,7 @@ mod reload;
 mod run;
 mod status;
 mod support_bundle;
+mod terminal;
 mod upgrade;
 mod verify_self;
 
@@ -60,6 +62,7 @@ fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         AgentCommand::Logout(args) => login::logout(args, &sources),
         AgentCommand::Pause(args) => pause::pause(args, &sources),
         AgentCommand::Resume(args) => pause::resume(args, &sources),
+        AgentCommand::Events(args) => events::run(args, &sources),
         AgentCommand::Reload(args) => reload::run(args, &sources),
         AgentCommand::Upgrade(args) => upgrade::run(args, &sources),
         AgentCommand::LoginRetry(args) => login_retry::run(args, &sources),
@@ -100,6 +103,7 @@ enum AgentCommand {
     Logout(login::LogoutArgs),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
+    Events(events::Args),
     Reload(reload::Args),
     Upgrade(upgrade::Args),
     LogLevel(log_level::Args),

@@ -53,8 +53,10 @@ pub(super) fn resume(args: ResumeArgs, sources: &ConfigSources) -> anyhow::Resul
         let before = client.status().await?;
         client.resume(&request).await?;
         let named = |name: &str| request.forward.as_deref().is_none_or(|one| one == name);
-        let mut forwards = before.forwards.iter().filter(|f| named(&f.name));
-        Ok(forwards.any(|forward| forward.paused.is_some()))
+        let forwards = before.forwards.iter().map(|f| (&f.name, &f.paused));
+        let outlets = before.outlets.iter().map(|o| (&o.name, &o.paused));
+        let mut all = forwards.chain(outlets);
+        Ok(all.any(|(name, paused)| named(name) && paused.is_some()))
     })?;
     print(&match was_paused {
         true => format!("resumed {}: requests pass again\n", which(&request)),

@@ -3,6 +3,7 @@
 use super::{
     exit,
     output::{print, print_as_is, print_error},
+    terminal::terminal_width,
 };
 use crate::{
     config::{ConfigSources, runtime_dir},
@@ -110,18 +111,6 @@ fn text(report: &StatusReport, json: bool) -> anyhow::Result<String> {
     ))
 }
 
-/// Columns of the terminal on standard output.
-fn terminal_width() -> Option<usize> {
-    let out = std::io::stdout();
-    let size = out
-        .is_terminal()
-        .then(|| rustix::termios::tcgetwinsize(&out));
-    let columns = size?.ok()?.ws_col;
-    (columns >= MIN_COLUMNS).then_some(usize::from(columns))
-}
-
-/// Columns. Wrapping to fewer would not be readable.
-const MIN_COLUMNS: u16 = 40;
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// Cursor home, clear the screen.
 const CLEAR: &str = "\x1b[H\x1b[2J";

@@ -1,13 +1,13 @@
 //! `agent support-bundle`.
 
-use super::{exit::UsageError, output::print};
+use super::{exit::UsageError, output::print, terminal::confirmed};
 use crate::{
     config::ConfigSources,
     support_bundle::{self, BundleOptions, PartContent, SupportBundle},
 };
 use std::{
     fmt::Write,
-    io::{self, BufRead, IsTerminal},
+    io::{self, IsTerminal},
     path::PathBuf,
     process::ExitCode,
 };
@@ -108,13 +108,6 @@ fn table(bundle: &SupportBundle) -> String {
         };
     }
     text
-}
-
-fn confirmed(question: &str) -> anyhow::Result<bool> {
-    print(question)?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 /// It becomes an argument of systemctl, to which a leading dash is an option and a star means many units.

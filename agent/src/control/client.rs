@@ -1,6 +1,9 @@
 //! The client side, inside the commands.
 
-use super::{CHECK_DEADLINE, RELOAD_DEADLINE, SOCKET_NAME, UPGRADE_DEADLINE};
+use super::{
+    CHECK_DEADLINE, EVENTS_DEADLINE, EventList, EventOrder, EventOrderResult, EventQuery,
+    RELOAD_DEADLINE, SOCKET_NAME, UPGRADE_DEADLINE,
+};
 use crate::{check::CheckStep, pause::PauseRequest, status::StatusReport};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -147,6 +150,43 @@ impl AgentClient {
         self.request(Method::PUT, path, body.into()).await.map(drop)
     }
 
+    /// The events of outlets of mode `store`.
+    pub async fn events(&self, query: &EventQuery) -> Result<EventList, AgentClientError> {
+        self.events_request(Method::POST, "/events", query).await
+    }
+
+    /// Has the agent try events again now.
+    pub async fn retry_events(
+        &self,
+        order: &EventOrder,
+    ) -> Result<EventOrderResult, AgentClientError> {
+        self.events_request(Method::PUT, "/events/retry", order)
+            .await
+    }
+
+    /// Has the agent delete events.
+    pub async fn drop_events(
+        &self,
+        order: &EventOrder,
+    ) -> Result<EventOrderResult, AgentClientError> {
+        self.events_request(Method::PUT, "/events/drop", order)
+            .await
+    }
+
+    async fn events_request<T: serde::de::DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        asked: &impl serde::Serialize,
+    ) -> Result<T, AgentClientError> {
+        let body = serde_json::to_vec(asked).map_err(|error| self.no_answer(error))?;
+        let answer = self.exchange(method, path, body.into());
+        let answer = tokio::time::timeout(EVENTS_DEADLINE, answer)
+            .await
+            .unwrap_or_else(|_| Err(self.no_answer("the disk of the queue did not answer")))?;
+        serde_json::from_slice(&answer).map_err(|error| self.no_answer(error))
+    }
+
     async fn request(
         &self,
         method: Method,
@@ -225,5 +265,5 @@ impl AgentClient {
 
 /// A running agent answers within milliseconds.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// A report of 16 connections and 100 forwards is below 200 KiB.
+/// A report of 16 connections and 100 forwards is below 200 KiB, a list of 1,000 events below 3.5 MiB.
 const MAX_ANSWER: usize = 4 << 20;

@@ -4,11 +4,16 @@
 //! waits for it: a status query cannot delay a request.
 
 mod client;
+mod events;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_properties;
 mod server;
 
 pub use client::{AgentClient, AgentClientError};
+pub use events::{
+    EVENT_LIST_VERSION, EventList, EventOrder, EventOrderResult, EventQuery, EventRow,
+    EventRowState, MAX_LISTED, OutletEvents, event_list_schema,
+};
 pub use server::{ControlListenError, ControlListener};
 
 use crate::{check::CheckStep, pause::PauseRequest, status::StatusReport};
@@ -53,6 +58,20 @@ pub trait ControlHandler: Send + Sync + 'static {
         request: PauseRequest,
         by: Option<u32>,
     ) -> BoxFuture<'static, Result<(), String>>;
+    /// The events of outlets of mode `store`. `Err`: there is no such outlet, or no such event.
+    fn events(&self, query: EventQuery) -> Result<EventList, String>;
+    /// Has events tried again now; `by` is the user id of the caller. `Err`: there is no such outlet, or no such event.
+    fn retry_events(
+        &self,
+        order: EventOrder,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<EventOrderResult, String>>;
+    /// Deletes events, which are never delivered. `Err`: as for [`retry_events`](Self::retry_events).
+    fn drop_events(
+        &self,
+        order: EventOrder,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<EventOrderResult, String>>;
 }
 
 /// Why a hand-over to a new process did not happen.
@@ -70,6 +89,8 @@ pub enum UpgradeError {
 const CHECK_DEADLINE: Duration = Duration::from_secs(120);
 /// Above the deadlines of a reload: reading the files, cancelling forwards, notifying systemd.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(75);
+/// For a queue of 200,000 dead letters to be rewritten on a slow disk.
+const EVENTS_DEADLINE: Duration = Duration::from_secs(60);
 /// Above the deadlines of a hand-over: the process before, reading and starting the program, the proof, the commit. Below
 /// what the server grants.
 const UPGRADE_DEADLINE: Duration = Duration::from_secs(118);
@@ -204,6 +225,55 @@ mod tests {
             self.orders.lock().push(("resume", request.forward, by));
             Box::pin(std::future::ready(Err("still paused".into())))
         }
+
+        fn events(&self, query: EventQuery) -> Result<EventList, String> {
+            let outlet = query.outlet.ok_or("which outlet?")?;
+            let row = EventRow {
+                id: query.after.unwrap_or_default(),
+                state: EventRowState::Dead,
+                received: "2026-11-30T20:00:00Z".into(),
+                lane: "issue:1".into(),
+                event_type: None,
+                issue_key: Some("SEC-1".into()),
+                source: "127.0.0.1".into(),
+                body_bytes: 3,
+                attempts: 2,
+                last_error: None,
+                next_attempt: None,
+                given_up: None,
+            };
+            Ok(EventList {
+                version: EVENT_LIST_VERSION,
+                outlets: vec![OutletEvents {
+                    outlet,
+                    waiting: 0,
+                    dead_letters: 1,
+                    events: vec![row; query.limit],
+                    more: false,
+                }],
+            })
+        }
+
+        fn retry_events(
+            &self,
+            order: EventOrder,
+            by: Option<u32>,
+        ) -> BoxFuture<'static, Result<EventOrderResult, String>> {
+            self.orders.lock().push(("retry", order.id, by));
+            Box::pin(std::future::ready(Ok(EventOrderResult {
+                events: 7,
+                left: 0,
+            })))
+        }
+
+        fn drop_events(
+            &self,
+            order: EventOrder,
+            by: Option<u32>,
+        ) -> BoxFuture<'static, Result<EventOrderResult, String>> {
+            self.orders.lock().push(("drop", order.outlet, by));
+            Box::pin(std::future::ready(Err("no such event".into())))
+        }
     }
 
     async fn listening(dir: &std::path::Path) -> (Arc<Recorder>, CancellationToken) {
@@ -247,6 +317,42 @@ mod tests {
         assert_eq!(orders[1], ("resume", request.forward, Some(uid)));
         let refused = client.set_log_level("nonsense").await.unwrap_err();
         assert!(matches!(refused, AgentClientError::Refused(why) if why == "no such level"));
+    }
+
+    #[tokio::test]
+    async fn orders_about_events_arrive_with_who_gave_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (commands, _stop) = listening(dir.path()).await;
+        let client = AgentClient::new(dir.path());
+        let query = EventQuery {
+            outlet: Some("events".into()),
+            after: Some("msg_1".into()),
+            limit: MAX_LISTED,
+            ..EventQuery::default()
+        };
+        let list = client.events(&query).await.unwrap();
+        let [listed] = &list.outlets[..] else {
+            panic!("{list:?}");
+        };
+        assert_eq!(
+            (&*listed.outlet, listed.events.len()),
+            ("events", MAX_LISTED)
+        );
+        assert_eq!(listed.events[0].id, "msg_1");
+        let refused = client.events(&EventQuery::default()).await.unwrap_err();
+        assert!(matches!(refused, AgentClientError::Refused(why) if why == "which outlet?"));
+
+        let order = EventOrder {
+            outlet: Some("events".into()),
+            id: Some("msg_1".into()),
+        };
+        assert_eq!(client.retry_events(&order).await.unwrap().events, 7);
+        let refused = client.drop_events(&order).await.unwrap_err();
+        assert!(matches!(refused, AgentClientError::Refused(why) if why == "no such event"));
+        let uid = std::fs::metadata(dir.path()).unwrap().uid();
+        let orders = commands.orders.lock().clone();
+        assert_eq!(orders[0], ("retry", order.id, Some(uid)));
+        assert_eq!(orders[1], ("drop", order.outlet, Some(uid)));
     }
 
     #[tokio::test]

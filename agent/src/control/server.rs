@@ -1,10 +1,7 @@
 //! The server side, inside the running agent.
 
 use super::{CHECK_DEADLINE, ControlHandler, SOCKET_NAME, UpgradeError};
-use crate::{
-    descriptors::{self, DescriptorBudget},
-    pause::PauseRequest,
-};
+use crate::descriptors::{self, DescriptorBudget};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -177,11 +174,23 @@ async fn answer(
             Ok(forward) => json_or_problem(commands.check_tunnel(&forward).await),
             Err(response) => response,
         },
-        (Method::PUT, "/pause") => match read_pause_request(body).await {
+        (Method::POST, "/events") => match read_json(body).await {
+            Ok(query) => json_or_problem(commands.events(query)),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        },
+        (Method::PUT, "/events/retry") => match read_json(body).await {
+            Ok(order) => json_or_problem(commands.retry_events(order, by).await),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        },
+        (Method::PUT, "/events/drop") => match read_json(body).await {
+            Ok(order) => json_or_problem(commands.drop_events(order, by).await),
+            Err(problem) => text(StatusCode::BAD_REQUEST, problem),
+        },
+        (Method::PUT, "/pause") => match read_json(body).await {
             Ok(request) => acknowledge(commands.pause(request, by).await),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         },
-        (Method::PUT, "/resume") => match read_pause_request(body).await {
+        (Method::PUT, "/resume") => match read_json(body).await {
             Ok(request) => acknowledge(commands.resume(request, by).await),
             Err(problem) => text(StatusCode::BAD_REQUEST, problem),
         },
@@ -219,8 +228,8 @@ async fn read_text(body: Incoming) -> Result<String, Response<Full<Bytes>>> {
     }
 }
 
-async fn read_pause_request(body: Incoming) -> Result<PauseRequest, String> {
-    let body = Limited::new(body, MAX_PAUSE_REQUEST).collect().await;
+async fn read_json<T: serde::de::DeserializeOwned>(body: Incoming) -> Result<T, String> {
+    let body = Limited::new(body, MAX_REQUEST).collect().await;
     let body = body.map_err(|error| error.to_string())?.to_bytes();
     serde_json::from_slice(&body).map_err(|error| error.to_string())
 }
@@ -282,8 +291,8 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const MAX_HEAD: usize = 8 << 10;
 const MAX_BODY: usize = 1 << 10;
-/// A forward's name and a reason of 200 characters, as JSON.
-const MAX_PAUSE_REQUEST: usize = 4 << 10;
+/// Names and a reason of 200 characters, or the id of an event, as JSON.
+const MAX_REQUEST: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -52,7 +52,7 @@ families! {
     LAYER_AGE = Gauge "layer_proven_age_seconds" ["forward" "layer"] "Seconds since the other side last replied; absent if it never did.";
     BOUND = Gauge "forward_bound" ["forward"] "1 while a gateway listens for this forward.";
     PLACES = Gauge "forward_places" ["forward" "state"] "Places that gateways have granted for this forward, by what requests through them have shown.";
-    PAUSED = Gauge "forward_paused" ["forward"] "1 while the administrator has paused the forward.";
+    PAUSED = Gauge "forward_paused" ["forward"] "1 while the administrator has paused the forward or outlet.";
     REQUESTS = Counter "requests_total" ["forward" "outcome" "class"] "Requests that have ended, by outcome and first digit of the status.";
     ERRORS = Counter "errors_total" ["forward" "error"] "The agent's own answers, by the code of docs/errors.md.";
     REMOVED_HEADERS = Counter "request_headers_removed_total" ["forward" "class"] "Headers removed from the vendor's requests, by class.";
@@ -67,6 +67,18 @@ families! {
     RESPONSE_BYTES = Counter "response_bytes_total" ["forward"] "Body bytes handed to the vendor's channel, counted when the request ends.";
     DURATION = Histogram "request_duration_seconds" ["forward"] "From the request head to the end of the answer.";
     FIRST_BYTE = Histogram "first_byte_seconds" ["forward"] "From the request head to the head of Jira's answer.";
+    QUEUE_EVENTS = Gauge "outlet_queue_events" ["forward"] "Events of an outlet that wait to be delivered.";
+    QUEUE_BYTES = Gauge "outlet_queue_bytes" ["forward"] "Bytes of these events.";
+    QUEUE_USED = Gauge "outlet_queue_used_ratio" ["forward"] "How full the queue is, by the nearer of its bounds; 1 is full.";
+    QUEUE_OLDEST = Gauge "outlet_queue_oldest_age_seconds" ["forward"] "For how long the oldest event has waited; 0 if none waits.";
+    DEAD_LETTERS = Gauge "outlet_dead_letters" ["forward"] "Events that were given up and are still there.";
+    EVENTS_STORED = Counter "outlet_events_stored_total" ["forward"] "Events stored; this and the next six count since the queue's file was made.";
+    EVENTS_REPEATED = Counter "outlet_events_repeated_total" ["forward"] "Events that Jira sent again while the first one was still here.";
+    EVENTS_DELIVERED = Counter "outlet_events_delivered_total" ["forward"] "Events that the vendor has accepted.";
+    DELIVERY_FAILURES = Counter "outlet_delivery_failures_total" ["forward"] "Attempts to deliver an event that failed.";
+    EVENTS_GIVEN_UP = Counter "outlet_events_given_up_total" ["forward"] "Events that became dead letters.";
+    EVENTS_DROPPED = Counter "outlet_events_dropped_total" ["forward"] "Events deleted without delivery: by a full queue, for their age or size, or by the administrator.";
+    EVENTS_REFUSED = Counter "outlet_events_refused_total" ["forward"] "Events refused because the queue was full.";
     PHASE = Gauge "connection_phase" ["connection" "phase"] "1 for what an SSH connection is doing, 0 for the rest.";
     SESSIONS = Counter "connection_sessions_total" ["connection"] "SSH sessions so far; each after the first is a reconnect.";
     ROUND_TRIP = Gauge "connection_round_trip_seconds" ["connection"] "Round-trip time of the last probe.";

@@ -10,7 +10,7 @@ pub use traffic::TrafficCounters;
 
 use crate::{
     expiry::ExpiryUrgency,
-    status::{ConnectionPhase, ConnectionView, LayerReport, LayerState, PlaceState, StatusReport},
+    status::{ConnectionPhase, ConnectionView, LayerState, PlaceState, QueueReport, StatusReport},
 };
 use families::{MetricFamily, MetricKind};
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
@@ -28,6 +28,7 @@ pub fn render(
     page.agent(report)?;
     page.layers(report)?;
     page.forwards(report)?;
+    page.queues(report)?;
     page.connections(&report.connections)?;
     page.credentials(report)?;
     TextEncoder::new().encode_to_string(&page.0.gather())
@@ -74,14 +75,28 @@ impl MetricsPage {
                 (name, "login", &f.login),
             ]);
         }
-        let states = |(forward, layer, report): &(&'_ str, &'static str, &LayerReport)| {
-            let (forward, layer, now) = (forward.to_string(), *layer, report.state);
+        for outlet in &report.outlets {
+            let name = outlet.name.as_str();
+            layers.extend([
+                (name, "listener", &outlet.listener),
+                (name, "vendor", &outlet.vendor),
+            ]);
+        }
+        let queues = report.outlets.iter().filter_map(|outlet| {
+            let queue = outlet.queue.as_ref()?;
+            Some((outlet.name.as_str(), "queue", queue.state))
+        });
+        let all = layers
+            .iter()
+            .map(|(forward, layer, report)| (*forward, *layer, report.state));
+        let states = |(forward, layer, now): (&str, &'static str, LayerState)| {
+            let forward = forward.to_owned();
             STATES.map(|(state, word)| {
                 let labels = [forward.clone(), layer.to_owned(), word.to_owned()];
                 (labels, flag(state == now))
             })
         };
-        self.add(&families::LAYER, layers.iter().flat_map(states))?;
+        self.add(&families::LAYER, all.chain(queues).flat_map(states))?;
         let ages = layers.iter().filter_map(|(forward, layer, report)| {
             Some(([*forward, *layer], report.proven_seconds_ago?))
         });
@@ -104,10 +119,13 @@ impl MetricsPage {
             })
         });
         self.add(&families::PLACES, places)?;
+        let outlets = || report.outlets.iter().map(|o| ([o.name.as_str()], o));
         let paused = each().map(|(name, f)| (name, flag(f.paused.is_some())));
-        self.add(&families::PAUSED, paused)?;
+        let also_paused = outlets().map(|(name, o)| (name, flag(o.paused.is_some())));
+        self.add(&families::PAUSED, paused.chain(also_paused))?;
         let in_flight = each().map(|(name, f)| (name, f.in_flight as f64));
-        self.add(&families::IN_FLIGHT, in_flight)?;
+        let also_in_flight = outlets().map(|(name, o)| (name, o.in_flight as f64));
+        self.add(&families::IN_FLIGHT, in_flight.chain(also_in_flight))?;
         let breakers = each().map(|(name, f)| (name, flag(f.protection.breaker_open)));
         self.add(&families::BREAKER, breakers)?;
         let held = each().map(|(name, f)| (name, f.protection.held_seconds));
@@ -118,6 +136,33 @@ impl MetricsPage {
         self.add(&families::QUEUED, queued)?;
         let circuits = each().map(|(name, f)| (name, flag(f.circuit_open)));
         self.add(&families::CIRCUIT, circuits)
+    }
+
+    /// A queue that is not open has no figures.
+    fn queues(&self, report: &StatusReport) -> prometheus::Result<()> {
+        type Figure = fn(&QueueReport) -> f64;
+        let figures: [(&MetricFamily, Figure); 12] = [
+            (&families::QUEUE_EVENTS, |q| q.events as f64),
+            (&families::QUEUE_BYTES, |q| q.bytes as f64),
+            (&families::QUEUE_USED, |q| q.used()),
+            (&families::QUEUE_OLDEST, |q| q.oldest_seconds.unwrap_or(0.0)),
+            (&families::DEAD_LETTERS, |q| q.dead_letters as f64),
+            (&families::EVENTS_STORED, |q| q.stored as f64),
+            (&families::EVENTS_REPEATED, |q| q.repeated as f64),
+            (&families::EVENTS_DELIVERED, |q| q.delivered as f64),
+            (&families::DELIVERY_FAILURES, |q| q.failed_attempts as f64),
+            (&families::EVENTS_GIVEN_UP, |q| q.given_up as f64),
+            (&families::EVENTS_DROPPED, |q| q.dropped as f64),
+            (&families::EVENTS_REFUSED, |q| q.refused as f64),
+        ];
+        for (family, figure) in figures {
+            let values = report.outlets.iter().filter_map(|outlet| {
+                let queue = outlet.queue.as_ref().filter(|queue| queue.max_bytes > 0)?;
+                Some(([outlet.name.as_str()], figure(queue)))
+            });
+            self.add(family, values)?;
+        }
+        Ok(())
     }
 
     fn connections(&self, connections: &[ConnectionView]) -> prometheus::Result<()> {

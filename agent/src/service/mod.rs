@@ -6,6 +6,8 @@
 //! | `forward_table` | all forwards; routes each inbound channel to its own |
 //! | `outlet_table`, `outlet_report` | all outlets, and what status shows of them |
 //! | `outlet_store` | the queue of an outlet of mode `store`, and what delivers from it |
+//! | `queue_watch` | how the queues of outlets fill |
+//! | `event_commands` | what `agent events` does with them |
 //! | `session_dialer` | connections of outlets, as channels of a session |
 //! | `configuration` | the configuration in use |
 //! | `reload` | puts the next one into use |
@@ -22,6 +24,7 @@
 mod active_forward;
 mod configuration;
 mod disk_watch;
+mod event_commands;
 mod expiry_monitor;
 mod folders;
 mod forward_table;
@@ -31,6 +34,7 @@ mod outlet_report;
 mod outlet_store;
 mod outlet_table;
 mod place_prover;
+mod queue_watch;
 mod reload;
 mod report;
 mod runtime_control;
@@ -63,6 +67,7 @@ use handover::{Coordinator, HandedOver, ReplaceableProgram, Successor, UpgradeCo
 use notify::SystemdNotifier;
 use outlet_table::OutletTable;
 use place_prover::PlaceProver;
+use queue_watch::QueueWatch;
 use reload::ConfigReloader;
 use report::StatusCollector;
 use runtime_control::RuntimeControl;
@@ -177,6 +182,8 @@ pub async fn run(
     tokio::spawn(Arc::clone(&spool).run(stop.clone()));
     let state_folder = Arc::new(DiskWatch::of_state_folder(Arc::clone(&configuration)));
     tokio::spawn(Arc::clone(&state_folder).run(stop.clone()));
+    let queues = Arc::new(QueueWatch::new(Arc::clone(&outlets)));
+    tokio::spawn(Arc::clone(&queues).run(stop.clone()));
     let collector = StatusCollector::new(
         Arc::clone(&configuration),
         Arc::clone(&table),
@@ -187,7 +194,7 @@ pub async fn run(
         state_folder,
     )
     .with_upgrade(Arc::clone(&upgrade))
-    .with_outlets(Arc::clone(&outlets));
+    .with_outlets(Arc::clone(&outlets), queues);
     // One waits while another is handled; a third is refused.
     let (upgrades, upgrade_requests) = mpsc::channel(1);
     let running = Arc::new(RuntimeControl {

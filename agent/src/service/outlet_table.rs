@@ -68,10 +68,13 @@ impl ActiveOutlet {
         self.sockets.condition()
     }
 
-    /// Checks every hop to the vendor's host.
-    pub(super) async fn check(&self) -> Vec<check::CheckStep> {
+    /// Checks every hop to the vendor's host, and the queue if it has one.
+    pub(super) async fn check(
+        &self,
+        queue: Option<check::QueueUnderTest>,
+    ) -> Vec<check::CheckStep> {
         let upstream = self.forward.upstream();
-        check::outlet(&self.config.settings, self.condition(), upstream).await
+        check::outlet(&self.config.settings, self.condition(), upstream, queue).await
     }
 
     /// The queue of an outlet of mode `store`, while it is open.

@@ -9,6 +9,7 @@ use super::{
     handover::UpgradeCondition,
     outlet_report,
     outlet_table::OutletTable,
+    queue_watch::QueueWatch,
 };
 use crate::{
     audit::AuditHandle,
@@ -33,7 +34,7 @@ use std::{
 pub(super) struct StatusCollector {
     started: Instant,
     forwards: Arc<ForwardTable>,
-    outlets: Option<Arc<OutletTable>>,
+    outlets: Option<(Arc<OutletTable>, Arc<QueueWatch>)>,
     supervisor: SupervisorHandle,
     audit: AuditHandle,
     expiry: Arc<ExpiryMonitor>,
@@ -73,9 +74,9 @@ impl StatusCollector {
     }
 
     /// The same, which shows these outlets.
-    pub(super) fn with_outlets(self, outlets: Arc<OutletTable>) -> Self {
+    pub(super) fn with_outlets(self, outlets: Arc<OutletTable>, queues: Arc<QueueWatch>) -> Self {
         Self {
-            outlets: Some(outlets),
+            outlets: Some((outlets, queues)),
             ..self
         }
     }
@@ -91,7 +92,13 @@ impl StatusCollector {
             .iter()
             .map(|active| self.forward(active, &connections, certificate.as_ref(), now))
             .collect();
-        let outlets = self.outlets.as_deref().map(outlet_report::outlets);
+        let session_lives = connections
+            .iter()
+            .any(|connection| connection.tunnel.state == LayerState::Proven);
+        let outlets = self
+            .outlets
+            .as_ref()
+            .map(|(table, queues)| outlet_report::outlets(table, queues, session_lives));
         let outlets = outlets.unwrap_or_default();
         let credentials = self.expiry.credentials();
         let layers = LayerSummary::of(&connections, &forwards);

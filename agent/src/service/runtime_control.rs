@@ -1,12 +1,13 @@
 //! What the runtime socket can do with the running agent.
 
 use super::{
-    configuration::ActiveConfiguration, forward_table::ForwardTable, handover::UpgradeRequest,
-    outlet_table::OutletTable, reload::ConfigReloader, report::StatusCollector,
+    configuration::ActiveConfiguration, event_commands, forward_table::ForwardTable,
+    handover::UpgradeRequest, outlet_table::OutletTable, reload::ConfigReloader,
+    report::StatusCollector,
 };
 use crate::{
     check,
-    control::{ControlHandler, UpgradeError},
+    control::{ControlHandler, EventList, EventOrder, EventOrderResult, EventQuery, UpgradeError},
     metrics,
     pause::{PauseError, PauseRegistry, PauseRequest},
     status::StatusReport,
@@ -69,10 +70,11 @@ impl ControlHandler for RuntimeControl {
         let permit = self.lock_check();
         let outlet = self.outlets.named(forward);
         let active = self.forwards.require(forward);
+        let queue = outlet.as_ref().and_then(|_| self.queue_under_test(forward));
         Box::pin(async move {
             let _permit = permit?;
             if let Some(outlet) = outlet {
-                return Ok(outlet.check().await);
+                return Ok(outlet.check(queue).await);
             }
             Ok(active?.check().await)
         })
@@ -140,9 +142,51 @@ impl ControlHandler for RuntimeControl {
             pauses.resume(&request, by).await
         })
     }
+
+    fn events(&self, query: EventQuery) -> Result<EventList, String> {
+        event_commands::list(&self.outlets, &query)
+    }
+
+    fn retry_events(
+        &self,
+        order: EventOrder,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<EventOrderResult, String>> {
+        let outlets = Arc::clone(&self.outlets);
+        complete(async move { event_commands::retry(&outlets, &order, by).await })
+    }
+
+    fn drop_events(
+        &self,
+        order: EventOrder,
+        by: Option<u32>,
+    ) -> BoxFuture<'static, Result<EventOrderResult, String>> {
+        let outlets = Arc::clone(&self.outlets);
+        complete(async move { event_commands::drop_events(&outlets, &order, by).await })
+    }
+}
+
+/// Runs it to its end even if the client disconnects: what was dropped is recorded.
+fn complete<T: Send + 'static>(
+    order: impl Future<Output = Result<T, String>> + Send + 'static,
+) -> BoxFuture<'static, Result<T, String>> {
+    let task = tokio::spawn(order);
+    Box::pin(async move {
+        let done = task.await;
+        done.unwrap_or_else(|_| Err("the command failed unexpectedly; check the log".to_owned()))
+    })
 }
 
 impl RuntimeControl {
+    /// What `agent check` looks at of this outlet's queue; `None`: it has none.
+    fn queue_under_test(&self, outlet: &str) -> Option<check::QueueUnderTest> {
+        let outlets = self.status().outlets;
+        let mut named = outlets.into_iter().filter(|report| report.name == outlet);
+        let report = named.next()?.queue?;
+        let folder = self.configuration.current().state_dir.clone();
+        Some(check::QueueUnderTest { report, folder })
+    }
+
     /// Whether there is a forward or an outlet of this name. `Err`: which there are.
     fn require(&self, name: &str) -> Result<(), String> {
         match self.outlets.named(name) {

@@ -62,6 +62,15 @@ fn why(report: &StatusReport) -> String {
     if let Some((outlet, name, layer)) = broken.next() {
         return describe_layer(&format!("outlet {} {name}", outlet.name), layer);
     }
+    let queue = |state| {
+        let mut queues = outlets().filter_map(|outlet| Some((outlet, outlet.queue.as_ref()?)));
+        let (outlet, queue) = queues.find(|(_, queue)| queue.state == state)?;
+        let cause = queue.cause.as_deref().unwrap_or("not open yet");
+        Some(format!("outlet {} queue: {cause}", outlet.name))
+    };
+    if let Some(failed) = queue(LayerState::Failed) {
+        return failed;
+    }
     if let Some(outlet) = outlets().find(|o| o.paused.is_some()) {
         return format!("outlet {} is paused; to resume: agent resume", outlet.name);
     }
@@ -71,6 +80,9 @@ fn why(report: &StatusReport) -> String {
     }
     if let Some(audit) = audit(LayerState::Degraded) {
         return audit;
+    }
+    if let Some(degraded) = queue(LayerState::Degraded) {
+        return degraded;
     }
     if let (LayerState::Degraded, Some(cause)) = (report.spool.state, &report.spool.cause) {
         return format!("spool: {cause}");

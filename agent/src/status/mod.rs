@@ -7,9 +7,10 @@
 //! | `report` | the whole report |
 //! | `layer_report` | a layer in the report |
 //! | `overall` | the report in one word, and its four layers |
-//! | `connection`, `forward`, `outlet`, `credential`, `audit`, `spool`, `state_folder`, `descriptors`, `upgrade` | its sections |
+//! | `connection`, `forward`, `outlet`, `queue`, `credential`, `audit`, `spool`, `state_folder`, `descriptors`, `upgrade` | its sections |
+//! | `queue_growth` | when a queue of events will be full |
 //! | `headline` | the line that systemd shows |
-//! | `render` | the report as text |
+//! | `render`, `layout` | the report as text, and what other tables share with it |
 
 mod audit;
 mod connection;
@@ -20,8 +21,11 @@ mod headline;
 mod layer;
 mod layer_report;
 mod layer_reporter;
+mod layout;
 mod outlet;
 mod overall;
+mod queue;
+mod queue_growth;
 mod render;
 mod report;
 mod spool;
@@ -39,10 +43,14 @@ pub use headline::headline;
 pub use layer::{LayerSnapshot, ProofState, StatusLayer};
 pub use layer_report::{LayerReport, LayerState};
 pub use layer_reporter::LayerReporter;
+pub(crate) use layout::{bytes, count, duration, wrapped};
 pub use outlet::OutletReport;
 pub use overall::{LayerSummary, OverallState};
+pub use queue::{NEARLY_FULL, QueueObservation, QueueReport, queue_forecast};
+pub use queue_growth::QueueGrowth;
 pub use render::{ColorMode, render, render_rates, render_within};
 pub(crate) use render::{NOT_STRICT, NOT_STRICT_REMEDY};
+pub(crate) use report::printable_document;
 pub use report::{
     AgentReport, ConfigurationReport, REPORT_VERSION, RefusedConfiguration, StatusReport, schema,
 };

@@ -1,6 +1,6 @@
 //! One outlet in the status report.
 
-use super::LayerReport;
+use super::{LayerReport, QueueReport};
 use crate::pause::PauseRecord;
 
 /// State of one `[[outlet]]`.
@@ -12,7 +12,7 @@ pub struct OutletReport {
     pub listen: String,
     /// The vendor's host, as the gateway sees it.
     pub to: String,
-    /// `pass`.
+    /// `pass` or `store`.
     pub mode: String,
     /// Whether Jira can connect.
     pub listener: LayerReport,
@@ -21,6 +21,9 @@ pub struct OutletReport {
     /// The pause, while the administrator has the outlet paused.
     #[serde(default)]
     pub paused: Option<PauseRecord>,
+    /// The events that it holds; only in mode `store`.
+    #[serde(default)]
+    pub queue: Option<QueueReport>,
     /// Requests in progress now.
     pub in_flight: u64,
     /// Requests since the start, allowed or refused.

@@ -99,12 +99,16 @@ impl OverallState {
         }
     }
 
-    /// An outlet that is paused, cannot listen, or whose last request did not reach the vendor degrades it.
+    /// An outlet that is paused, cannot listen, whose last request did not reach the vendor, or whose queue needs attention
+    /// degrades it.
     pub fn with_outlets(self, outlets: &[OutletReport]) -> Self {
-        let broken =
-            |layer: &LayerReport| matches!(layer.state, LayerState::Failed | LayerState::Degraded);
+        let broken = |state| matches!(state, LayerState::Failed | LayerState::Degraded);
         let is_broken = outlets.iter().any(|outlet| {
-            broken(&outlet.listener) || broken(&outlet.vendor) || outlet.paused.is_some()
+            let queue = outlet.queue.as_ref().map(|queue| queue.state);
+            broken(outlet.listener.state)
+                || broken(outlet.vendor.state)
+                || queue.is_some_and(broken)
+                || outlet.paused.is_some()
         });
         match (self, is_broken) {
             (Self::Proven, true) => Self::Degraded,

@@ -2,7 +2,8 @@
 
 use super::{
     AuditReport, ConnectionView, ForwardReport, LayerReport, LayerState, OverallState, PlaceState,
-    StatusReport, UpgradeReport, UpgradeState,
+    QueueReport, StatusReport, UpgradeReport, UpgradeState,
+    layout::{bytes, count, duration, wrapped},
 };
 use crate::{expiry::ExpiryUrgency, pause::PauseRecord};
 use std::{fmt::Write, io::IsTerminal, time::Duration};
@@ -297,10 +298,11 @@ impl StatusTable {
         self.line("\noutlets");
         for outlet in &report.outlets {
             self.line(&format!(
-                "  {}  {} -> {}  {}, {} in progress",
+                "  {}  {} -> {}  mode {}  {}, {} in progress",
                 outlet.name,
                 outlet.listen,
                 outlet.to,
+                outlet.mode,
                 count(outlet.requests, "request"),
                 outlet.in_flight
             ));
@@ -309,6 +311,54 @@ impl StatusTable {
             }
             self.layer("     ", "listener", &outlet.listener);
             self.layer("     ", "vendor", &outlet.vendor);
+            if let Some(queue) = &outlet.queue {
+                self.queue(&outlet.name, queue);
+            }
+        }
+    }
+
+    fn queue(&mut self, outlet: &str, queue: &QueueReport) {
+        let word = self.state_word(queue.state);
+        let used = match (queue.events, queue.oldest_seconds) {
+            (0, _) => String::from("empty"),
+            (events, oldest) => {
+                let oldest = oldest.map(|age| format!(", the oldest for {}", duration(age)));
+                let verb = if events == 1 { "waits" } else { "wait" };
+                format!(
+                    "{} {verb}{} ({} of {})",
+                    count(events, "event"),
+                    oldest.unwrap_or_default(),
+                    bytes(queue.bytes),
+                    bytes(queue.max_bytes)
+                )
+            }
+        };
+        // The cause says why a queue that is not open holds nothing.
+        let used = if queue.max_bytes == 0 { "" } else { &used };
+        self.line(format!("     {:<8} {word} {used}", "queue").trim_end());
+        if let Some(cause) = &queue.cause {
+            self.line(&format!("              cause:  {cause}"));
+        }
+        if let Some(remedy) = &queue.remedy {
+            self.line(&format!("              remedy: {remedy}"));
+        }
+        if let Some(forecast) = &queue.forecast {
+            let word = self.paint("WARNING", YELLOW);
+            self.line(&format!("              {word} {forecast}"));
+        }
+        if let Some(error) = queue.last_error.as_ref().filter(|_| queue.events > 0) {
+            let next = queue.next_attempt.as_ref();
+            let next = next.map(|at| format!("; next attempt at {at}"));
+            self.line(&format!(
+                "              last attempt failed: {error}{}",
+                next.unwrap_or_default()
+            ));
+        }
+        if queue.dead_letters > 0 {
+            self.line(&format!(
+                "              {}: agent events --outlet {outlet} --dead",
+                count(queue.dead_letters, "dead letter")
+            ));
         }
     }
 
@@ -491,20 +541,13 @@ impl StatusTable {
     }
 
     fn layer(&mut self, indent: &str, name: &str, layer: &LayerReport) {
-        let (word, style) = match layer.state {
-            LayerState::Proven => ("proven", GREEN),
-            LayerState::Degraded => ("degraded", YELLOW),
-            LayerState::Failed => ("FAILED", RED),
-            LayerState::Unknown => ("unknown", YELLOW),
-            LayerState::NotApplicable => ("n/a", PLAIN),
-        };
+        let word = self.state_word(layer.state);
         let age = match (layer.proven_seconds_ago, layer.state) {
             (Some(age), LayerState::Proven) => format!("{} ago", duration(age)),
             (Some(age), _) => format!("last proven {} ago", duration(age)),
             (None, LayerState::NotApplicable) => String::new(),
             (None, _) => "never proven".to_owned(),
         };
-        let word = self.paint(&format!("{word:<9}"), style);
         let detail = layer.detail.as_deref().unwrap_or_default();
         self.line(format!("{indent}{name:<8} {word} {age:<15}  {detail}").trim_end());
         if let Some(cause) = &layer.cause {
@@ -522,6 +565,18 @@ impl StatusTable {
         };
     }
 
+    /// Nine columns wide.
+    fn state_word(&self, state: LayerState) -> String {
+        let (word, style) = match state {
+            LayerState::Proven => ("proven", GREEN),
+            LayerState::Degraded => ("degraded", YELLOW),
+            LayerState::Failed => ("FAILED", RED),
+            LayerState::Unknown => ("unknown", YELLOW),
+            LayerState::NotApplicable => ("n/a", PLAIN),
+        };
+        self.paint(&format!("{word:<9}"), style)
+    }
+
     fn paint(&self, text: &str, style: &str) -> String {
         self.color.paint(text, style)
     }
@@ -529,79 +584,6 @@ impl StatusTable {
 
 fn is_fine(layer: &LayerReport) -> bool {
     matches!(layer.state, LayerState::Proven | LayerState::NotApplicable)
-}
-
-/// `1 request`, `2 requests`.
-fn count(number: u64, what: &str) -> String {
-    match number {
-        1 => format!("1 {what}"),
-        _ => format!("{number} {what}s"),
-    }
-}
-
-/// Wraps between words; continuation lines are indented to the column after the line's first word.
-fn wrapped(line: &str, width: usize) -> String {
-    let body = line.trim_start_matches(['\n', ' ']);
-    let begin = line.len() - body.len() - line.matches('\n').count();
-    let column = body.find("  ").map(|at| {
-        let rest = &body[at..];
-        begin + visible(&body[..at]) + (rest.len() - rest.trim_start().len())
-    });
-    let indent = column
-        .filter(|column| column * 2 < width)
-        .unwrap_or(begin + 2);
-    let (mut out, mut at) = (String::new(), 0);
-    for piece in line.split_inclusive(' ') {
-        let long = visible(piece.trim_end_matches(' '));
-        if at + long > width && at > indent {
-            out.truncate(out.trim_end_matches(' ').len());
-            out.push('\n');
-            out.push_str(&" ".repeat(indent));
-            at = indent;
-            if piece == " " {
-                continue;
-            }
-        }
-        out.push_str(piece);
-        at += visible(piece);
-    }
-    out
-}
-
-/// Columns, not counting color sequences.
-fn visible(text: &str) -> usize {
-    let mut columns = 0;
-    let mut in_sequence = false;
-    for character in text.chars().filter(|c| *c != '\n') {
-        match character {
-            '\u{1b}' => in_sequence = true,
-            'm' if in_sequence => in_sequence = false,
-            _ if in_sequence => {}
-            _ => columns += 1,
-        }
-    }
-    columns
-}
-
-/// Two units at most: `4.2 s`, `3 min`, `2 h 5 min`, `9 d 3 h`.
-fn duration(seconds: f64) -> String {
-    let whole = seconds as u64;
-    match whole {
-        0..=9 => format!("{seconds:.1} s"),
-        10..=119 => format!("{whole} s"),
-        120..=3599 => format!("{} min", whole / 60),
-        3600..=86_399 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
-    }
-}
-
-fn bytes(n: u64) -> String {
-    match n {
-        0..=1023 => format!("{n} B"),
-        1024..=1_048_575 => format!("{:.1} KiB", n as f64 / 1024.0),
-        1_048_576..=1_073_741_823 => format!("{:.1} MiB", n as f64 / 1_048_576.0),
-        _ => format!("{:.1} GiB", n as f64 / 1_073_741_824.0),
-    }
 }
 
 const GREEN: &str = "32";
@@ -612,35 +594,4 @@ const PLAIN: &str = "";
 fn version_of(upgrade: &UpgradeReport) -> String {
     let version = upgrade.version.as_ref();
     version.map_or_else(String::new, |version| format!(", version {version},"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_line_keeps_its_indentation() {
-        let line = "     tunnel   \u{1b}[31mFAILED\u{1b}[0m    never proven";
-        assert_eq!(wrapped(line, 80), line);
-        let cause =
-            "         cause:  the gateway refuses to listen on 127.0.0.1:8082 for this user";
-        assert_eq!(
-            wrapped(cause, 50),
-            "         cause:  the gateway refuses to listen on\n                 127.0.0.1:8082 for this user"
-        );
-        let connection = "  0  acme@127.0.0.1:2222  serving for 62 s  3 channels  16.0 MiB in";
-        for part in wrapped(connection, 40).lines().skip(1) {
-            assert!(part.starts_with("     ") && part.len() <= 40, "{part:?}");
-        }
-        assert_eq!(
-            wrapped("one-word-that-is-longer-than-all", 10),
-            "one-word-that-is-longer-than-all"
-        );
-    }
-
-    #[test]
-    fn one_is_not_many() {
-        assert_eq!(count(1, "channel"), "1 channel");
-        assert_eq!(count(0, "channel"), "0 channels");
-    }
 }

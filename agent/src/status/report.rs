@@ -98,13 +98,21 @@ impl StatusReport {
     /// A copy with control characters replaced in all texts, whoever they come from.
     #[must_use]
     pub fn printable(&self) -> Self {
-        let printed = serde_json::to_value(self).and_then(|mut document| {
-            make_printable(&mut document);
-            serde_json::from_value(document)
-        });
-        // Plain data that was just written always parses.
-        printed.unwrap_or_else(|_| self.clone())
+        printable_document(self)
     }
+}
+
+/// A copy of a JSON document with control characters replaced in all texts, whoever they come from.
+pub(crate) fn printable_document<T>(document: &T) -> T
+where
+    T: Clone + serde::Serialize + serde::de::DeserializeOwned,
+{
+    let printed = serde_json::to_value(document).and_then(|mut document| {
+        make_printable(&mut document);
+        serde_json::from_value(document)
+    });
+    // Plain data that was just written always parses.
+    printed.unwrap_or_else(|_| document.clone())
 }
 
 fn make_printable(value: &mut serde_json::Value) {

@@ -318,3 +318,115 @@ fn the_table_names_cause_and_remedy_and_colours_only_when_asked() {
     later.agent.pid += 1;
     assert_eq!(render_rates(&report, &later, two), None, "restarted");
 }
+
+fn storing(queue: QueueReport) -> OutletReport {
+    OutletReport {
+        name: "events".into(),
+        listen: "127.0.0.1:8090".into(),
+        to: "events.vendor.internal:80".into(),
+        mode: "store".into(),
+        listener: layer(Proven),
+        vendor: layer(Proven),
+        paused: None,
+        queue: Some(queue),
+        in_flight: 0,
+        requests: 12,
+    }
+}
+
+/// The report of an agent whose only fault is this queue.
+fn with_queue(queue: QueueReport) -> StatusReport {
+    let (connections, forwards) = (
+        [connection(Proven, Proven)],
+        [forward(Proven, Proven, Proven)],
+    );
+    let outlets = [storing(queue)];
+    let document = serde_json::json!({
+        "version": REPORT_VERSION,
+        "time": "",
+        "overall": OverallState::of(&connections, &forwards).with_outlets(&outlets),
+        "agent": { "version": "1", "pid": 1, "uptime_seconds": 1, "draining": false },
+        "layers": LayerSummary::of(&connections, &forwards),
+        "connections": connections,
+        "forwards": forwards,
+        "outlets": outlets,
+        "audit": AuditReport::default(),
+    });
+    serde_json::from_value(document).unwrap()
+}
+
+#[test]
+fn a_queue_that_needs_a_person_degrades_and_names_cause_and_remedy_within_80_columns() {
+    let degraded = QueueReport {
+        state: Degraded,
+        cause: Some("3 dead letters, the last one given up 12 min ago".into()),
+        remedy: Some("see why: agent events --dead; then: agent events retry --all".into()),
+        events: 1204,
+        bytes: 12 << 20,
+        max_events: 200_000,
+        max_bytes: 512 << 20,
+        oldest_seconds: Some(7500.0),
+        next_attempt: Some("2026-11-30T20:00:40Z".into()),
+        last_error: Some("the vendor's host answered 503 Service Unavailable".into()),
+        dead_letters: 3,
+        forecast: Some("full in about 3 h".into()),
+        ..QueueReport::default()
+    };
+    let report = with_queue(degraded.clone());
+    assert_eq!(report.overall, OverallState::Degraded);
+    assert_eq!(
+        headline(&report),
+        "degraded: outlet events queue: 3 dead letters, the last one given up 12 min ago"
+    );
+    let text = render_within(&report, ColorMode::No, Some(80));
+    let shown = text.split_once("\noutlets\n").unwrap().1;
+    let shown = shown.split_once("     queue ").unwrap().1;
+    assert_eq!(
+        shown,
+        "   degraded  1204 events wait, the oldest for 2 h 5 min (12.0 MiB of\n\
+         \x20             512.0 MiB)\n\
+         \x20             cause:  3 dead letters, the last one given up 12 min ago\n\
+         \x20             remedy: see why: agent events --dead; then: agent events retry\n\
+         \x20               --all\n\
+         \x20             WARNING full in about 3 h\n\
+         \x20             last attempt failed: the vendor's host answered 503 Service\n\
+         \x20               Unavailable; next attempt at 2026-11-30T20:00:40Z\n\
+         \x20             3 dead letters: agent events --outlet events --dead\n"
+    );
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+
+    let failed = with_queue(QueueReport::unusable(
+        "agent.redb is damaged",
+        "move it away",
+    ));
+    assert_eq!(failed.overall, OverallState::Degraded);
+    assert_eq!(
+        headline(&failed),
+        "degraded: outlet events queue: agent.redb is damaged"
+    );
+    let text = render(&failed, ColorMode::No);
+    assert!(
+        text.contains("     queue    FAILED\n              cause:  agent.redb is damaged\n"),
+        "{text}"
+    );
+    let fine = with_queue(QueueReport {
+        state: Proven,
+        ..degraded
+    });
+    assert_eq!(fine.overall, OverallState::Proven);
+}
+
+#[test]
+fn an_empty_queue_is_one_line() {
+    let report = with_queue(QueueReport {
+        state: Proven,
+        max_bytes: 1,
+        ..QueueReport::default()
+    });
+    let text = render(&report, ColorMode::No);
+    assert!(text.ends_with("     queue    proven    empty\n"), "{text}");
+    assert!(text.contains("mode store  12 requests, 0 in progress"));
+}
