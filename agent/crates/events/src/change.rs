@@ -8,7 +8,7 @@ use std::time::SystemTime;
 pub(crate) type Sequence = u64;
 
 /// One change to the file.
-pub(crate) enum Change {
+pub(crate) enum QueueChange {
     /// A new event.
     Store {
         sequence: Sequence,
@@ -20,36 +20,39 @@ pub(crate) enum Change {
         size: u64,
     },
     /// A queued event goes.
-    Remove { sequence: Sequence, why: Removal },
+    Remove {
+        sequence: Sequence,
+        why: RemovalReason,
+    },
     /// A queued event becomes a dead letter.
-    Bury {
+    MoveToDead {
         sequence: Sequence,
         dead: Sequence,
-        obituary: Obituary,
+        details: DeathDetails,
     },
     /// A dead letter goes.
-    RemoveDead { dead: Sequence, why: Removal },
+    RemoveDead { dead: Sequence, why: RemovalReason },
     /// A dead letter is queued again.
-    Revive {
+    Requeue {
         dead: Sequence,
         sequence: Sequence,
         retried_at: SystemTime,
     },
 }
 
-impl Change {
+impl QueueChange {
     /// Counts it.
     pub(crate) fn count(&self, totals: &mut QueueTotals) {
         let count = match self {
             Self::Store { .. } => &mut totals.stored,
-            Self::Bury { .. } => &mut totals.died,
+            Self::MoveToDead { .. } => &mut totals.died,
             Self::Remove { why, .. } | Self::RemoveDead { why, .. } => match why {
-                Removal::Delivered => &mut totals.delivered,
-                Removal::MadeRoom => &mut totals.dropped_full,
-                Removal::ByHand => &mut totals.dropped_by_hand,
-                Removal::DeadBounds => &mut totals.dropped_dead,
+                RemovalReason::Delivered => &mut totals.delivered,
+                RemovalReason::MadeRoom => &mut totals.dropped_full,
+                RemovalReason::ByHand => &mut totals.dropped_by_hand,
+                RemovalReason::DeadBounds => &mut totals.dropped_dead,
             },
-            Self::Revive { .. } => return,
+            Self::Requeue { .. } => return,
         };
         *count = count.saturating_add(1);
     }
@@ -57,7 +60,7 @@ impl Change {
 
 /// Why an event leaves the file. Each has its own count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Removal {
+pub(crate) enum RemovalReason {
     Delivered,
     MadeRoom,
     ByHand,
@@ -67,7 +70,7 @@ pub(crate) enum Removal {
 
 /// What is known of a dead letter besides its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Obituary {
+pub(crate) struct DeathDetails {
     pub(crate) died_at: SystemTime,
     pub(crate) attempts: u32,
     pub(crate) why: String,

@@ -49,9 +49,9 @@ pub enum OpenError {
         path.display(), path.display(), path.display()
     )]
     Damaged {
-        /// The file.
+        /// The file of the queue.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with it.
         why: String,
     },
     /// A later version of the agent wrote the file.
@@ -60,7 +60,7 @@ pub enum OpenError {
     /// The system returned an error.
     #[error("{}: {error}; its folder must be writable by the agent's user, and its disk not full", path.display())]
     Io {
-        /// The file.
+        /// The file of the queue.
         path: PathBuf,
         /// What the system said.
         error: io::Error,

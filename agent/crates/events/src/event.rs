@@ -125,7 +125,7 @@ pub struct NewEvent {
     pub source: String,
     /// What the sender names this event by, in each of its repeats (`X-Atlassian-Webhook-Identifier`).
     pub identifier: Option<String>,
-    /// The whole body.
+    /// The whole body, as received.
     pub body: Bytes,
 }
 
@@ -156,7 +156,7 @@ pub struct EventHead {
     pub source: String,
     /// Events of one lane are delivered in order: `issue:10001`, `project:SEC`, or empty.
     pub lane: String,
-    /// Jira's `webhookEvent`.
+    /// Jira's `webhookEvent`, such as `jira:issue_updated`.
     pub event_type: Option<String>,
     /// Jira's key of the issue.
     pub issue_key: Option<String>,

@@ -3,8 +3,8 @@
 
 use crate::{
     EventHead, QueueError, StoreError, Stored,
-    change::{Change, Sequence},
-    index::Selected,
+    change::{QueueChange, Sequence},
+    index::SelectedEvent,
 };
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -12,10 +12,10 @@ use std::{collections::VecDeque, time::SystemTime};
 use tokio::{sync::oneshot, time::Instant};
 
 /// What the writer is to do. Each is answered; an answer without a caller that waits for it is dropped.
-pub(crate) enum Command {
+pub(crate) enum WriterCommand {
     Store(NewEntry),
     Change {
-        changes: Vec<Change>,
+        changes: Vec<QueueChange>,
         /// It is repeated until it is on disk: the event has been delivered, or refused permanently.
         must: bool,
         reply: oneshot::Sender<Result<(), QueueError>>,
@@ -25,7 +25,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<(EventHead, Bytes), QueueError>>,
     },
     ReadHead {
-        selected: Selected,
+        selected: SelectedEvent,
         reply: oneshot::Sender<Result<EventHead, QueueError>>,
     },
 }
@@ -43,20 +43,20 @@ pub(crate) struct NewEntry {
 }
 
 #[derive(Default)]
-pub(crate) struct Inbox {
-    waiting: Mutex<Waiting>,
+pub(crate) struct WriterInbox {
+    waiting: Mutex<WaitingCommands>,
     arrived: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
-    commands: VecDeque<Command>,
+struct WaitingCommands {
+    commands: VecDeque<WriterCommand>,
     stores: usize,
     store_bytes: u64,
     is_closed: bool,
 }
 
-impl Inbox {
+impl WriterInbox {
     /// An event to store. Refused where too many wait: then the disk is slower than Jira.
     pub(crate) fn store(&self, entry: NewEntry) -> Result<(), StoreError> {
         let mut waiting = self.waiting.lock();
@@ -70,13 +70,13 @@ impl Inbox {
         }
         waiting.stores += 1;
         waiting.store_bytes = bytes;
-        waiting.commands.push_back(Command::Store(entry));
+        waiting.commands.push_back(WriterCommand::Store(entry));
         self.arrived.notify_one();
         Ok(())
     }
 
     /// Anything else. The callers bound it: there are no more of these than leases and administrators.
-    pub(crate) fn push(&self, command: Command) -> Result<(), Command> {
+    pub(crate) fn push(&self, command: WriterCommand) -> Result<(), WriterCommand> {
         let mut waiting = self.waiting.lock();
         if waiting.is_closed {
             return Err(command);
@@ -88,7 +88,7 @@ impl Inbox {
 
     /// The next commands, as many as go into one commit. Waits for one until the given time; then there may be none.
     /// `None`: it is closed, and there will be none.
-    pub(crate) fn take(&self, until: Option<std::time::Instant>) -> Option<Vec<Command>> {
+    pub(crate) fn take(&self, until: Option<std::time::Instant>) -> Option<Vec<WriterCommand>> {
         let mut waiting = self.waiting.lock();
         while waiting.commands.is_empty() {
             if waiting.is_closed {
@@ -109,14 +109,14 @@ impl Inbox {
                 break;
             };
             match &command {
-                Command::Store(entry) => {
+                WriterCommand::Store(entry) => {
                     changes += 1;
                     bytes = bytes.saturating_add(entry.size);
                     waiting.stores = waiting.stores.saturating_sub(1);
                     waiting.store_bytes = waiting.store_bytes.saturating_sub(entry.size);
                 }
-                Command::Change { changes: more, .. } => changes += more.len(),
-                Command::Read { .. } | Command::ReadHead { .. } => {}
+                WriterCommand::Change { changes: more, .. } => changes += more.len(),
+                WriterCommand::Read { .. } | WriterCommand::ReadHead { .. } => {}
             }
             taken.push(command);
         }

@@ -15,8 +15,8 @@ use crate::{
     DueEvents, EventHead, EventId, EventSummary, JiraEvent, ListFilter, NewEvent, QueueError,
     QueueFigures, QueueLimits, StoreError,
     event::whole_millis,
-    inbox::{Command, Inbox, NewEntry},
-    index::Index,
+    inbox::{NewEntry, WriterCommand, WriterInbox},
+    index::QueueIndex,
     tables::{self, event_size},
 };
 use agent_base::disk::DISK_TIMEOUT;
@@ -35,9 +35,9 @@ use tokio::{
 /// clone was dropped.
 #[derive(Clone)]
 pub struct EventQueue {
-    shared: Arc<Shared>,
+    shared: Arc<SharedQueue>,
     /// Drops with the last clone.
-    _owner: Arc<Owner>,
+    _owner: Arc<LastHandle>,
 }
 
 /// What became of an event that was to be stored.
@@ -45,7 +45,7 @@ pub struct EventQueue {
 pub enum Stored {
     /// It is on disk.
     New {
-        /// Its id.
+        /// Its id, for the answer and the audit.
         id: EventId,
         /// Older events that made room for it, for the audit.
         dropped: Vec<EventSummary>,
@@ -55,10 +55,10 @@ pub enum Stored {
 }
 
 /// What the handles, the leases and the writer share.
-pub(crate) struct Shared {
+pub(crate) struct SharedQueue {
     pub(crate) outlet: String,
-    pub(crate) index: Mutex<Index>,
-    pub(crate) inbox: Inbox,
+    pub(crate) index: Mutex<QueueIndex>,
+    pub(crate) inbox: WriterInbox,
     pub(crate) changed: Arc<Notify>,
     /// Commits of this process.
     pub(crate) commits: AtomicU64,
@@ -67,9 +67,9 @@ pub(crate) struct Shared {
 }
 
 /// Ends the writer when the last handle is dropped.
-struct Owner(Arc<Shared>);
+struct LastHandle(Arc<SharedQueue>);
 
-impl Drop for Owner {
+impl Drop for LastHandle {
     fn drop(&mut self) {
         self.0.inbox.close();
     }
@@ -130,7 +130,7 @@ impl EventQueue {
         self.shared.index.lock().figures(Instant::now())
     }
 
-    /// Longest list.
+    /// Events that one list has at most.
     pub const MAX_LIST: usize = 1000;
 
     /// At most `limit` events (and at most [`MAX_LIST`](Self::MAX_LIST)) in their order, those after `after`. An `after` that
@@ -146,7 +146,7 @@ impl EventQueue {
         index.list(what, after, limit, Instant::now())
     }
 
-    /// One event.
+    /// One event, queued or dead.
     pub fn find(&self, id: EventId) -> Option<EventSummary> {
         self.shared.index.lock().find(id, Instant::now())
     }
@@ -154,14 +154,14 @@ impl EventQueue {
     /// What is stored beside the body of an event. `None`: there is no such event.
     ///
     /// # Errors
-    /// The disk failed.
+    /// The disk failed, or the queue is closed.
     pub async fn head(&self, id: EventId) -> Result<Option<EventHead>, QueueError> {
         let Some(selected) = self.shared.index.lock().selected(id) else {
             return Ok(None);
         };
         let read = self
             .shared
-            .ask(|reply| Command::ReadHead { selected, reply });
+            .ask(|reply| WriterCommand::ReadHead { selected, reply });
         match read.await {
             // It left meanwhile.
             Err(QueueError::Disk(_)) if self.shared.index.lock().selected(id).is_none() => Ok(None),
@@ -180,11 +180,11 @@ impl EventQueue {
     }
 }
 
-impl Shared {
+impl SharedQueue {
     /// Sends a command and waits for its answer, at most [`DISK_TIMEOUT`].
     async fn ask<T>(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, QueueError>>) -> Command,
+        command: impl FnOnce(oneshot::Sender<Result<T, QueueError>>) -> WriterCommand,
     ) -> Result<T, QueueError> {
         let (reply, answer) = oneshot::channel();
         self.inbox

@@ -25,7 +25,7 @@ pub enum SecretError {
     /// No line holds one.
     #[error("it holds no secret; write one line: whsec_ and the base64 of 24 to 64 random bytes")]
     None,
-    /// More than [`MAX_SECRETS`].
+    /// There are more than [`MAX_SECRETS`].
     #[error(
         "it holds more than {MAX_SECRETS} secrets; remove those that the vendor does not use any more"
     )]
@@ -33,13 +33,13 @@ pub enum SecretError {
     /// A line is no secret.
     #[error("line {line} is not a secret: whsec_ and the base64 of 24 to 64 random bytes")]
     Malformed {
-        /// Counted from 1.
+        /// Its number, counted from 1.
         line: usize,
     },
     /// A secret is too short or too long.
     #[error("the secret in line {line} has {bytes} bytes; 24 to 64 are allowed")]
     Length {
-        /// Counted from 1.
+        /// Its number, counted from 1.
         line: usize,
         /// Bytes of the decoded secret.
         bytes: usize,

@@ -7,11 +7,11 @@ use tokio::time::Instant;
 /// Which bound has no room for an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueueBound {
-    /// [`max_bytes`](crate::QueueLimits::max_bytes).
+    /// The bound [`max_bytes`](crate::QueueLimits::max_bytes).
     Bytes,
-    /// [`max_bytes_per_source`](crate::QueueLimits::max_bytes_per_source).
+    /// The bound [`max_bytes_per_source`](crate::QueueLimits::max_bytes_per_source).
     BytesOfSource,
-    /// [`max_events`](crate::QueueLimits::max_events).
+    /// The bound [`max_events`](crate::QueueLimits::max_events).
     Events,
 }
 
@@ -46,7 +46,7 @@ pub enum EventState {
     Delivering,
     /// Failed, and waiting for its next attempt.
     Waiting,
-    /// A dead letter.
+    /// A dead letter, which is not tried again.
     Dead,
 }
 
@@ -67,13 +67,13 @@ impl EventState {
 pub struct EventSummary {
     /// The same in each attempt.
     pub id: EventId,
-    /// Where it is.
+    /// Where it is now.
     pub state: EventState,
     /// When it was stored.
     pub received_at: SystemTime,
     /// `issue:10001`, `project:SEC`, or empty.
     pub lane: String,
-    /// Jira's `webhookEvent`.
+    /// Jira's `webhookEvent`, such as `jira:issue_updated`.
     pub event_type: Option<String>,
     /// Jira's key of the issue.
     pub issue_key: Option<String>,
@@ -98,7 +98,7 @@ pub enum ListFilter {
     All,
     /// Those that are still to be delivered.
     Queued,
-    /// Dead letters.
+    /// Dead letters, the oldest first.
     Dead,
 }
 
@@ -107,7 +107,7 @@ pub enum ListFilter {
 pub enum EventSelection {
     /// One event, queued or dead.
     Id(EventId),
-    /// All dead letters.
+    /// All dead letters, the oldest first.
     AllDead,
 }
 
@@ -118,9 +118,9 @@ pub struct QueueFigures {
     pub events: usize,
     /// Their bytes, with what is stored beside the bodies.
     pub bytes: u64,
-    /// [`max_bytes`](crate::QueueLimits::max_bytes).
+    /// The bound [`max_bytes`](crate::QueueLimits::max_bytes).
     pub max_bytes: u64,
-    /// [`max_events`](crate::QueueLimits::max_events).
+    /// The bound [`max_events`](crate::QueueLimits::max_events).
     pub max_events: usize,
     /// When the event was stored that has waited longest.
     pub oldest_received: Option<SystemTime>,
@@ -128,9 +128,9 @@ pub struct QueueFigures {
     pub next_attempt: Option<Instant>,
     /// Why the last failed attempt failed; gone after the next delivered event.
     pub last_error: Option<String>,
-    /// Dead letters.
+    /// Dead letters in the file.
     pub dead_events: usize,
-    /// Their bytes.
+    /// Bytes of the dead letters.
     pub dead_bytes: u64,
     /// Since when events are refused or dropped, for which bound.
     pub full_since: Option<(SystemTime, QueueBound)>,
@@ -144,15 +144,15 @@ pub struct QueueFigures {
 /// are saved with the next event, so that a crash may lose the last of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueTotals {
-    /// Stored.
+    /// Stored for the first time.
     pub stored: u64,
     /// Sent by Jira again while the first one was still here.
     pub repeated: u64,
-    /// Delivered.
+    /// Delivered to the vendor.
     pub delivered: u64,
-    /// Attempts that failed.
+    /// Attempts to deliver that failed.
     pub failed_attempts: u64,
-    /// Became dead letters.
+    /// Events that became dead letters.
     pub died: u64,
     /// Refused because the queue was full.
     pub refused_full: u64,

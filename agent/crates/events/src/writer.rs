@@ -4,11 +4,11 @@
 
 use crate::{
     QueueError, StoreError, Stored,
-    change::Change,
-    inbox::{Command, NewEntry},
-    index::{Admission, Selected},
-    queue::Shared,
-    tables::{Content, DiskFailure, Storage, Tables},
+    change::QueueChange,
+    inbox::{NewEntry, WriterCommand},
+    index::{AdmissionOutcome, SelectedEvent},
+    queue::SharedQueue,
+    tables::{DiskFailure, FileContent, QueueFile, QueueTables},
 };
 use agent_base::{backoff::ExponentialBackoff, disk::FreeSpaceFloor};
 use std::{
@@ -21,12 +21,12 @@ use tokio::{
     time::Instant,
 };
 
-pub(crate) struct Writer {
-    shared: Arc<Shared>,
-    storage: Storage,
-    tables: Option<Tables>,
+pub(crate) struct QueueWriter {
+    shared: Arc<SharedQueue>,
+    storage: QueueFile,
+    tables: Option<QueueTables>,
     /// Changes that are repeated until they are on disk. Each holds an event of the index, which bounds them.
-    unsettled: Vec<Change>,
+    unsettled: Vec<QueueChange>,
     failures: u32,
     /// When the file is opened again.
     retry_at: Option<std::time::Instant>,
@@ -38,7 +38,7 @@ pub(crate) struct Writer {
 }
 
 /// What is answered once the commit is done.
-enum Reply {
+enum PendingReply {
     Store(
         oneshot::Sender<Result<Stored, StoreError>>,
         Result<Stored, StoreError>,
@@ -46,20 +46,20 @@ enum Reply {
     Change(oneshot::Sender<Result<(), QueueError>>),
 }
 
-/// One commit.
+/// What one commit writes and answers.
 #[derive(Default)]
-struct Batch {
+struct CommitBatch {
     /// Changes that must be repeated, then the others.
-    must: Vec<Change>,
-    may: Vec<Change>,
-    replies: Vec<Reply>,
+    must: Vec<QueueChange>,
+    may: Vec<QueueChange>,
+    replies: Vec<PendingReply>,
 }
 
-impl Writer {
+impl QueueWriter {
     pub(crate) fn new(
-        shared: Arc<Shared>,
-        storage: Storage,
-        tables: Tables,
+        shared: Arc<SharedQueue>,
+        storage: QueueFile,
+        tables: QueueTables,
         closed: watch::Sender<()>,
     ) -> Self {
         Self {
@@ -102,12 +102,12 @@ impl Writer {
         }
     }
 
-    fn serve(&mut self, commands: Vec<Command>) {
-        let (mut batch, mut entries) = (Batch::default(), Vec::new());
+    fn serve(&mut self, commands: Vec<WriterCommand>) {
+        let (mut batch, mut entries) = (CommitBatch::default(), Vec::new());
         for command in commands {
             match command {
-                Command::Store(entry) => entries.push(entry),
-                Command::Change {
+                WriterCommand::Store(entry) => entries.push(entry),
+                WriterCommand::Change {
                     changes,
                     must,
                     reply,
@@ -117,16 +117,16 @@ impl Writer {
                         false => &mut batch.may,
                     };
                     list.extend(changes);
-                    batch.replies.push(Reply::Change(reply));
+                    batch.replies.push(PendingReply::Change(reply));
                 }
-                Command::Read { sequence, reply } => {
+                WriterCommand::Read { sequence, reply } => {
                     let read = self.on_tables(|tables| tables.read(sequence));
                     let _ = reply.send(read.map_err(|failure| QueueError::Disk(failure.text)));
                 }
-                Command::ReadHead { selected, reply } => {
+                WriterCommand::ReadHead { selected, reply } => {
                     let (sequence, is_dead) = match selected {
-                        Selected::Queued(sequence) => (sequence, false),
-                        Selected::Dead(dead) => (dead, true),
+                        SelectedEvent::Queued(sequence) => (sequence, false),
+                        SelectedEvent::Dead(dead) => (dead, true),
                     };
                     let read = self.on_tables(|tables| tables.read_head(sequence, is_dead));
                     let _ = reply.send(read.map_err(|failure| QueueError::Disk(failure.text)));
@@ -146,7 +146,7 @@ impl Writer {
     }
 
     /// Reserves room in the index, or answers why there is none.
-    fn admit(&mut self, entries: Vec<NewEntry>, batch: &mut Batch) {
+    fn admit(&mut self, entries: Vec<NewEntry>, batch: &mut CommitBatch) {
         if entries.is_empty() {
             return;
         }
@@ -168,13 +168,13 @@ impl Writer {
             } = entry;
             let id = head.id;
             let outcome = match index.admit(&head, size, now) {
-                Admission::Store {
+                AdmissionOutcome::Store {
                     sequence,
                     removals,
                     dropped,
                 } => {
                     batch.may.extend(removals);
-                    batch.may.push(Change::Store {
+                    batch.may.push(QueueChange::Store {
                         sequence,
                         head,
                         text,
@@ -183,10 +183,10 @@ impl Writer {
                     });
                     Ok(Stored::New { id, dropped })
                 }
-                Admission::Repeated => Ok(Stored::Repeated(id)),
-                Admission::Full(which) => Err(StoreError::Full { which }),
+                AdmissionOutcome::Repeated => Ok(Stored::Repeated(id)),
+                AdmissionOutcome::Full(which) => Err(StoreError::Full { which }),
             };
-            batch.replies.push(Reply::Store(reply, outcome));
+            batch.replies.push(PendingReply::Store(reply, outcome));
         }
     }
 
@@ -203,7 +203,7 @@ impl Writer {
     }
 
     /// One fsync for all of it; then the index follows.
-    fn commit(&mut self, must: Vec<Change>, may: Vec<Change>) -> Result<(), DiskFailure> {
+    fn commit(&mut self, must: Vec<QueueChange>, may: Vec<QueueChange>) -> Result<(), DiskFailure> {
         let mut changes = std::mem::take(&mut self.unsettled);
         changes.extend(must);
         let musts = changes.len();
@@ -241,7 +241,7 @@ impl Writer {
     /// Runs work on the open file. After an error of the system, and after a panic of the library, the file is given up.
     fn on_tables<T>(
         &mut self,
-        work: impl FnOnce(&mut Tables) -> Result<T, DiskFailure>,
+        work: impl FnOnce(&mut QueueTables) -> Result<T, DiskFailure>,
     ) -> Result<T, DiskFailure> {
         let Some(tables) = &mut self.tables else {
             let last = self.last_failure.clone();
@@ -288,7 +288,7 @@ impl Writer {
 
     /// Opens the file again, makes the index follow what it holds, and proves with a commit that it can be written.
     fn open_again(&mut self) {
-        match Tables::open(self.storage.clone(), &self.shared.outlet) {
+        match QueueTables::open(self.storage.clone(), &self.shared.outlet) {
             Ok((tables, content)) => {
                 self.reconcile(&content);
                 self.tables = Some(tables);
@@ -309,7 +309,7 @@ impl Writer {
     }
 
     /// A commit that was reported as failed may have changed the file all the same.
-    fn reconcile(&mut self, content: &Content) {
+    fn reconcile(&mut self, content: &FileContent) {
         let now = (Instant::now(), SystemTime::now());
         let mut index = self.shared.index.lock();
         // Both lists are sorted by the file.
@@ -324,8 +324,8 @@ impl Writer {
         for (sequence, head, size) in &content.queued {
             index.load_queued(*sequence, head, *size, now);
         }
-        for (dead, head, size, obituary) in &content.dead {
-            index.load_dead(*dead, head, *size, obituary.clone(), now);
+        for (dead, head, size, details) in &content.dead {
+            index.load_dead(*dead, head, *size, details.clone(), now);
         }
     }
 
@@ -338,13 +338,13 @@ impl Writer {
         // Dead letters may leave the file above the threshold.
         let most = COMPACT_ABOVE.max(self.compacted_bytes.saturating_mul(2));
         if tables.file_bytes() > most {
-            let _ = self.on_tables(Tables::compact);
-            self.compacted_bytes = self.tables.as_ref().map_or(0, Tables::file_bytes);
+            let _ = self.on_tables(QueueTables::compact);
+            self.compacted_bytes = self.tables.as_ref().map_or(0, QueueTables::file_bytes);
         }
     }
 }
 
-impl Reply {
+impl PendingReply {
     fn send(self, done: &Result<(), DiskFailure>) {
         match self {
             Self::Store(reply, outcome) => {
@@ -365,7 +365,7 @@ impl Reply {
     }
 }
 
-struct InboxEnd(Arc<Shared>);
+struct InboxEnd(Arc<SharedQueue>);
 
 impl Drop for InboxEnd {
     fn drop(&mut self) {

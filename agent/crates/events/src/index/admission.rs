@@ -1,19 +1,19 @@
 //! Whether there is room for an event, and what makes room.
 
-use super::{Full, Index, Place, Progress, Usage};
+use super::{DeliveryProgress, EventPlace, FullState, QueueIndex, SpaceUsage};
 use crate::{
     EventHead, EventSummary, QueueBound, WhenFull,
-    change::{Change, Removal, Sequence},
+    change::{QueueChange, RemovalReason, Sequence},
 };
 use std::{sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 
 /// What is to be done with an event that was received.
-pub(crate) enum Admission {
+pub(crate) enum AdmissionOutcome {
     /// Its room is reserved under this sequence. The changes remove the events that make room.
     Store {
         sequence: Sequence,
-        removals: Vec<Change>,
+        removals: Vec<QueueChange>,
         dropped: Vec<EventSummary>,
     },
     /// It is here already, or will be after the same commit.
@@ -22,7 +22,7 @@ pub(crate) enum Admission {
     Full(QueueBound),
 }
 
-impl Index {
+impl QueueIndex {
     /// Reserves room for an event. What it returns must be followed by [`applied`](Self::applied) or
     /// [`reverted`](Self::reverted) for each change.
     pub(crate) fn admit(
@@ -30,17 +30,17 @@ impl Index {
         head: &EventHead,
         size: u64,
         (now, wall): (Instant, SystemTime),
-    ) -> Admission {
+    ) -> AdmissionOutcome {
         if self.ids.contains_key(&head.id) {
             self.totals.repeated += 1;
-            return Admission::Repeated;
+            return AdmissionOutcome::Repeated;
         }
         let marked = match self.make_room(&head.source, size, now) {
             Ok(marked) => marked,
             Err(NoRoom(bound)) => {
                 self.totals.refused_full += 1;
                 self.note_full(bound, &head.source, wall);
-                return Admission::Full(bound);
+                return AdmissionOutcome::Full(bound);
             }
         };
         match marked.bound {
@@ -53,25 +53,25 @@ impl Index {
         };
         self.reserve(&source, size);
         let sequence = self.next_sequence();
-        self.ids.insert(head.id, Place::Storing(sequence));
-        let removal = |sequence: &Sequence| Change::Remove {
+        self.ids.insert(head.id, EventPlace::Storing(sequence));
+        let removal = |sequence: &Sequence| QueueChange::Remove {
             sequence: *sequence,
-            why: Removal::MadeRoom,
+            why: RemovalReason::MadeRoom,
         };
-        let summaries = marked.victims.iter().filter_map(|victim| {
-            let event = self.queued.get(victim)?;
+        let summaries = marked.to_drop.iter().filter_map(|oldest| {
+            let event = self.queued.get(oldest)?;
             Some(event.summary(None))
         });
-        Admission::Store {
+        AdmissionOutcome::Store {
             sequence,
             dropped: summaries.collect(),
-            removals: marked.victims.iter().map(removal).collect(),
+            removals: marked.to_drop.iter().map(removal).collect(),
         }
     }
 
     /// Gives back what [`admit`](Self::admit) has reserved for an event that was not stored.
     pub(super) fn give_back(&mut self, head: &EventHead, sequence: Sequence, size: u64) {
-        self.forget_id(head.id, Place::Storing(sequence));
+        self.forget_id(head.id, EventPlace::Storing(sequence));
         self.release(&head.source, size);
     }
 
@@ -93,8 +93,8 @@ impl Index {
         }
     }
 
-    fn make_room(&mut self, source: &str, size: u64, now: Instant) -> Result<Marked, NoRoom> {
-        let mut marked = Marked::default();
+    fn make_room(&mut self, source: &str, size: u64, now: Instant) -> Result<RoomMade, NoRoom> {
+        let mut marked = RoomMade::default();
         // No number of dropped events makes room for it.
         if size > self.limits.max_bytes_per_source {
             return Err(NoRoom(QueueBound::BytesOfSource));
@@ -107,19 +107,19 @@ impl Index {
             if marked.bound != Some(bound) {
                 from = 0;
             }
-            let victim = match self.limits.when_full {
+            let oldest = match self.limits.when_full {
                 WhenFull::DropOldest => self.oldest_idle(bound, source, from),
                 WhenFull::Refuse => None,
             };
-            let Some(victim) = victim else {
-                for victim in marked.victims {
-                    self.unmark_leaving(victim, now);
+            let Some(oldest) = oldest else {
+                for oldest in marked.to_drop {
+                    self.unmark_leaving(oldest, now);
                 }
                 return Err(NoRoom(bound));
             };
-            self.mark_leaving(victim, now);
-            from = victim;
-            marked.victims.push(victim);
+            self.mark_leaving(oldest, now);
+            from = oldest;
+            marked.to_drop.push(oldest);
             marked.bound = Some(bound);
         }
         Ok(marked)
@@ -128,7 +128,7 @@ impl Index {
     /// One that is being delivered makes no room: it may have arrived.
     fn oldest_idle(&self, bound: QueueBound, source: &str, from: Sequence) -> Option<Sequence> {
         let candidates = self.queued.range(from..);
-        let mut idle = candidates.filter(|(_, event)| event.progress == Progress::Idle);
+        let mut idle = candidates.filter(|(_, event)| event.progress == DeliveryProgress::Idle);
         let found = match bound {
             QueueBound::BytesOfSource => idle.find(|(_, event)| *event.facts.source == *source),
             QueueBound::Bytes | QueueBound::Events => idle.next(),
@@ -138,7 +138,7 @@ impl Index {
 
     fn note_full(&mut self, bound: QueueBound, source: &str, wall: SystemTime) {
         let since = self.full.as_ref().map_or(wall, |full| full.since);
-        self.full = Some(Full {
+        self.full = Some(FullState {
             since,
             bound,
             source: source.into(),
@@ -168,7 +168,7 @@ impl Index {
     }
 
     pub(super) fn release(&mut self, source: &str, size: u64) {
-        let free = |usage: &mut Usage| {
+        let free = |usage: &mut SpaceUsage| {
             usage.bytes = usage.bytes.saturating_sub(size);
             usage.events = usage.events.saturating_sub(1);
         };
@@ -200,8 +200,8 @@ impl Index {
 
 /// Events that are to make room, and the last bound that they made it for.
 #[derive(Default)]
-struct Marked {
-    victims: Vec<Sequence>,
+struct RoomMade {
+    to_drop: Vec<Sequence>,
     bound: Option<QueueBound>,
 }
 

@@ -1,27 +1,28 @@
 //! What an administrator does with events: retries them, or drops them.
 
-use super::{Index, Place, Progress};
+use super::{DeliveryProgress, EventPlace, QueueIndex};
 use crate::{
     EventId, EventSummary,
-    change::{Change, Removal, Sequence},
+    change::{QueueChange, RemovalReason, Sequence},
 };
 use std::time::SystemTime;
 use tokio::time::Instant;
 
 /// An event that an administrator has chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Selected {
+pub(crate) enum SelectedEvent {
     Queued(Sequence),
     Dead(Sequence),
 }
 
-impl Index {
+impl QueueIndex {
     /// Makes an event that waits for its next attempt due now.
-    pub(crate) fn hurry(&mut self, sequence: Sequence, now: Instant) -> bool {
+    pub(crate) fn make_due(&mut self, sequence: Sequence, now: Instant) -> bool {
         let Some(event) = self.queued.get_mut(&sequence) else {
             return false;
         };
-        let waits = event.progress == Progress::Idle && event.not_before.is_some_and(|at| at > now);
+        let waits =
+            event.progress == DeliveryProgress::Idle && event.not_before.is_some_and(|at| at > now);
         if waits {
             event.not_before = None;
             let name = event.facts.lane.clone();
@@ -36,7 +37,7 @@ impl Index {
     }
 
     /// The changes that bring dead letters back to the end of their lanes, as far as there is room.
-    pub(crate) fn revive(&mut self, dead: Vec<Sequence>, wall: SystemTime) -> Vec<Change> {
+    pub(crate) fn requeue(&mut self, dead: Vec<Sequence>, wall: SystemTime) -> Vec<QueueChange> {
         let mut changes = Vec::new();
         for dead in dead {
             let Some(event) = self.dead.get(&dead).filter(|event| !event.leaving) else {
@@ -48,7 +49,7 @@ impl Index {
             }
             self.mark_dead_leaving(dead, true);
             self.reserve(&source, size);
-            changes.push(Change::Revive {
+            changes.push(QueueChange::Requeue {
                 dead,
                 sequence: self.next_sequence(),
                 retried_at: wall,
@@ -60,25 +61,27 @@ impl Index {
     /// The changes that drop events by hand. What is being delivered stays.
     pub(crate) fn drop_by_hand(
         &mut self,
-        selected: &[Selected],
+        selected: &[SelectedEvent],
         now: Instant,
-    ) -> (Vec<Change>, Vec<EventSummary>) {
+    ) -> (Vec<QueueChange>, Vec<EventSummary>) {
         let (mut changes, mut dropped) = (Vec::new(), Vec::new());
-        let why = Removal::ByHand;
+        let why = RemovalReason::ByHand;
         for selected in selected {
             match *selected {
-                Selected::Queued(sequence) => {
+                SelectedEvent::Queued(sequence) => {
                     let event = self.queued.get(&sequence);
-                    if let Some(event) = event.filter(|event| event.progress == Progress::Idle) {
+                    if let Some(event) =
+                        event.filter(|event| event.progress == DeliveryProgress::Idle)
+                    {
                         dropped.push(event.summary(Some(now)));
-                        changes.push(Change::Remove { sequence, why });
+                        changes.push(QueueChange::Remove { sequence, why });
                         self.mark_leaving(sequence, now);
                     }
                 }
-                Selected::Dead(dead) => {
+                SelectedEvent::Dead(dead) => {
                     if let Some(event) = self.dead.get(&dead).filter(|event| !event.leaving) {
                         dropped.push(event.summary());
-                        changes.push(Change::RemoveDead { dead, why });
+                        changes.push(QueueChange::RemoveDead { dead, why });
                         self.mark_dead_leaving(dead, true);
                     }
                 }
@@ -88,11 +91,11 @@ impl Index {
     }
 
     /// The event with this id.
-    pub(crate) fn selected(&self, id: EventId) -> Option<Selected> {
+    pub(crate) fn selected(&self, id: EventId) -> Option<SelectedEvent> {
         match self.ids.get(&id)? {
-            Place::Queued(sequence) => Some(Selected::Queued(*sequence)),
-            Place::Dead(dead) => Some(Selected::Dead(*dead)),
-            Place::Storing(_) => None,
+            EventPlace::Queued(sequence) => Some(SelectedEvent::Queued(*sequence)),
+            EventPlace::Dead(dead) => Some(SelectedEvent::Dead(*dead)),
+            EventPlace::Storing(_) => None,
         }
     }
 

@@ -5,10 +5,10 @@
 //! that was wrong at boot, or is wrong now, ends no event. And each event that was found lives for [`GRACE`] at least, so
 //! that a clock that is wrong all along, or a host that was off for days, does not end a queue before it could be delivered.
 
-use super::{Age, Index, Progress};
+use super::{DeliveryProgress, EventAge, QueueIndex};
 use crate::{
     EventSummary,
-    change::{Change, Removal, Sequence},
+    change::{QueueChange, RemovalReason, Sequence},
 };
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -16,14 +16,14 @@ use tokio::time::Instant;
 /// What has become too old: the changes, and the events for the audit.
 #[derive(Default)]
 pub(crate) struct TooOld {
-    pub(crate) changes: Vec<Change>,
+    pub(crate) changes: Vec<QueueChange>,
     pub(crate) dead: Vec<EventSummary>,
     pub(crate) dropped: Vec<EventSummary>,
     /// There are more than fit into one commit.
     pub(crate) more: bool,
 }
 
-impl Index {
+impl QueueIndex {
     /// The changes by which events of more than `retry_for` become dead letters, and dead letters of more than `keep_dead`
     /// go. At most `most`. What is being delivered stays.
     pub(crate) fn too_old(&mut self, (now, wall): (Instant, SystemTime), most: usize) -> TooOld {
@@ -32,7 +32,7 @@ impl Index {
         let idle = self
             .queued
             .iter()
-            .filter(|(_, event)| event.progress == Progress::Idle);
+            .filter(|(_, event)| event.progress == DeliveryProgress::Idle);
         let expired = idle.filter(|(_, event)| event.age.at_least(retry_for, now, wall));
         let found: Vec<Sequence> = expired.map(|(at, _)| *at).take(most + 1).collect();
         old.more = found.len() > most;
@@ -50,7 +50,8 @@ impl Index {
             let mut summary = event.summary(None);
             summary.last_error = Some(why.clone());
             old.dead.push(summary);
-            old.changes.push(self.burial(sequence, attempts, why, wall));
+            old.changes
+                .push(self.dead_letter(sequence, attempts, why, wall));
             self.mark_leaving(sequence, now);
         }
         let room = most.saturating_sub(old.changes.len());
@@ -62,15 +63,15 @@ impl Index {
             if let Some(event) = self.dead.get(&dead) {
                 old.dropped.push(event.summary());
             }
-            let why = Removal::DeadBounds;
-            old.changes.push(Change::RemoveDead { dead, why });
+            let why = RemovalReason::DeadBounds;
+            old.changes.push(QueueChange::RemoveDead { dead, why });
             self.mark_dead_leaving(dead, true);
         }
         old
     }
 }
 
-impl Age {
+impl EventAge {
     /// This process stored it.
     pub(super) fn stored(since: SystemTime, seen: Instant) -> Self {
         Self {

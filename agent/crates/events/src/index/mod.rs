@@ -18,7 +18,7 @@ mod tests;
 
 use crate::{
     EventHead, EventId, QueueBound, QueueLimits, QueueTotals,
-    change::{Obituary, Sequence},
+    change::{DeathDetails, Sequence},
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -27,31 +27,31 @@ use std::{
 };
 use tokio::time::Instant;
 
-pub(crate) use admission::Admission;
-pub(crate) use by_hand::Selected;
+pub(crate) use admission::AdmissionOutcome;
+pub(crate) use by_hand::SelectedEvent;
 pub(crate) use settling::LeaseEnd;
 
-/// See the module.
-pub(crate) struct Index {
+/// All events of a queue, without their bodies.
+pub(crate) struct QueueIndex {
     pub(crate) limits: QueueLimits,
     pub(crate) totals: QueueTotals,
     /// Why the file cannot be written right now.
     pub(crate) disk_error: Option<String>,
     queued: BTreeMap<Sequence, QueuedEvent>,
     dead: BTreeMap<Sequence, DeadEvent>,
-    ids: HashMap<EventId, Place>,
-    lanes: HashMap<Arc<str>, Lane>,
+    ids: HashMap<EventId, EventPlace>,
+    lanes: HashMap<Arc<str>, EventLane>,
     /// The lanes whose head may be leased: from when, and their turn among those of the same time.
     due: BTreeMap<(Instant, u64), Arc<str>>,
-    usage: Usage,
+    usage: SpaceUsage,
     /// Of each sender with queued events.
-    sources: HashMap<Arc<str>, Usage>,
+    sources: HashMap<Arc<str>, SpaceUsage>,
     dead_bytes: u64,
     /// Bytes of dead letters that the next commits remove.
     dead_leaving_bytes: u64,
     /// Bytes of queued events that the next commits make dead letters.
     dead_arriving_bytes: u64,
-    full: Option<Full>,
+    full: Option<FullState>,
     last_error: Option<Arc<str>>,
     next_sequence: Sequence,
     next_turn: u64,
@@ -59,7 +59,7 @@ pub(crate) struct Index {
 
 /// Where the event with an id is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum EventPlace {
     /// Reserved, not on disk yet.
     Storing(Sequence),
     Queued(Sequence),
@@ -82,15 +82,15 @@ struct EventFacts {
 
 struct QueuedEvent {
     facts: EventFacts,
-    age: Age,
-    progress: Progress,
+    age: EventAge,
+    progress: DeliveryProgress,
     attempts: u32,
     last_error: Option<Arc<str>>,
     not_before: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
+enum DeliveryProgress {
     Idle,
     Leased,
     /// A commit removes it, or is to be repeated until it does.
@@ -99,14 +99,14 @@ enum Progress {
 
 struct DeadEvent {
     facts: EventFacts,
-    age: Age,
-    obituary: Obituary,
+    age: EventAge,
+    details: DeathDetails,
     leaving: bool,
 }
 
-/// How old an event is. Clocks jump, so two are asked: see [`Age::at_least`].
+/// How old an event is. Clocks jump, so two are asked: see [`EventAge::at_least`].
 #[derive(Clone, Copy, Debug)]
-struct Age {
+struct EventAge {
     /// When this process first saw it.
     seen: Instant,
     /// The time by the wall clock from which its age counts.
@@ -117,14 +117,14 @@ struct Age {
 
 /// Events of one lane, in order.
 #[derive(Default)]
-struct Lane {
+struct EventLane {
     events: VecDeque<Sequence>,
     /// The head's entry in `due`, and which head that was.
     entry: Option<((Instant, u64), Sequence)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Usage {
+struct SpaceUsage {
     bytes: u64,
     events: usize,
     /// The part that the next commits remove.
@@ -132,7 +132,7 @@ struct Usage {
     leaving_events: usize,
 }
 
-impl Usage {
+impl SpaceUsage {
     fn remaining_bytes(self) -> u64 {
         self.bytes.saturating_sub(self.leaving_bytes)
     }
@@ -143,13 +143,13 @@ impl Usage {
 }
 
 /// Since when events are refused or dropped, and by which bound.
-struct Full {
+struct FullState {
     since: SystemTime,
     bound: QueueBound,
     source: Arc<str>,
 }
 
-impl Index {
+impl QueueIndex {
     pub(crate) fn new(limits: QueueLimits, totals: QueueTotals) -> Self {
         Self {
             limits,
@@ -160,7 +160,7 @@ impl Index {
             ids: HashMap::new(),
             lanes: HashMap::new(),
             due: BTreeMap::new(),
-            usage: Usage::default(),
+            usage: SpaceUsage::default(),
             sources: HashMap::new(),
             dead_bytes: 0,
             dead_leaving_bytes: 0,
@@ -184,7 +184,7 @@ impl Index {
         if self.queued.contains_key(&sequence) {
             return;
         }
-        let age = Age::loaded(head.retried_at.unwrap_or(head.received_at), now);
+        let age = EventAge::loaded(head.retried_at.unwrap_or(head.received_at), now);
         let facts = self.facts(head, size);
         self.reserve(&facts.source, size);
         self.insert_queued(sequence, facts, age, now.0);
@@ -196,16 +196,16 @@ impl Index {
         dead: Sequence,
         head: &EventHead,
         size: u64,
-        obituary: Obituary,
+        details: DeathDetails,
         now: (Instant, SystemTime),
     ) {
         self.next_sequence = self.next_sequence.max(dead.saturating_add(1));
         if self.dead.contains_key(&dead) {
             return;
         }
-        let age = Age::loaded(obituary.died_at, now);
+        let age = EventAge::loaded(details.died_at, now);
         let facts = self.facts(head, size);
-        self.insert_dead(dead, facts, age, obituary);
+        self.insert_dead(dead, facts, age, details);
     }
 
     /// Forgets what the file does not have: a commit that was reported as failed had changed it all the same. What is
@@ -217,7 +217,7 @@ impl Index {
         now: Instant,
     ) {
         let missing = |(sequence, event): (&Sequence, &QueuedEvent)| {
-            let gone = event.progress != Progress::Leaving && !is_queued(*sequence);
+            let gone = event.progress != DeliveryProgress::Leaving && !is_queued(*sequence);
             gone.then_some(*sequence)
         };
         let queued: Vec<_> = self.queued.iter().filter_map(missing).collect();
@@ -257,16 +257,25 @@ impl Index {
     }
 
     /// Its bytes are reserved already.
-    fn insert_queued(&mut self, sequence: Sequence, facts: EventFacts, age: Age, now: Instant) {
+    fn insert_queued(
+        &mut self,
+        sequence: Sequence,
+        facts: EventFacts,
+        age: EventAge,
+        now: Instant,
+    ) {
         let lane = facts.lane.clone();
-        let place = self.ids.entry(facts.id).or_insert(Place::Queued(sequence));
-        if *place == Place::Storing(sequence) {
-            *place = Place::Queued(sequence);
+        let place = self
+            .ids
+            .entry(facts.id)
+            .or_insert(EventPlace::Queued(sequence));
+        if *place == EventPlace::Storing(sequence) {
+            *place = EventPlace::Queued(sequence);
         }
         let event = QueuedEvent {
             facts,
             age,
-            progress: Progress::Idle,
+            progress: DeliveryProgress::Idle,
             attempts: 0,
             last_error: None,
             not_before: None,
@@ -279,13 +288,19 @@ impl Index {
         self.reschedule(&lane, now);
     }
 
-    fn insert_dead(&mut self, dead: Sequence, facts: EventFacts, age: Age, obituary: Obituary) {
-        self.ids.entry(facts.id).or_insert(Place::Dead(dead));
+    fn insert_dead(
+        &mut self,
+        dead: Sequence,
+        facts: EventFacts,
+        age: EventAge,
+        details: DeathDetails,
+    ) {
+        self.ids.entry(facts.id).or_insert(EventPlace::Dead(dead));
         self.dead_bytes = self.dead_bytes.saturating_add(facts.size);
         let event = DeadEvent {
             facts,
             age,
-            obituary,
+            details,
             leaving: false,
         };
         self.dead.insert(dead, event);
@@ -294,11 +309,11 @@ impl Index {
     /// Takes an event out, whatever its state, and frees its bytes.
     fn take_queued(&mut self, sequence: Sequence, now: Instant) -> Option<QueuedEvent> {
         let event = self.queued.remove(&sequence)?;
-        if event.progress == Progress::Leaving {
+        if event.progress == DeliveryProgress::Leaving {
             self.count_leaving(&event.facts.source, event.facts.size, false);
         }
         self.release(&event.facts.source, event.facts.size);
-        self.forget_id(event.facts.id, Place::Queued(sequence));
+        self.forget_id(event.facts.id, EventPlace::Queued(sequence));
         if let Some(lane) = self.lanes.get_mut(&event.facts.lane)
             && let Ok(at) = lane.events.binary_search(&sequence)
         {
@@ -314,12 +329,12 @@ impl Index {
         if event.leaving {
             self.dead_leaving_bytes = self.dead_leaving_bytes.saturating_sub(event.facts.size);
         }
-        self.forget_id(event.facts.id, Place::Dead(dead));
+        self.forget_id(event.facts.id, EventPlace::Dead(dead));
         Some(event)
     }
 
     /// Only if it is of this place: a file may hold an event twice, after a commit that was reported as failed.
-    fn forget_id(&mut self, id: EventId, place: Place) {
+    fn forget_id(&mut self, id: EventId, place: EventPlace) {
         if self.ids.get(&id) == Some(&place) {
             self.ids.remove(&id);
         }

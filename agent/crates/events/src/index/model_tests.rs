@@ -1,7 +1,7 @@
 //! Random schedules against a simple model: nothing is lost, nothing is lent twice, lanes keep their order.
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::{ListFilter, change::Change};
+use crate::{ListFilter, change::QueueChange};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -46,11 +46,11 @@ struct Model {
     dead: Vec<EventId>,
     leased: Vec<(Sequence, EventId)>,
     /// Delivered or dead, and not on disk yet: their lanes are held.
-    unsettled: Vec<(Change, EventId)>,
+    unsettled: Vec<(QueueChange, EventId)>,
 }
 
 struct Run {
-    index: Index,
+    index: QueueIndex,
     model: Model,
     now: Instant,
     wall: SystemTime,
@@ -61,21 +61,21 @@ impl Run {
         (self.now, self.wall)
     }
 
-    fn id_of(&self, change: &Change) -> EventId {
+    fn id_of(&self, change: &QueueChange) -> EventId {
         match change {
-            Change::Store { head, .. } => head.id,
-            Change::Remove { sequence, .. } | Change::Bury { sequence, .. } => {
+            QueueChange::Store { head, .. } => head.id,
+            QueueChange::Remove { sequence, .. } | QueueChange::MoveToDead { sequence, .. } => {
                 self.index.queued[sequence].facts.id
             }
-            Change::RemoveDead { dead, .. } | Change::Revive { dead, .. } => {
+            QueueChange::RemoveDead { dead, .. } | QueueChange::Requeue { dead, .. } => {
                 self.index.dead[dead].facts.id
             }
         }
     }
 
     /// One commit, as the writer makes it: what must be on disk first, and again after a failure.
-    fn commit(&mut self, must: Vec<Change>, may: Vec<Change>, succeeds: bool) {
-        let with_ids = |run: &Self, changes: Vec<Change>| -> Vec<(Change, EventId)> {
+    fn commit(&mut self, must: Vec<QueueChange>, may: Vec<QueueChange>, succeeds: bool) {
+        let with_ids = |run: &Self, changes: Vec<QueueChange>| -> Vec<(QueueChange, EventId)> {
             let with_id = |change| (run.id_of(&change), change);
             changes
                 .into_iter()
@@ -99,14 +99,14 @@ impl Run {
             self.index.applied(&change, self.now);
             let model = &mut self.model;
             match &change {
-                Change::Store { head, .. } => model.queued.push((id, head.lane.clone())),
-                Change::Remove { .. } => model.queued.retain(|(other, _)| *other != id),
-                Change::Bury { .. } => {
+                QueueChange::Store { head, .. } => model.queued.push((id, head.lane.clone())),
+                QueueChange::Remove { .. } => model.queued.retain(|(other, _)| *other != id),
+                QueueChange::MoveToDead { .. } => {
                     model.queued.retain(|(other, _)| *other != id);
                     model.dead.push(id);
                 }
-                Change::RemoveDead { .. } => model.dead.retain(|other| *other != id),
-                Change::Revive { sequence, .. } => {
+                QueueChange::RemoveDead { .. } => model.dead.retain(|other| *other != id),
+                QueueChange::Requeue { sequence, .. } => {
                     model.dead.retain(|other| *other != id);
                     let lane = self.index.queued[sequence].facts.lane.as_ref().to_owned();
                     model.queued.push((id, lane));
@@ -133,7 +133,7 @@ impl Run {
                     body_bytes: size,
                 });
                 let admission = self.index.admit(&head, size, (now, wall));
-                if let Admission::Store {
+                if let AdmissionOutcome::Store {
                     sequence,
                     removals,
                     dropped,
@@ -141,7 +141,7 @@ impl Run {
                 {
                     assert_eq!(dropped.len(), removals.len());
                     let mut may = removals;
-                    may.push(Change::Store {
+                    may.push(QueueChange::Store {
                         sequence,
                         head,
                         text: vec![],
@@ -184,12 +184,12 @@ impl Run {
             }
             Step::ReviveAll => {
                 let dead = self.index.oldest_dead(None, 3);
-                let may = self.index.revive(dead, wall);
+                let may = self.index.requeue(dead, wall);
                 self.commit(vec![], may, succeeds);
             }
             Step::Expire => {
                 let mut may = self.index.too_old((now, wall), 4).changes;
-                may.extend(self.index.room_for_burials().0);
+                may.extend(self.index.room_for_dead_letters().0);
                 self.commit(vec![], may, succeeds);
             }
             Step::Pass(seconds) => {
@@ -207,7 +207,9 @@ impl Run {
     fn end(&mut self, at: prop::sample::Index, end: LeaseEnd<'_>, succeeds: bool) {
         if let Some((sequence, _)) = self.take_lease(at) {
             let change = self.index.end_lease(sequence, end, self.clocks());
-            let must = change.into_iter().chain(self.index.room_for_burials().0);
+            let must = change
+                .into_iter()
+                .chain(self.index.room_for_dead_letters().0);
             let must = must.collect();
             self.commit(must, vec![], succeeds);
         }
@@ -228,14 +230,14 @@ impl Run {
         assert!(bytes <= index.limits.max_bytes && index.queued.len() <= index.limits.max_events);
         let of_sources: u64 = index.sources.values().map(|usage| usage.bytes).sum();
         assert_eq!(of_sources, bytes);
-        let within = |usage: &Usage| usage.bytes <= index.limits.max_bytes_per_source;
+        let within = |usage: &SpaceUsage| usage.bytes <= index.limits.max_bytes_per_source;
         assert!(index.sources.values().all(within));
         let dead: u64 = index.dead.values().map(|event| event.facts.size).sum();
         assert_eq!(index.dead_bytes, dead);
         // A lane is due if and only if its head is neither leased nor leaving.
-        let waiting = |lane: &Lane| {
+        let waiting = |lane: &EventLane| {
             let head = index.queued[lane.events.front().unwrap()].progress;
-            assert_eq!(head == Progress::Idle, lane.entry.is_some());
+            assert_eq!(head == DeliveryProgress::Idle, lane.entry.is_some());
             lane.entry.is_some()
         };
         let due = index.lanes.values().filter(|lane| waiting(lane)).count();
@@ -292,7 +294,7 @@ proptest! {
             ..QueueLimits::default()
         };
         let mut run = Run {
-            index: Index::new(limits, QueueTotals::default()),
+            index: QueueIndex::new(limits, QueueTotals::default()),
             model: Model::default(),
             now: Instant::now(),
             wall: SystemTime::now(),
@@ -308,7 +310,7 @@ proptest! {
 #[test]
 fn lanes_take_turns_however_long_one_is() {
     let mut run = Run {
-        index: Index::new(QueueLimits::default(), QueueTotals::default()),
+        index: QueueIndex::new(QueueLimits::default(), QueueTotals::default()),
         model: Model::default(),
         now: Instant::now(),
         wall: SystemTime::now(),

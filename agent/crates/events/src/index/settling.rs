@@ -1,20 +1,20 @@
 //! What becomes of an event: its attempt fails, or a commit takes it away.
 
-use super::{Age, Index, Place, Progress};
+use super::{DeliveryProgress, EventAge, EventPlace, QueueIndex};
 use crate::{
     EventSummary,
-    change::{Change, Obituary, Removal, Sequence},
+    change::{DeathDetails, QueueChange, RemovalReason, Sequence},
 };
 use std::time::SystemTime;
 use tokio::time::Instant;
 
-impl Index {
+impl QueueIndex {
     /// The attempt failed: its lane waits until `not_before`.
     pub(crate) fn failed(&mut self, sequence: Sequence, why: &str, not_before: Instant) {
         let Some(event) = self.leased(sequence) else {
             return;
         };
-        event.progress = Progress::Idle;
+        event.progress = DeliveryProgress::Idle;
         event.attempts = event.attempts.saturating_add(1);
         event.not_before = Some(not_before);
         let why = shortened(why);
@@ -28,7 +28,7 @@ impl Index {
     /// There was no attempt: it is due again from `due` on.
     pub(crate) fn release_lease(&mut self, sequence: Sequence, due: Instant) {
         if let Some(event) = self.leased(sequence) {
-            event.progress = Progress::Idle;
+            event.progress = DeliveryProgress::Idle;
             let lane = event.facts.lane.clone();
             self.reschedule(&lane, due);
         }
@@ -40,41 +40,41 @@ impl Index {
         sequence: Sequence,
         end: LeaseEnd<'_>,
         (now, wall): (Instant, SystemTime),
-    ) -> Option<Change> {
+    ) -> Option<QueueChange> {
         let event = self.leased(sequence)?;
-        event.progress = Progress::Idle;
+        event.progress = DeliveryProgress::Idle;
         // The attempt that ended it counts.
         let attempts = event.attempts.saturating_add(1);
         self.mark_leaving(sequence, now);
         Some(match end {
-            LeaseEnd::Delivered => Change::Remove {
+            LeaseEnd::Delivered => QueueChange::Remove {
                 sequence,
-                why: Removal::Delivered,
+                why: RemovalReason::Delivered,
             },
             LeaseEnd::Dead(why) => {
                 self.totals.failed_attempts += 1;
                 self.last_error = Some(shortened(why).into());
-                self.burial(sequence, attempts, shortened(why), wall)
+                self.dead_letter(sequence, attempts, shortened(why), wall)
             }
         })
     }
 
-    pub(super) fn burial(
+    pub(super) fn dead_letter(
         &mut self,
         sequence: Sequence,
         attempts: u32,
         why: String,
         died_at: SystemTime,
-    ) -> Change {
+    ) -> QueueChange {
         let size = self
             .queued
             .get(&sequence)
             .map_or(0, |event| event.facts.size);
         self.dead_arriving_bytes = self.dead_arriving_bytes.saturating_add(size);
-        Change::Bury {
+        QueueChange::MoveToDead {
             sequence,
             dead: self.next_sequence(),
-            obituary: Obituary {
+            details: DeathDetails {
                 died_at,
                 attempts,
                 why,
@@ -84,14 +84,14 @@ impl Index {
 
     fn leased(&mut self, sequence: Sequence) -> Option<&mut super::QueuedEvent> {
         let event = self.queued.get_mut(&sequence);
-        event.filter(|event| event.progress == Progress::Leased)
+        event.filter(|event| event.progress == DeliveryProgress::Leased)
     }
 
     /// A commit is to remove this event: it is not leased meanwhile, and its room counts as free for the same commit.
     pub(crate) fn mark_leaving(&mut self, sequence: Sequence, now: Instant) {
         let event = self.queued.get_mut(&sequence);
-        if let Some(event) = event.filter(|event| event.progress == Progress::Idle) {
-            event.progress = Progress::Leaving;
+        if let Some(event) = event.filter(|event| event.progress == DeliveryProgress::Idle) {
+            event.progress = DeliveryProgress::Leaving;
             let (lane, size) = (event.facts.lane.clone(), event.facts.size);
             let source = event.facts.source.clone();
             self.count_leaving(&source, size, true);
@@ -102,8 +102,8 @@ impl Index {
     /// That commit failed, and is not repeated.
     pub(crate) fn unmark_leaving(&mut self, sequence: Sequence, now: Instant) {
         let event = self.queued.get_mut(&sequence);
-        if let Some(event) = event.filter(|event| event.progress == Progress::Leaving) {
-            event.progress = Progress::Idle;
+        if let Some(event) = event.filter(|event| event.progress == DeliveryProgress::Leaving) {
+            event.progress = DeliveryProgress::Idle;
             let (lane, size) = (event.facts.lane.clone(), event.facts.size);
             let source = event.facts.source.clone();
             self.count_leaving(&source, size, false);
@@ -126,7 +126,7 @@ impl Index {
 
     /// The oldest dead letters that must go so that all unfinished burials keep the bound, as changes of the same commit. A
     /// letter that is being buried always stays.
-    pub(crate) fn room_for_burials(&mut self) -> (Vec<Change>, Vec<EventSummary>) {
+    pub(crate) fn room_for_dead_letters(&mut self) -> (Vec<QueueChange>, Vec<EventSummary>) {
         let kept = self.dead_bytes.saturating_sub(self.dead_leaving_bytes);
         let mut kept = kept.saturating_add(self.dead_arriving_bytes);
         let (mut removals, mut dropped) = (Vec::new(), Vec::new());
@@ -141,14 +141,14 @@ impl Index {
         for dead in &removals {
             self.mark_dead_leaving(*dead, true);
         }
-        let removal = |dead| Change::RemoveDead {
+        let removal = |dead| QueueChange::RemoveDead {
             dead,
-            why: Removal::DeadBounds,
+            why: RemovalReason::DeadBounds,
         };
         (removals.into_iter().map(removal).collect(), dropped)
     }
 
-    fn no_burial(&mut self, sequence: Sequence) {
+    fn forget_arriving(&mut self, sequence: Sequence) {
         let size = self
             .queued
             .get(&sequence)
@@ -157,57 +157,59 @@ impl Index {
     }
 
     /// The file has this change now.
-    pub(crate) fn applied(&mut self, change: &Change, now: Instant) {
+    pub(crate) fn applied(&mut self, change: &QueueChange, now: Instant) {
         change.count(&mut self.totals);
         match change {
-            Change::Store {
+            QueueChange::Store {
                 sequence,
                 head,
                 size,
                 ..
             } => {
                 let facts = self.facts(head, *size);
-                let age = Age::stored(head.received_at, now);
+                let age = EventAge::stored(head.received_at, now);
                 self.insert_queued(*sequence, facts, age, now);
             }
-            Change::Remove { sequence, why } => {
-                if *why == Removal::Delivered {
+            QueueChange::Remove { sequence, why } => {
+                if *why == RemovalReason::Delivered {
                     self.last_error = None;
                 }
                 self.take_queued(*sequence, now);
                 // An event that made room is the loss that people must see.
-                if *why != Removal::MadeRoom {
+                if *why != RemovalReason::MadeRoom {
                     self.clear_full();
                 }
             }
-            Change::Bury {
+            QueueChange::MoveToDead {
                 sequence,
                 dead,
-                obituary,
+                details,
             } => {
-                self.no_burial(*sequence);
+                self.forget_arriving(*sequence);
                 let Some(event) = self.take_queued(*sequence, now) else {
                     return;
                 };
                 self.clear_full();
                 // Loaded already, if an earlier try of this commit was reported as failed but was not.
                 if self.dead.contains_key(dead) {
-                    self.ids.entry(event.facts.id).or_insert(Place::Dead(*dead));
+                    self.ids
+                        .entry(event.facts.id)
+                        .or_insert(EventPlace::Dead(*dead));
                     return;
                 }
-                let age = Age::stored(obituary.died_at, now);
-                self.insert_dead(*dead, event.facts, age, obituary.clone());
+                let age = EventAge::stored(details.died_at, now);
+                self.insert_dead(*dead, event.facts, age, details.clone());
             }
-            Change::RemoveDead { dead, .. } => {
+            QueueChange::RemoveDead { dead, .. } => {
                 self.take_dead(*dead);
             }
-            Change::Revive {
+            QueueChange::Requeue {
                 dead,
                 sequence,
                 retried_at,
             } => {
                 if let Some(event) = self.take_dead(*dead) {
-                    let age = Age::stored(*retried_at, now);
+                    let age = EventAge::stored(*retried_at, now);
                     self.insert_queued(*sequence, event.facts, age, now);
                 }
             }
@@ -215,21 +217,21 @@ impl Index {
     }
 
     /// The file does not have this change, and will not.
-    pub(crate) fn reverted(&mut self, change: &Change, now: Instant) {
+    pub(crate) fn reverted(&mut self, change: &QueueChange, now: Instant) {
         match change {
-            Change::Store {
+            QueueChange::Store {
                 sequence,
                 head,
                 size,
                 ..
             } => self.give_back(head, *sequence, *size),
-            Change::Remove { sequence, .. } => self.unmark_leaving(*sequence, now),
-            Change::Bury { sequence, .. } => {
-                self.no_burial(*sequence);
+            QueueChange::Remove { sequence, .. } => self.unmark_leaving(*sequence, now),
+            QueueChange::MoveToDead { sequence, .. } => {
+                self.forget_arriving(*sequence);
                 self.unmark_leaving(*sequence, now);
             }
-            Change::RemoveDead { dead, .. } => self.mark_dead_leaving(*dead, false),
-            Change::Revive { dead, .. } => {
+            QueueChange::RemoveDead { dead, .. } => self.mark_dead_leaving(*dead, false),
+            QueueChange::Requeue { dead, .. } => {
                 self.mark_dead_leaving(*dead, false);
                 if let Some(event) = self.dead.get(dead) {
                     let (source, size) = (event.facts.source.clone(), event.facts.size);

@@ -1,10 +1,10 @@
 //! Whose turn it is. Each lane offers its head; lanes take turns, so that none starves another.
 
-use super::{Index, Progress};
+use super::{DeliveryProgress, QueueIndex};
 use crate::{DueEvents, change::Sequence};
 use tokio::time::Instant;
 
-impl Index {
+impl QueueIndex {
     /// Whether there is something to lease.
     pub(crate) fn due(&self, now: Instant) -> DueEvents {
         match self.due.first_key_value() {
@@ -23,7 +23,7 @@ impl Index {
         let lane = lane.clone();
         let (_, sequence) = self.lanes.get(&lane)?.entry?;
         let event = self.queued.get_mut(&sequence)?;
-        event.progress = Progress::Leased;
+        event.progress = DeliveryProgress::Leased;
         let attempt = event.attempts.saturating_add(1);
         self.reschedule(&lane, now);
         Some((sequence, attempt))
@@ -38,7 +38,7 @@ impl Index {
         let head = lane.events.front().copied();
         let waits = |sequence: Sequence| {
             let event = self.queued.get(&sequence)?;
-            let idle = event.progress == Progress::Idle;
+            let idle = event.progress == DeliveryProgress::Idle;
             idle.then_some((sequence, event.not_before))
         };
         let wanted = head.and_then(waits);

@@ -1,11 +1,11 @@
 //! What people see of the index.
 
-use super::{DeadEvent, EventFacts, Index, Place, Progress, QueuedEvent};
+use super::{DeadEvent, DeliveryProgress, EventFacts, EventPlace, QueueIndex, QueuedEvent};
 use crate::{EventId, EventState, EventSummary, ListFilter, QueueFigures};
 use std::time::SystemTime;
 use tokio::time::Instant;
 
-impl Index {
+impl QueueIndex {
     /// The queue in numbers.
     pub(crate) fn figures(&self, now: Instant) -> QueueFigures {
         // What is due later has failed before.
@@ -53,9 +53,9 @@ impl Index {
         };
         // From where on, in each table.
         let (from_queued, from_dead) = match after {
-            Some(Place::Queued(sequence)) => (Some(sequence.saturating_add(1)), Some(0)),
-            Some(Place::Dead(sequence)) => (None, Some(sequence.saturating_add(1))),
-            Some(Place::Storing(_)) | None => (Some(0), Some(0)),
+            Some(EventPlace::Queued(sequence)) => (Some(sequence.saturating_add(1)), Some(0)),
+            Some(EventPlace::Dead(sequence)) => (None, Some(sequence.saturating_add(1))),
+            Some(EventPlace::Storing(_)) | None => (Some(0), Some(0)),
         };
         let queued_events = from_queued.filter(|_| queued).into_iter().flat_map(|from| {
             let events = self.queued.range(from..);
@@ -71,12 +71,12 @@ impl Index {
     /// One event.
     pub(crate) fn find(&self, id: EventId, now: Instant) -> Option<EventSummary> {
         match self.ids.get(&id)? {
-            Place::Queued(sequence) => {
+            EventPlace::Queued(sequence) => {
                 let event = self.queued.get(sequence)?;
                 Some(event.summary(Some(now)))
             }
-            Place::Dead(dead) => Some(self.dead.get(dead)?.summary()),
-            Place::Storing(_) => None,
+            EventPlace::Dead(dead) => Some(self.dead.get(dead)?.summary()),
+            EventPlace::Storing(_) => None,
         }
     }
 }
@@ -88,9 +88,11 @@ impl QueuedEvent {
             .not_before
             .filter(|at| now.is_some_and(|now| *at > now));
         let state = match self.progress {
-            Progress::Leased => EventState::Delivering,
-            Progress::Idle | Progress::Leaving if next_attempt.is_some() => EventState::Waiting,
-            Progress::Idle | Progress::Leaving => EventState::Queued,
+            DeliveryProgress::Leased => EventState::Delivering,
+            DeliveryProgress::Idle | DeliveryProgress::Leaving if next_attempt.is_some() => {
+                EventState::Waiting
+            }
+            DeliveryProgress::Idle | DeliveryProgress::Leaving => EventState::Queued,
         };
         EventSummary {
             attempts: self.attempts,
@@ -104,9 +106,9 @@ impl QueuedEvent {
 impl DeadEvent {
     pub(super) fn summary(&self) -> EventSummary {
         EventSummary {
-            attempts: self.obituary.attempts,
-            last_error: Some(self.obituary.why.clone()),
-            died_at: Some(self.obituary.died_at),
+            attempts: self.details.attempts,
+            last_error: Some(self.details.why.clone()),
+            died_at: Some(self.details.died_at),
             ..self.facts.summary(EventState::Dead)
         }
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 /// `None`: it is no JSON object, a member has another type, or a member occurs twice (serde refuses that).
 pub(super) fn read(body: &[u8]) -> Option<JiraEvent> {
-    let payload: Payload = serde_json::from_slice(body).ok()?;
+    let payload: EventPayload = serde_json::from_slice(body).ok()?;
     Some(JiraEvent {
         issue_id: payload.issue_id(),
         project_key: payload.project_key(),
@@ -16,11 +16,11 @@ pub(super) fn read(body: &[u8]) -> Option<JiraEvent> {
 }
 
 #[derive(Deserialize)]
-struct Payload {
+struct EventPayload {
     #[serde(rename = "webhookEvent")]
     event_type: Option<String>,
-    issue: Option<Issue>,
-    project: Option<Project>,
+    issue: Option<PayloadIssue>,
+    project: Option<PayloadProject>,
     worklog: Option<OfIssue>,
     comment: Option<OfIssue>,
     #[serde(rename = "issueLink")]
@@ -28,19 +28,19 @@ struct Payload {
 }
 
 #[derive(Deserialize)]
-struct Issue {
-    id: Option<Number>,
+struct PayloadIssue {
+    id: Option<IssueNumber>,
     key: Option<String>,
-    fields: Option<Fields>,
+    fields: Option<IssueFields>,
 }
 
 #[derive(Deserialize)]
-struct Fields {
-    project: Option<Project>,
+struct IssueFields {
+    project: Option<PayloadProject>,
 }
 
 #[derive(Deserialize)]
-struct Project {
+struct PayloadProject {
     key: Option<String>,
 }
 
@@ -48,7 +48,7 @@ struct Project {
 #[derive(Deserialize)]
 struct OfIssue {
     #[serde(rename = "issueId")]
-    issue_id: Option<Number>,
+    issue_id: Option<IssueNumber>,
     #[serde(rename = "self")]
     address: Option<String>,
 }
@@ -56,18 +56,18 @@ struct OfIssue {
 #[derive(Deserialize)]
 struct IssueLink {
     #[serde(rename = "sourceIssueId")]
-    source_issue_id: Option<Number>,
+    source_issue_id: Option<IssueNumber>,
 }
 
 /// Jira writes numbers of issues as text in some events and as numbers in others.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Number {
+enum IssueNumber {
     Text(String),
     Digits(u64),
 }
 
-impl Number {
+impl IssueNumber {
     fn digits(&self) -> Option<String> {
         match self {
             Self::Text(text) => digits(text),
@@ -76,16 +76,16 @@ impl Number {
     }
 }
 
-impl Payload {
+impl EventPayload {
     fn issue_id(&self) -> Option<String> {
         let issue = self.issue.as_ref().and_then(|issue| issue.id.as_ref());
         let link = self.issue_link.as_ref();
         let link = link.and_then(|link| link.source_issue_id.as_ref());
         let of_issue = [&self.worklog, &self.comment];
         let mut of_issue = of_issue.into_iter().flatten().filter_map(OfIssue::issue);
-        let own = issue.and_then(Number::digits);
+        let own = issue.and_then(IssueNumber::digits);
         own.or_else(|| of_issue.next())
-            .or_else(|| link.and_then(Number::digits))
+            .or_else(|| link.and_then(IssueNumber::digits))
     }
 
     /// All that the body says of a project must be the same: a receiver could read any of it.
@@ -112,7 +112,7 @@ impl Payload {
 
 impl OfIssue {
     fn issue(&self) -> Option<String> {
-        let named = self.issue_id.as_ref().and_then(Number::digits);
+        let named = self.issue_id.as_ref().and_then(IssueNumber::digits);
         named.or_else(|| {
             let (_, rest) = self.address.as_deref()?.split_once("/issue/")?;
             digits(rest.split('/').next()?)

@@ -1,16 +1,16 @@
 //! What happens to events besides their delivery: they are retried or dropped by hand, and grow too old.
 
-use super::{EventQueue, Shared, lease::take_back};
+use super::{EventQueue, SharedQueue, lease::take_back};
 use crate::{
     EventSelection, EventSummary, QueueError,
-    change::{Change, Sequence},
-    inbox::Command,
-    index::{Index, Selected},
+    change::{QueueChange, Sequence},
+    inbox::WriterCommand,
+    index::{QueueIndex, SelectedEvent},
 };
 use std::time::SystemTime;
 use tokio::{sync::oneshot, time::Instant};
 
-/// What [`EventQueue::expire`] did.
+/// The events that [`EventQueue::expire`] has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
     /// Events that became dead letters.
@@ -35,12 +35,12 @@ impl EventQueue {
                 EventSelection::Id(id) => {
                     let selected = self.shared.index.lock().selected(id);
                     match selected {
-                        Some(Selected::Queued(sequence)) => {
-                            let hurried = self.shared.index.lock().hurry(sequence, now.0);
+                        Some(SelectedEvent::Queued(sequence)) => {
+                            let made_due = self.shared.index.lock().make_due(sequence, now.0);
                             self.shared.changed.notify_waiters();
-                            return Ok(usize::from(hurried));
+                            return Ok(usize::from(made_due));
                         }
-                        Some(Selected::Dead(dead)) => (vec![dead], true),
+                        Some(SelectedEvent::Dead(dead)) => (vec![dead], true),
                         None => return Ok(0),
                     }
                 }
@@ -52,7 +52,7 @@ impl EventQueue {
             };
             after = chosen.last().copied();
             let changed = self.change(|index| {
-                let changes = index.revive(chosen, now.1);
+                let changes = index.requeue(chosen, now.1);
                 let count = changes.len();
                 (changes, count)
             });
@@ -85,7 +85,10 @@ impl EventQueue {
                     let last = chosen.len() < PER_COMMIT;
                     after = chosen.last().copied();
                     (
-                        chosen.into_iter().map(Selected::Dead).collect::<Vec<_>>(),
+                        chosen
+                            .into_iter()
+                            .map(SelectedEvent::Dead)
+                            .collect::<Vec<_>>(),
                         last,
                     )
                 }
@@ -110,13 +113,13 @@ impl EventQueue {
     /// and one that it found in the file is kept for an hour at least, whatever the clock says.
     ///
     /// # Errors
-    /// The disk failed.
+    /// The disk failed, or the queue is closed.
     pub async fn expire(&self, now: SystemTime) -> Result<Expired, QueueError> {
         let now = (Instant::now(), now);
         let changed = self.change(|index| {
             let old = index.too_old(now, PER_COMMIT);
             let (mut changes, mut dropped) = (old.changes, old.dropped);
-            let (removals, made_room) = index.room_for_burials();
+            let (removals, made_room) = index.room_for_dead_letters();
             changes.extend(removals);
             dropped.extend(made_room);
             let expired = Expired {
@@ -132,7 +135,7 @@ impl EventQueue {
     /// Marks events in the index and has the changes written. Where that fails, they are taken back.
     async fn change<T>(
         &self,
-        mark: impl FnOnce(&mut Index) -> (Vec<Change>, T),
+        mark: impl FnOnce(&mut QueueIndex) -> (Vec<QueueChange>, T),
     ) -> Result<T, QueueError> {
         let (answer, marked) = {
             let mut index = self.shared.index.lock();
@@ -141,7 +144,7 @@ impl EventQueue {
                 return Ok(marked);
             }
             let (reply, answer) = oneshot::channel();
-            let command = Command::Change {
+            let command = WriterCommand::Change {
                 changes,
                 must: false,
                 reply,
@@ -152,7 +155,7 @@ impl EventQueue {
             }
             (answer, marked)
         };
-        Shared::answer(answer).await.map(|()| marked)
+        SharedQueue::answer(answer).await.map(|()| marked)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Lending an event for one attempt, and what becomes of it.
 
-use super::{EventQueue, Shared};
+use super::{EventQueue, SharedQueue};
 use crate::{
     EventHead, EventSummary, QueueError,
-    change::{Change, Sequence},
-    inbox::Command,
+    change::{QueueChange, Sequence},
+    inbox::WriterCommand,
     index::LeaseEnd,
 };
 use bytes::Bytes;
@@ -19,22 +19,22 @@ use tokio::{sync::oneshot, time::Instant};
 pub struct LeasedEvent {
     /// What is stored beside the body.
     pub head: EventHead,
-    /// The body.
+    /// The body, as it was received.
     pub body: Bytes,
     /// Number of this attempt, counted from 1 since this process opened the queue.
     pub attempt: u32,
-    lease: Lease,
+    lease: LeaseGuard,
 }
 
 /// Gives the lane back when it is dropped.
-struct Lease {
-    shared: Arc<Shared>,
+struct LeaseGuard {
+    shared: Arc<SharedQueue>,
     sequence: Sequence,
     /// From when on it is due again.
     due: Option<Instant>,
 }
 
-impl Drop for Lease {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         let due = self.due.unwrap_or_else(Instant::now);
         // Does nothing where the lease has ended otherwise.
@@ -54,12 +54,14 @@ impl EventQueue {
             return Ok(None);
         };
         // From here on: also where the caller stops waiting, the lane is given back.
-        let mut lease = Lease {
+        let mut lease = LeaseGuard {
             shared: self.shared.clone(),
             sequence,
             due: None,
         };
-        let read = self.shared.ask(|reply| Command::Read { sequence, reply });
+        let read = self
+            .shared
+            .ask(|reply| WriterCommand::Read { sequence, reply });
         match read.await {
             Ok((head, body)) => Ok(Some(LeasedEvent {
                 head,
@@ -112,12 +114,12 @@ impl EventQueue {
         let sequence = lease.lease.sequence;
         let (answer, dropped) = {
             let mut index = self.shared.index.lock();
-            let mut changes: Vec<Change> =
+            let mut changes: Vec<QueueChange> =
                 index.end_lease(sequence, end, now).into_iter().collect();
-            let (removals, dropped) = index.room_for_burials();
+            let (removals, dropped) = index.room_for_dead_letters();
             changes.extend(removals);
             let (reply, answer) = oneshot::channel();
-            let command = Command::Change {
+            let command = WriterCommand::Change {
                 changes,
                 must: true,
                 reply,
@@ -129,19 +131,23 @@ impl EventQueue {
             (answer, dropped)
         };
         drop(lease);
-        Shared::answer(answer).await.map(|()| dropped)
+        SharedQueue::answer(answer).await.map(|()| dropped)
     }
 }
 
 /// The inbox is closed: the changes of a command that it did not take are not made.
-pub(super) fn take_back(index: &mut crate::index::Index, command: Command, now: Instant) {
+pub(super) fn take_back(
+    index: &mut crate::index::QueueIndex,
+    command: WriterCommand,
+    now: Instant,
+) {
     match command {
-        Command::Change { changes, .. } => {
+        WriterCommand::Change { changes, .. } => {
             for change in &changes {
                 index.reverted(change, now);
             }
         }
-        Command::Store(_) | Command::Read { .. } | Command::ReadHead { .. } => {}
+        WriterCommand::Store(_) | WriterCommand::Read { .. } | WriterCommand::ReadHead { .. } => {}
     }
 }
 

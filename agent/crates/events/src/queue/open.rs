@@ -1,12 +1,12 @@
 //! Opening a queue.
 
-use super::{EventQueue, Owner, Shared};
+use super::{EventQueue, LastHandle, SharedQueue};
 use crate::{
     OpenError, QueueLimits,
-    inbox::Inbox,
-    index::Index,
-    tables::{Content, Storage, Tables},
-    writer::Writer,
+    inbox::WriterInbox,
+    index::QueueIndex,
+    tables::{FileContent, QueueFile, QueueTables},
+    writer::QueueWriter,
 };
 use parking_lot::Mutex;
 use std::{
@@ -28,11 +28,11 @@ impl EventQueue {
     /// # Errors
     /// See [`OpenError`]. A damaged file is left as it is; [`set_damaged_aside`] moves it away.
     pub async fn open(path: PathBuf, outlet: &str, limits: QueueLimits) -> Result<Self, OpenError> {
-        Self::open_storage(Storage::new(path), outlet, limits).await
+        Self::open_storage(QueueFile::new(path), outlet, limits).await
     }
 
     pub(crate) async fn open_storage(
-        storage: Storage,
+        storage: QueueFile,
         outlet: &str,
         limits: QueueLimits,
     ) -> Result<Self, OpenError> {
@@ -47,7 +47,7 @@ impl EventQueue {
         // A thread of its own for as long as the queue is open: the runtime's are for work that ends.
         let thread = thread::Builder::new().name("event-queue".to_owned());
         let started = thread.spawn(move || {
-            let (tables, content) = match Tables::open(storage.clone(), &outlet) {
+            let (tables, content) = match QueueTables::open(storage.clone(), &outlet) {
                 Ok(open) => open,
                 Err(error) => {
                     let _ = reply.send(Err(error));
@@ -55,21 +55,21 @@ impl EventQueue {
                 }
             };
             let (closing, closed) = watch::channel(());
-            let shared = Arc::new(Shared {
+            let shared = Arc::new(SharedQueue {
                 outlet,
                 index: Mutex::new(loaded(content, limits, now)),
-                inbox: Inbox::default(),
+                inbox: WriterInbox::default(),
                 changed: Arc::new(Notify::new()),
                 commits: AtomicU64::new(0),
                 closed,
             });
             let queue = Self {
                 shared: shared.clone(),
-                _owner: Arc::new(Owner(shared.clone())),
+                _owner: Arc::new(LastHandle(shared.clone())),
             };
             // Whoever does not wait any more drops the handle, which closes the inbox.
             let _ = reply.send(Ok(queue));
-            Writer::new(shared, storage, tables, closing).run();
+            QueueWriter::new(shared, storage, tables, closing).run();
         });
         started.map_err(failed)?;
         let ended = |_| failed(io::Error::other("the thread of the queue ended"));
@@ -77,14 +77,14 @@ impl EventQueue {
     }
 }
 
-fn loaded(content: Content, limits: QueueLimits, now: Instant) -> Index {
+fn loaded(content: FileContent, limits: QueueLimits, now: Instant) -> QueueIndex {
     let now = (now, SystemTime::now());
-    let mut index = Index::new(limits, content.totals);
+    let mut index = QueueIndex::new(limits, content.totals);
     for (sequence, head, size) in &content.queued {
         index.load_queued(*sequence, head, *size, now);
     }
-    for (dead, head, size, obituary) in content.dead {
-        index.load_dead(dead, &head, size, obituary, now);
+    for (dead, head, size, details) in content.dead {
+        index.load_dead(dead, &head, size, details, now);
     }
     index
 }
@@ -96,5 +96,5 @@ fn loaded(content: Content, limits: QueueLimits, now: Instant) -> Index {
 /// Those of the system.
 pub fn set_damaged_aside(path: &Path) -> io::Result<PathBuf> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Storage::set_aside(path, since.map_or(0, |since| since.as_secs()))
+    QueueFile::set_aside(path, since.map_or(0, |since| since.as_secs()))
 }

@@ -12,7 +12,7 @@ use std::{
 
 /// Shared by the test and the backends of one file.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+pub(crate) struct DiskFaults {
     /// Writing and growing fail as on a full disk.
     pub(crate) full: AtomicBool,
     /// fsync fails.
@@ -23,7 +23,7 @@ pub(crate) struct Faults {
     pub(crate) writes_left: AtomicUsize,
 }
 
-impl Faults {
+impl DiskFaults {
     pub(crate) fn set(fault: &AtomicBool, on: bool) {
         fault.store(on, Ordering::SeqCst);
     }
@@ -46,11 +46,11 @@ impl Faults {
 #[derive(Debug)]
 pub(crate) struct FaultyBackend {
     file: FileBackend,
-    faults: Arc<Faults>,
+    faults: Arc<DiskFaults>,
 }
 
 impl FaultyBackend {
-    pub(crate) fn new(file: FileBackend, faults: Arc<Faults>) -> Self {
+    pub(crate) fn new(file: FileBackend, faults: Arc<DiskFaults>) -> Self {
         Self { file, faults }
     }
 }

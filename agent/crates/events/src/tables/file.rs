@@ -14,14 +14,14 @@ use std::{
 
 /// Where the file is.
 #[derive(Clone)]
-pub(crate) struct Storage {
+pub(crate) struct QueueFile {
     path: PathBuf,
     /// What goes wrong with it.
     #[cfg(test)]
-    pub(crate) faults: Option<std::sync::Arc<super::faults::Faults>>,
+    pub(crate) faults: Option<std::sync::Arc<super::faults::DiskFaults>>,
 }
 
-impl Storage {
+impl QueueFile {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,

@@ -17,44 +17,44 @@ pub(crate) mod faults;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use file::Storage;
+pub(crate) use file::QueueFile;
 pub(crate) use records::{DiskFailure, event_size, text};
 
 use crate::{
     EventHead, OpenError, QueueTotals,
-    change::{Change, Obituary, Sequence},
+    change::{DeathDetails, QueueChange, Sequence},
 };
 use bytes::Bytes;
 use records::{DeadRecord, TOTALS_NAMES, total, total_mut};
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
-type Rows = TableDefinition<'static, u64, &'static [u8]>;
-type OpenRows<'txn> = Table<'txn, u64, &'static [u8]>;
+type RowTable = TableDefinition<'static, u64, &'static [u8]>;
+type OpenRowTable<'txn> = Table<'txn, u64, &'static [u8]>;
 
-const QUEUED_HEADS: Rows = TableDefinition::new("queued_heads");
-const QUEUED_BODIES: Rows = TableDefinition::new("queued_bodies");
-const DEAD_HEADS: Rows = TableDefinition::new("dead_heads");
-const DEAD_BODIES: Rows = TableDefinition::new("dead_bodies");
+const QUEUED_HEADS: RowTable = TableDefinition::new("queued_heads");
+const QUEUED_BODIES: RowTable = TableDefinition::new("queued_bodies");
+const DEAD_HEADS: RowTable = TableDefinition::new("dead_heads");
+const DEAD_BODIES: RowTable = TableDefinition::new("dead_bodies");
 const TOTALS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("totals");
 const ABOUT: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("about");
 
 /// The open file.
-pub(crate) struct Tables {
+pub(crate) struct QueueTables {
     database: Database,
-    storage: Storage,
+    storage: QueueFile,
     saved: QueueTotals,
 }
 
 /// What the file holds, without bodies.
-pub(crate) struct Content {
+pub(crate) struct FileContent {
     pub(crate) queued: Vec<(Sequence, EventHead, u64)>,
-    pub(crate) dead: Vec<(Sequence, EventHead, u64, Obituary)>,
+    pub(crate) dead: Vec<(Sequence, EventHead, u64, DeathDetails)>,
     pub(crate) totals: QueueTotals,
 }
 
-impl Tables {
+impl QueueTables {
     /// Opens or creates the file and reads what it holds.
-    pub(crate) fn open(storage: Storage, outlet: &str) -> Result<(Self, Content), OpenError> {
+    pub(crate) fn open(storage: QueueFile, outlet: &str) -> Result<(Self, FileContent), OpenError> {
         let database = storage.open()?;
         let format = Self::prepare(&database, outlet);
         if format.map_err(|failure| storage.open_error(failure))? != FORMAT {
@@ -93,9 +93,9 @@ impl Tables {
         Ok(FORMAT.to_owned())
     }
 
-    fn load(&self) -> Result<Content, DiskFailure> {
+    fn load(&self) -> Result<FileContent, DiskFailure> {
         let transaction = self.database.begin_read()?;
-        let mut content = Content {
+        let mut content = FileContent {
             queued: Vec::new(),
             dead: Vec::new(),
             totals: QueueTotals::default(),
@@ -110,10 +110,10 @@ impl Tables {
             let (dead, text) = row?;
             let record: DeadRecord = records::parse(text.value())?;
             let size = event_size(text.value().len(), record.head.body_bytes);
-            let obituary = record.obituary();
+            let details = record.details();
             content
                 .dead
-                .push((dead.value(), record.head, size, obituary));
+                .push((dead.value(), record.head, size, details));
         }
         let totals = transaction.open_table(TOTALS)?;
         for name in TOTALS_NAMES {
@@ -127,7 +127,7 @@ impl Tables {
     /// Writes all changes and the totals after them, with one fsync. Either all of them are on disk then, or an error.
     pub(crate) fn commit(
         &mut self,
-        changes: &[Change],
+        changes: &[QueueChange],
         mut totals: QueueTotals,
     ) -> Result<(), DiskFailure> {
         let transaction = self.database.begin_write()?;
@@ -203,18 +203,18 @@ impl Tables {
 }
 
 struct OpenTables<'txn> {
-    queued_heads: OpenRows<'txn>,
-    queued_bodies: OpenRows<'txn>,
-    dead_heads: OpenRows<'txn>,
-    dead_bodies: OpenRows<'txn>,
+    queued_heads: OpenRowTable<'txn>,
+    queued_bodies: OpenRowTable<'txn>,
+    dead_heads: OpenRowTable<'txn>,
+    dead_bodies: OpenRowTable<'txn>,
 }
 
 impl OpenTables<'_> {
     /// A change of an event that is not there any more changes nothing: it is repeated after a commit that was reported as
     /// failed and was not.
-    fn write(&mut self, change: &Change) -> Result<(), DiskFailure> {
+    fn write(&mut self, change: &QueueChange) -> Result<(), DiskFailure> {
         match change {
-            Change::Store {
+            QueueChange::Store {
                 sequence,
                 text,
                 body,
@@ -223,17 +223,17 @@ impl OpenTables<'_> {
                 self.queued_heads.insert(sequence, text.as_slice())?;
                 self.queued_bodies.insert(sequence, &body[..])?;
             }
-            Change::Remove { sequence, .. } => {
+            QueueChange::Remove { sequence, .. } => {
                 self.queued_heads.remove(sequence)?;
                 self.queued_bodies.remove(sequence)?;
             }
-            Change::Bury {
+            QueueChange::MoveToDead {
                 sequence,
                 dead,
-                obituary,
+                details,
             } => {
                 if let Some(head) = self.queued_heads.remove(sequence)? {
-                    let record = DeadRecord::new(records::parse(head.value())?, obituary);
+                    let record = DeadRecord::new(records::parse(head.value())?, details);
                     self.dead_heads
                         .insert(dead, records::text(&record)?.as_slice())?;
                 }
@@ -241,11 +241,11 @@ impl OpenTables<'_> {
                     self.dead_bodies.insert(dead, body.value())?;
                 }
             }
-            Change::RemoveDead { dead, .. } => {
+            QueueChange::RemoveDead { dead, .. } => {
                 self.dead_heads.remove(dead)?;
                 self.dead_bodies.remove(dead)?;
             }
-            Change::Revive {
+            QueueChange::Requeue {
                 dead,
                 sequence,
                 retried_at,

@@ -1,6 +1,6 @@
 //! The rows of the file, and what can go wrong with it.
 
-use crate::{EventHead, QueueTotals, change::Obituary, event::unix_millis};
+use crate::{EventHead, QueueTotals, change::DeathDetails, event::unix_millis};
 use agent_base::disk::is_full;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{io, time::SystemTime};
@@ -16,17 +16,17 @@ pub(super) struct DeadRecord {
 }
 
 impl DeadRecord {
-    pub(super) fn new(head: EventHead, obituary: &Obituary) -> Self {
+    pub(super) fn new(head: EventHead, details: &DeathDetails) -> Self {
         Self {
             head,
-            died_at: obituary.died_at,
-            attempts: obituary.attempts,
-            why: obituary.why.clone(),
+            died_at: details.died_at,
+            attempts: details.attempts,
+            why: details.why.clone(),
         }
     }
 
-    pub(super) fn obituary(&self) -> Obituary {
-        Obituary {
+    pub(super) fn details(&self) -> DeathDetails {
+        DeathDetails {
             died_at: self.died_at,
             attempts: self.attempts,
             why: self.why.clone(),

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
-use crate::{EventId, change::Removal};
+use crate::{EventId, change::RemovalReason};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -14,15 +14,15 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-fn open(path: &Path) -> Result<(Tables, Content), OpenError> {
-    Tables::open(Storage::new(path.to_owned()), "hooks")
+fn open(path: &Path) -> Result<(QueueTables, FileContent), OpenError> {
+    QueueTables::open(QueueFile::new(path.to_owned()), "hooks")
 }
 
 fn refused(path: &Path) -> OpenError {
     open(path).err().expect("refused")
 }
 
-fn store(sequence: Sequence, body: &[u8]) -> Change {
+fn store(sequence: Sequence, body: &[u8]) -> QueueChange {
     let head = EventHead {
         id: EventId::random(),
         received_at: SystemTime::UNIX_EPOCH,
@@ -36,7 +36,7 @@ fn store(sequence: Sequence, body: &[u8]) -> Change {
         issue_key: None,
         body_bytes: body.len() as u64,
     };
-    Change::Store {
+    QueueChange::Store {
         sequence,
         text: text(&head).unwrap(),
         head: Box::new(head),
@@ -45,8 +45,8 @@ fn store(sequence: Sequence, body: &[u8]) -> Change {
     }
 }
 
-fn obituary() -> Obituary {
-    Obituary {
+fn details() -> DeathDetails {
+    DeathDetails {
         died_at: SystemTime::UNIX_EPOCH,
         attempts: 3,
         why: "410".into(),
@@ -61,10 +61,10 @@ fn an_event_goes_through_all_tables_with_its_body_and_each_change_is_counted() {
     tables
         .commit(&[store(1, b"one"), store(2, b"two")], zero)
         .unwrap();
-    let bury = Change::Bury {
+    let bury = QueueChange::MoveToDead {
         sequence: 1,
         dead: 3,
-        obituary: obituary(),
+        details: details(),
     };
     tables.commit(&[bury], tables.saved).unwrap();
     assert!(tables.read(1).is_err());
@@ -73,27 +73,27 @@ fn an_event_goes_through_all_tables_with_its_body_and_each_change_is_counted() {
     let (mut tables, content) = open(&path).unwrap();
     assert_eq!((content.queued.len(), content.queued[0].0), (1, 2));
     assert_eq!((content.dead.len(), content.dead[0].0), (1, 3));
-    assert_eq!(content.dead[0].3, obituary());
+    assert_eq!(content.dead[0].3, details());
     assert_eq!((content.totals.stored, content.totals.died), (2, 1));
-    let revive = Change::Revive {
+    let requeue = QueueChange::Requeue {
         dead: 3,
         sequence: 4,
         retried_at: SystemTime::UNIX_EPOCH,
     };
-    let remove = Change::Remove {
+    let remove = QueueChange::Remove {
         sequence: 2,
-        why: Removal::Delivered,
+        why: RemovalReason::Delivered,
     };
-    tables.commit(&[revive, remove], content.totals).unwrap();
+    tables.commit(&[requeue, remove], content.totals).unwrap();
     let (head, body) = tables.read(4).unwrap();
     assert_eq!(
         (&body[..], head.retried_at),
         (&b"one"[..], Some(SystemTime::UNIX_EPOCH))
     );
     // A change of what is not there changes nothing.
-    let gone = Change::Remove {
+    let gone = QueueChange::Remove {
         sequence: 2,
-        why: Removal::Delivered,
+        why: RemovalReason::Delivered,
     };
     tables.commit(&[gone], tables.saved).unwrap();
     tables.close().unwrap();
@@ -204,9 +204,9 @@ fn a_file_that_was_long_is_made_short() {
     let events: Vec<_> = (0..40).map(|at| store(at, &[b'x'; 100_000])).collect();
     tables.commit(&events, QueueTotals::default()).unwrap();
     let long = tables.file_bytes();
-    let remove = |sequence| Change::Remove {
+    let remove = |sequence| QueueChange::Remove {
         sequence,
-        why: Removal::Delivered,
+        why: RemovalReason::Delivered,
     };
     let removals: Vec<_> = (0..39).map(remove).collect();
     tables.commit(&removals, tables.saved).unwrap();

@@ -4,7 +4,7 @@ mod ages;
 use super::*;
 use crate::{
     DueEvents, EventState, ListFilter, QueueBound, WhenFull,
-    change::{Change, Removal},
+    change::{QueueChange, RemovalReason},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -12,7 +12,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// An index and its clocks. What is admitted is applied at once.
 struct Bench {
-    index: Index,
+    index: QueueIndex,
     now: Instant,
     wall: SystemTime,
 }
@@ -20,7 +20,7 @@ struct Bench {
 impl Bench {
     fn new(limits: QueueLimits) -> Self {
         Self {
-            index: Index::new(limits, QueueTotals::default()),
+            index: QueueIndex::new(limits, QueueTotals::default()),
             now: Instant::now(),
             wall: SystemTime::now(),
         }
@@ -55,12 +55,12 @@ impl Bench {
     fn store(&mut self, lane: &str, source: &str, size: u64) -> Result<Vec<EventId>, QueueBound> {
         let head = Box::new(self.head(lane, source));
         match self.index.admit(&head, size, self.clocks()) {
-            Admission::Store {
+            AdmissionOutcome::Store {
                 sequence,
                 removals,
                 dropped,
             } => {
-                let store = Change::Store {
+                let store = QueueChange::Store {
                     sequence,
                     head,
                     text: vec![],
@@ -72,8 +72,8 @@ impl Bench {
                 }
                 Ok(dropped.into_iter().map(|event| event.id).collect())
             }
-            Admission::Repeated => panic!("a random id"),
-            Admission::Full(bound) => Err(bound),
+            AdmissionOutcome::Repeated => panic!("a random id"),
+            AdmissionOutcome::Full(bound) => Err(bound),
         }
     }
 
@@ -91,7 +91,7 @@ impl Bench {
             .end_lease(sequence, end, self.clocks())
             .into_iter()
             .collect();
-        changes.extend(self.index.room_for_burials().0);
+        changes.extend(self.index.room_for_dead_letters().0);
         for change in &changes {
             self.index.applied(change, self.now);
         }
@@ -205,14 +205,14 @@ fn a_commit_that_failed_leaves_the_index_as_it_was() {
     let due = bench.index.due(bench.now);
     let head = Box::new(bench.head("2", "a"));
     let now = bench.clocks();
-    let Admission::Store {
+    let AdmissionOutcome::Store {
         sequence, removals, ..
     } = bench.index.admit(&head, 500, now)
     else {
         panic!("there is room");
     };
     assert!(!removals.is_empty());
-    let store = Change::Store {
+    let store = QueueChange::Store {
         sequence,
         head,
         text: vec![],
@@ -224,9 +224,9 @@ fn a_commit_that_failed_leaves_the_index_as_it_was() {
     }
     bench.index.limits.max_bytes = 2000;
     let dead = bench.index.oldest_dead(None, 10);
-    let revived = bench.index.revive(dead, bench.wall);
-    assert_eq!(revived.len(), 1);
-    for change in &revived {
+    let requeued = bench.index.requeue(dead, bench.wall);
+    assert_eq!(requeued.len(), 1);
+    for change in &requeued {
         bench.index.reverted(change, bench.now);
     }
     let after = bench.index.figures(bench.now);
@@ -291,17 +291,17 @@ fn an_event_that_is_here_already_is_not_stored_again_also_as_a_dead_letter() {
     let now = bench.clocks();
     assert!(matches!(
         bench.index.admit(&head, 1, now),
-        Admission::Repeated
+        AdmissionOutcome::Repeated
     ));
     // Two in the same commit.
     head.id = EventId::random();
     assert!(matches!(
         bench.index.admit(&head, 1, now),
-        Admission::Store { .. }
+        AdmissionOutcome::Store { .. }
     ));
     assert!(matches!(
         bench.index.admit(&head, 1, now),
-        Admission::Repeated
+        AdmissionOutcome::Repeated
     ));
     assert_eq!(bench.index.totals.repeated, 2);
 }
@@ -331,8 +331,8 @@ fn a_failed_head_holds_its_lane_and_no_other() {
     assert_eq!(list[0].last_error.as_deref(), Some("500"));
     assert_eq!(bench.index.figures(bench.now).next_attempt, Some(again));
     // By hand, it is due at once.
-    assert!(bench.index.hurry(first, bench.now));
-    assert!(!bench.index.hurry(first, bench.now));
+    assert!(bench.index.make_due(first, bench.now));
+    assert!(!bench.index.make_due(first, bench.now));
     assert_eq!(bench.index.lease(bench.now), Some((first, 2)));
 }
 
@@ -344,7 +344,7 @@ fn a_dead_letter_that_is_retried_goes_to_the_end_of_its_lane_and_is_young_again(
     bench.pass(4 * DAY);
     bench.store("", "a", 1).unwrap();
     let dead = bench.index.oldest_dead(None, 10);
-    let changes = bench.index.revive(dead, bench.wall);
+    let changes = bench.index.requeue(dead, bench.wall);
     for change in &changes {
         bench.index.applied(change, bench.now);
     }
@@ -383,8 +383,8 @@ fn what_the_file_lost_is_forgotten_and_what_it_has_besides_is_found() {
     assert!(bench.index.next_sequence() > 100);
     assert!(matches!(
         change,
-        Change::Remove {
-            why: Removal::Delivered,
+        QueueChange::Remove {
+            why: RemovalReason::Delivered,
             ..
         }
     ));

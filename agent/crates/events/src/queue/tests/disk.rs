@@ -1,6 +1,6 @@
 //! A disk that is full or broken: nothing that was acknowledged is lost, and the queue works again without a restart.
 use super::*;
-use crate::{QueueError, tables::faults::Faults};
+use crate::{QueueError, tables::faults::DiskFaults};
 use std::{
     collections::BTreeSet,
     sync::{
@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout};
 
 const LONG: Duration = Duration::from_secs(30);
 
-async fn open_faulty(path: &std::path::Path) -> (EventQueue, Arc<Faults>) {
-    let faults = Arc::new(Faults::default());
-    let mut storage = Storage::new(path.to_owned());
+async fn open_faulty(path: &std::path::Path) -> (EventQueue, Arc<DiskFaults>) {
+    let faults = Arc::new(DiskFaults::default());
+    let mut storage = QueueFile::new(path.to_owned());
     storage.faults = Some(faults.clone());
     let queue = EventQueue::open_storage(storage, "hooks", limits()).await;
     (queue.unwrap(), faults)
@@ -45,7 +45,7 @@ async fn a_full_disk_refuses_events_until_there_is_space() {
     let (_folder, path) = folder();
     let (queue, faults) = open_faulty(&path).await;
     let first = store(&queue, event(1, 1)).await;
-    Faults::set(&faults.full, true);
+    DiskFaults::set(&faults.full, true);
     for _ in 0..3 {
         let refused = queue.store(event(1, 2)).await;
         assert!(
@@ -55,7 +55,7 @@ async fn a_full_disk_refuses_events_until_there_is_space() {
     }
     assert!(queue.figures().disk_error.is_some());
     assert_eq!(queue.figures().events, 1);
-    Faults::set(&faults.full, false);
+    DiskFaults::set(&faults.full, false);
     recovered(&queue).await;
     let second = store(&queue, event(1, 3)).await;
     queue.close().await;
@@ -86,7 +86,7 @@ async fn whatever_write_fails_no_acknowledged_event_is_lost_and_the_order_stays(
             }
         }
         faults.writes_left.store(0, Ordering::SeqCst);
-        Faults::set(&faults.full, false);
+        DiskFaults::set(&faults.full, false);
         recovered(&queue).await;
         let here = ids(&queue);
         assert!(acknowledged.iter().all(|id| here.contains(id)));
@@ -106,12 +106,12 @@ async fn a_delivered_event_that_cannot_be_removed_holds_its_lane_and_is_removed_
     store(&queue, event(1, 1)).await;
     let second = store(&queue, event(1, 2)).await;
     let lease = queue.lease_next(Instant::now()).await.unwrap().unwrap();
-    Faults::set(&faults.broken, true);
+    DiskFaults::set(&faults.broken, true);
     let failed = queue.delivered(lease).await;
     assert!(matches!(failed, Err(QueueError::Disk(_))), "{failed:?}");
     assert_eq!(queue.due(Instant::now()), crate::DueEvents::Nothing);
     assert!(queue.store(event(2, 1)).await.is_err());
-    Faults::set(&faults.broken, false);
+    DiskFaults::set(&faults.broken, false);
     recovered(&queue).await;
     let delivered: Vec<_> = drain(&queue).await.into_iter().map(|(id, _)| id).collect();
     assert_eq!(delivered, [second]);
@@ -127,18 +127,18 @@ async fn an_event_that_is_on_disk_although_its_commit_failed_is_stored_once() {
         identifier: Some("a1b2".into()),
         ..event(1, 1)
     };
-    Faults::set(&faults.lying, true);
+    DiskFaults::set(&faults.lying, true);
     assert!(queue.store(identified()).await.is_err());
-    Faults::set(&faults.lying, false);
+    DiskFaults::set(&faults.lying, false);
     recovered(&queue).await;
     // Jira repeats what was not acknowledged.
     let id = store(&queue, identified()).await;
     assert_eq!(ids(&queue), BTreeSet::from([id]));
     let lease = queue.lease_next(Instant::now()).await.unwrap().unwrap();
-    Faults::set(&faults.lying, true);
+    DiskFaults::set(&faults.lying, true);
     let failed = queue.dead(lease, "410").await;
     assert!(failed.is_err());
-    Faults::set(&faults.lying, false);
+    DiskFaults::set(&faults.lying, false);
     recovered(&queue).await;
     let figures = queue.figures();
     assert_eq!((figures.events, figures.dead_events), (0, 1));

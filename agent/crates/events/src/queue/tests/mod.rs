@@ -6,7 +6,7 @@ mod crash;
 mod disk;
 mod events;
 
-use crate::{EventId, EventQueue, NewEvent, QueueLimits, StoreError, Stored, tables::Storage};
+use crate::{EventId, EventQueue, NewEvent, QueueLimits, StoreError, Stored, tables::QueueFile};
 use bytes::Bytes;
 use std::path::PathBuf;
 
