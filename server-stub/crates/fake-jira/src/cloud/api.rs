@@ -10,7 +10,7 @@ use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
-use super::scope;
+use super::scope::RequiredScopes;
 use super::site::basic;
 use super::state::CloudState;
 use crate::jira::AuthKind;
@@ -89,8 +89,8 @@ async fn jira(State(shared): ApiState, mut request: Request) -> Response {
     let Some((account, scopes, kind)) = who else {
         return unauthorized("Unauthorized");
     };
-    let wanted = scope::required_scope(request.method(), uri.path());
-    if !scopes.iter().any(|scope| scope == wanted) {
+    let required = RequiredScopes::of(request.method(), uri.path());
+    if !required.are_met_by(&scopes) {
         return unauthorized("Unauthorized; scope does not match");
     }
     // Only apps may register webhooks, and their secret signs what is delivered to them.

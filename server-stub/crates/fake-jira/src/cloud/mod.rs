@@ -6,7 +6,7 @@
 //! | `api` | api.atlassian.com: accessible resources, and the sites below `/ex/jira/{cloudid}` |
 //! | `site` | the URL of one customer, with the same issues as the imitation [`jira`](crate::jira) |
 //! | `grants` | the codes and tokens that were issued |
-//! | `scope` | the scope that a request requires |
+//! | `scope` | the scopes that a request requires |
 //! | `settings` | users, apps, tokens and sites |
 
 mod api;
@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 pub use grants::CloudCounts;
+pub use scope::RequiredScopes;
 pub use settings::{ApiToken, AtlassianAccount, DeadTokenAnswer, OAuthApp, Settings, SiteSettings};
 
 use crate::certificate_authority::{

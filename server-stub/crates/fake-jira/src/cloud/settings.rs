@@ -82,7 +82,7 @@ pub struct OAuthApp {
     pub secret: String,
     /// The callback URL, which must be sent character for character.
     pub redirect: String,
-    /// The permissions of the app; `offline_access` needs none.
+    /// The permissions of the app, classic and granular; `offline_access` needs none.
     #[serde(default = "common_scopes")]
     pub scopes: Vec<String>,
 }

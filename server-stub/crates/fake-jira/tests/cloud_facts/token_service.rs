@@ -335,6 +335,32 @@ async fn a_scope_that_is_lacking_is_401_with_its_own_words() {
 }
 
 #[tokio::test]
+async fn granular_scopes_open_a_request_only_together() {
+    const COMMENT: &str = "read:avatar:jira read:comment.property:jira read:comment:jira read:group:jira read:project-role:jira read:project:jira read:user:jira";
+    let granted: Vec<String> = COMMENT.split(' ').map(str::to_owned).collect();
+    let all = granted.clone();
+    let cloud = start_with(|settings| settings.apps[0].scopes = all).await;
+    let ask = async |scopes: &str| {
+        let code = code(&cloud, &[("scope", scopes)]).await;
+        let reply = redeem(&cloud, &code, &[]).await;
+        assert_eq!(reply.json()["scope"], scopes);
+        let access = reply.json()["access_token"].as_str().unwrap().to_owned();
+        let url = ex(&cloud, "/rest/api/3/issue/DEMO-1/comment");
+        send(get(&cloud, &url).bearer_auth(access)).await
+    };
+    assert_eq!(ask(COMMENT).await.status, 404, "no such issue");
+    for scope in &granted {
+        let rest: Vec<&str> = COMMENT.split(' ').filter(|other| other != scope).collect();
+        let reply = ask(&rest.join(" ")).await;
+        assert_eq!(reply.status, 401, "{scope}");
+        assert_eq!(
+            reply.json()["message"],
+            "Unauthorized; scope does not match"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_site_may_have_another_url_than_where_it_listens() {
     let cloud = start_with(|settings| {
         settings.sites[0].url = Some("https://acme.atlassian.net".into());
