@@ -332,6 +332,7 @@ async fn tokens_are_saved_on_a_full_disk() {
         refresh_expires: None,
         obtained: SystemTime::now(),
         user: None,
+        scope: None,
     };
     let locked = store.lock(Duration::from_secs(5)).await.unwrap();
     disk.fill(0);

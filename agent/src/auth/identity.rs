@@ -166,6 +166,11 @@ fn account_id(headers: &HeaderMap) -> Option<&[u8]> {
     (!value.is_empty()).then_some(value)
 }
 
+/// Whether Cloud's API gateway knows the credential, but its scopes do not cover the request.
+pub(crate) fn lacks_scope(status: StatusCode, body: &[u8]) -> bool {
+    status == StatusCode::UNAUTHORIZED && contains(body, SCOPE_LACKS)
+}
+
 /// Reads one answer. `below_rest` is whether the request went to Jira's REST API; `body` may be empty.
 pub(super) fn read<'a>(
     head: &'a response::Parts,
@@ -200,7 +205,7 @@ pub(super) fn read<'a>(
         }
         ResponseUser::Named(name) => return IdentityFinding::KnownUser(name),
         // Cloud's API gateway knows the credential, but not for this.
-        _ if head.status == StatusCode::UNAUTHORIZED && contains(body, SCOPE_LACKS) => {
+        _ if lacks_scope(head.status, body) => {
             return IdentityFinding::Accepted;
         }
         _ if head.status == StatusCode::UNAUTHORIZED && is_unreadable(head) => {

@@ -149,6 +149,15 @@ impl UpstreamAuth {
         }
     }
 
+    /// The scopes of its OAuth token, in order, as the issuer reports them; asks it, within a bounded time. `None`: they are not
+    /// known, or the credential has none.
+    pub async fn granted_scopes(&self) -> Option<Vec<String>> {
+        match &self.mode {
+            AuthMode::PassThrough(_) => None,
+            AuthMode::Inject(inject) => inject.granted_scopes().await,
+        }
+    }
+
     /// Whether the body is a form that has to be read ahead, up to [`MAX_FORM`](super::MAX_FORM), and put into the head's
     /// extensions as a [`FormBody`](super::FormBody) before [`prepare`](Self::prepare). Never in pass-through mode.
     pub fn reads_form(&self, head: &request::Parts) -> Result<bool, AuthRefusal> {

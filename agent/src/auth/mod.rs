@@ -39,6 +39,7 @@ mod vendor_headers;
 pub(crate) use credential::bearer;
 pub use form::{FormBody, MAX_FORM};
 pub use header_fields::may_carry_credential;
+pub(crate) use identity::lacks_scope;
 pub(crate) use inject::UserDisplayName;
 pub use login::{AuthAttempt, AuthVerdict, ProbeNeed, UpstreamAuth};
 pub use refusal::AuthRefusal;

@@ -80,6 +80,8 @@ async fn save_new_tokens(
             // A refresh does not prolong a login whose end is known.
             refresh_expires: fresh.refresh_expires.or(old.refresh_expires),
             user: old.user.clone(),
+            // A refresh that names no scope keeps it (RFC 6749 §6).
+            scope: fresh.scope.or_else(|| old.scope.clone()),
             ..fresh
         })),
         pending: None,

@@ -42,6 +42,11 @@ pub trait AuthScheme: Send + Sync {
     fn concern(&self) -> Option<Concern> {
         None
     }
+    /// The scopes of the credential, in order, where its issuer reports them. May ask the issuer, within a bounded time. `None`:
+    /// they are not known, or it has none.
+    fn granted_scopes(&self) -> BoxFuture<'_, Option<Vec<String>>> {
+        Box::pin(std::future::ready(None))
+    }
     /// Whether a refused credential can be replaced by another one at once, without a person.
     fn can_refresh(&self) -> bool {
         false

@@ -3,10 +3,10 @@
 //! Steps run where the credentials are: inside the running agent, else in the command itself, so that no credential is
 //! tried outside the circuit that guards it. [`with_token`] tests what can be tested before there is a configuration. `tunnel`
 //! and [`check_standalone`] test the gateways, [`forward`] the hops to Jira: `connectivity` reaches it, `jira` asks it
-//! about itself, `login` about the credential; `paths` compares its rules with the kind of Jira. `outlet` tests the way
-//! out. `host` checks this host, `firewall` lists the outbound rules, `step` is one
-//! step and the list of them. A new hop is a file with a function that takes its steps. Uses the code of the data path for
-//! each hop, and has no second implementation of one.
+//! about itself, `login` about the credential, `scopes` compares an OAuth login with the rules; `paths` compares the rules
+//! with the kind of Jira. `outlet` tests the way out. `host` checks this host, `firewall` lists the outbound rules, `step`
+//! is one step and the list of them. A new hop is a file with a function that takes its steps. Uses the code of the data
+//! path for each hop, and has no second implementation of one.
 
 mod base_url;
 mod clock;
@@ -19,6 +19,7 @@ mod outlet;
 mod paths;
 mod render;
 mod report;
+mod scopes;
 mod step;
 mod tunnel;
 
@@ -28,6 +29,7 @@ pub use outlet::{QueueUnderTest, outlet, outlet_standalone};
 pub use paths::{RunningUpstream, paths};
 pub use render::{render, render_firewall};
 pub use report::{CheckReport, schema};
+pub use scopes::{ScopeGap, scope_gaps};
 pub use step::{CheckStep, StepVerdict};
 pub use tunnel::{ForwardUnderTest, RunningAgent, TokenGateways};
 
@@ -152,8 +154,11 @@ pub async fn forward(config: &config::ForwardConfig, login: &UpstreamAuth) -> Ve
                 }
             };
             if !config.upstream.profile.is_jira() {
-                // Its permissions are not data of the profile.
+                // Its permissions and scopes are not data of the profile.
                 return about(&config.upstream.profile, finish(steps, config, login));
+            }
+            if found {
+                scopes::check(&mut steps, config, login).await;
             }
             let ticketing = config.policy.presets.iter().any(|p| p == "ticketing");
             login::permissions(&mut steps, &client, login, user, ticketing).await;

@@ -18,7 +18,7 @@ pub struct CheckStep {
     pub forward: Option<String>,
     /// A word from a fixed set. Of the host: `configuration`, `token`, `files`, `clock`. Of a gateway: `dns`, `tcp`, `proxy`, `tls`,
     /// `banner`, `key-exchange`, `host-key`, `login`, `session`, and by forward `forward` and `round-trip`. Of a forward:
-    /// `secrets`, `dns`, `tcp`, `tls`, `http`, `server-info`, `clock`, `login`, `permissions`, `expiry`, `paths`. Of an
+    /// `secrets`, `dns`, `tcp`, `tls`, `http`, `server-info`, `clock`, `login`, `scopes`, `permissions`, `expiry`, `paths`. Of an
     /// outlet: `listener`, `permission`, `answer`, and in mode `store` `queue`.
     pub step: String,
     /// Result of the step.

@@ -3,7 +3,7 @@
 //! every later answer must name.
 
 use crate::{
-    auth::{AuthRefusal, AuthVerdict, CredentialUnavailable, UpstreamAuth, UserDisplayName},
+    auth::{self, AuthRefusal, AuthVerdict, CredentialUnavailable, UpstreamAuth, UserDisplayName},
     printable::printable,
     profile::{LoginProof, ServiceProfile},
     upstream::{AnswerSource, ControlAnswer, ControlClient},
@@ -114,6 +114,9 @@ async fn run_probe(
             AuthVerdict::Accepted if name.is_some() => LoginProbeResult::Known(name),
             AuthVerdict::Accepted if status == StatusCode::OK && is_from_jira(&source) => {
                 LoginProbeResult::Known(None)
+            }
+            AuthVerdict::Accepted if auth::lacks_scope(status, &answer.body) => {
+                inconclusive(login, LACKS_SCOPE.to_owned(), ADD_SCOPE)
             }
             AuthVerdict::Accepted => match source.intermediary() {
                 Some(intermediary) => {
@@ -260,4 +263,6 @@ const ANSWERED_BY_CACHE: &str =
 const NO_CACHE: &str =
     "configure the proxy in front of Jira not to cache /rest: some answers are for one user only";
 const NOT_MYSELF: &str = "find out what answers (curl -i with the path /rest/api/2/myself from this host): something replaces or changes Jira's answers";
+const LACKS_SCOPE: &str = "Jira Cloud accepts the token, but its scopes do not cover the login probe (GET /rest/api/2/myself), so its user is not known";
+const ADD_SCOPE: &str = "give it the classic scope read:jira-user, or the granular scopes that agent check names: in the developer console (Permissions), then agent login; for an API token, make a new one";
 const JIRA_FIRST: &str = "check the jira layer first";

@@ -26,6 +26,7 @@ pub(super) fn write(record: &TokenRecord) -> Result<Zeroizing<Vec<u8>>, NotText>
             refresh_expires: tokens.refresh_expires.map(Rfc3339Time),
             obtained: Rfc3339Time(tokens.obtained),
             user: tokens.user.clone(),
+            scope: tokens.scope.clone(),
         }),
     };
     let file = TokenFile {
@@ -61,6 +62,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<TokenRecord> {
             refresh_expires: open.refresh_expires.map(|m| m.0),
             obtained: open.obtained.0,
             user: open.user,
+            scope: open.scope,
         })
     });
     Some(TokenRecord {
@@ -111,6 +113,8 @@ struct PlainTokens {
     obtained: Rfc3339Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
 }
 
 /// A secret on its way to or from the file.

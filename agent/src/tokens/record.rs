@@ -47,6 +47,8 @@ pub struct TokenSet {
     pub obtained: SystemTime,
     /// The user they belong to, as Jira named it at the login.
     pub user: Option<String>,
+    /// OAuth 2.0: the scopes of `access`, separated by spaces; `None` if nothing says which.
+    pub scope: Option<String>,
 }
 
 impl TokenRecord {

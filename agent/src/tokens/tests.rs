@@ -35,6 +35,7 @@ fn record(access: &str) -> TokenRecord {
         refresh_expires: None,
         obtained: second(1_700_000_000),
         user: Some("acme-bot".into()),
+        scope: Some("READ".into()),
     };
     TokenRecord::new(owner, tokens)
 }
@@ -72,6 +73,7 @@ async fn what_is_saved_is_what_is_loaded_by_the_next_process() {
     assert_eq!(tokens.refresh_expires, None);
     assert_eq!(tokens.obtained, second(1_700_000_000));
     assert_eq!(tokens.user.as_deref(), Some("acme-bot"));
+    assert_eq!(tokens.scope.as_deref(), Some("READ"));
 
     let before = store.stamp().unwrap();
     locked.save(&record("second")).await.unwrap();

@@ -6,4 +6,5 @@ mod api_token;
 mod common;
 mod links;
 mod moving;
+mod scopes;
 mod three_legged;

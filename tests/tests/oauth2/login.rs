@@ -1,7 +1,7 @@
 //! `agent login` and `agent logout`, and credentials that need neither.
 
 use crate::{issue, log_in, logged_in, plan, plan_with};
-use agent::status::LayerState;
+use agent::{check::StepVerdict, status::LayerState};
 use e2e::{
     agent::write_secret,
     login::{LoginProcess, browser, consent, output_text},
@@ -190,4 +190,33 @@ async fn a_refresh_token_from_a_file_needs_no_login() {
     site.agent.succeed(&["logout"]).unwrap();
     site.until_login_fails(MYSELF).await.unwrap();
     assert_eq!(site.jira().oauth2_counts().refused, 0);
+}
+
+/// Data Center's answers name no scope, so the requested one counts, also after a refresh.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reading_login_is_named_where_the_rules_write() {
+    let mut site = plan("scope = \"READ\"").start_unproven().await.unwrap();
+    let done = log_in(&site).await;
+    let text = output_text(&done);
+    assert!(done.status.success(), "{text}");
+    let lacks =
+        "the token has the scope READ and lacks WRITE, which the preset \"ticketing\" needs";
+    assert!(text.contains(&format!("warning: {lacks}")), "{text}");
+    site.until_proven().await.unwrap();
+    site.agent.succeed(&["login", "--renew"]).unwrap();
+    assert_eq!(site.stored_tokens().unwrap()["tokens"]["scope"], "READ");
+
+    let (report, code) = site.agent.check(&[]).unwrap();
+    let step = report.steps.iter().find(|step| step.step == "scopes");
+    let step = step.unwrap();
+    assert_eq!((step.verdict, code), (StepVerdict::Warn, Some(1)));
+    let cause = step.cause.as_deref().unwrap();
+    assert!(cause.starts_with(lacks), "{cause}");
+    let remedy = step.remedy.as_deref().unwrap();
+    assert!(
+        remedy.contains("scope = \"WRITE\"") && remedy.contains("agent login jira"),
+        "{remedy}"
+    );
+    assert_eq!(site.post(ISSUE, &issue()).await.unwrap().status(), 403);
+    assert_eq!(site.get(MYSELF).await.unwrap().status(), 200);
 }

@@ -1,7 +1,8 @@
 //! Raw request target → one normal form or a refusal → first matching rule. Default deny.
 //!
 //! [`target`](NormalTarget) reads the target, `query` finds what could override it, `rules` and `pattern` compile what
-//! the customer wrote, [`presets()`] are named sets of rules, and [`PolicyExplanation`] shows an administrator why.
+//! the customer wrote, [`presets()`] are named sets of rules, [`ScopedRequest`] names the scopes of an OAuth token that they
+//! need, and [`PolicyExplanation`] shows an administrator why.
 //! Nothing here knows connections or credentials.
 #![forbid(unsafe_code)]
 
@@ -15,11 +16,14 @@ mod presets;
 mod query;
 mod remedy;
 mod rules;
+mod scope_table;
+mod scopes;
 mod target;
 
 pub use explain::{ConsideredRule, PolicyExplanation};
 pub use presets::{Preset, ServicePreset, presets};
 pub use query::{method_override_headers, path_override_headers};
+pub use scopes::{ChangingRule, ScopedRequest, documented_scopes};
 pub use target::require_sendable;
 pub use target::{NormalTarget, NormalTargetError};
 

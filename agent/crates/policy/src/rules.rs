@@ -66,8 +66,23 @@ impl PolicyRule {
 
     /// The methods as written.
     pub(super) fn methods_text(&self) -> &str {
-        let rule = self.label.split_once(": ").map_or("", |(_, rule)| rule);
+        let rule = self.text();
         rule.split_once(' ').map_or(rule, |(methods, _)| methods)
+    }
+
+    /// The rule as written.
+    pub(super) fn text(&self) -> &str {
+        self.label.split_once(": ").map_or("", |(_, rule)| rule)
+    }
+
+    /// The path pattern as written.
+    pub(super) fn path_text(&self) -> &str {
+        self.text().split_once(' ').map_or("", |(_, path)| path)
+    }
+
+    /// The preset or entry that it is from: `preset ticketing`, `allow[0]`.
+    pub(super) fn source(&self) -> &str {
+        self.label.split_once(": ").map_or("", |(source, _)| source)
     }
 
     /// Whether the pattern names literally what makes this area sensitive.

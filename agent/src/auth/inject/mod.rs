@@ -114,6 +114,10 @@ impl CredentialInjector {
         self.scheme.concern()
     }
 
+    pub(super) async fn granted_scopes(&self) -> Option<Vec<String>> {
+        self.scheme.granted_scopes().await
+    }
+
     pub(super) fn can_refresh(&self) -> bool {
         self.scheme.can_refresh()
     }

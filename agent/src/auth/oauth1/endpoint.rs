@@ -237,6 +237,7 @@ impl FormResponse {
             refresh_expires: after("oauth_authorization_expires_in"),
             obtained: now,
             user: None,
+            scope: None,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Which Cloud sites a token gives access to: a person consents for some of them, and the forward's site must be one.
 
-use super::Settings;
+use super::{Settings, granted_scopes};
 use crate::printable::printable;
 use crate::{
     auth::{
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{StatusCode, header};
 use parking_lot::Mutex;
 use serde::Deserialize;
+use serde_json::Value;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -99,42 +100,71 @@ pub async fn check_site_access(
     settings: &Settings,
     access: &Secret,
 ) -> Result<(), SiteAccessError> {
-    let (Some(CloudRoute::Gateway { api, cloud_id }), UpstreamTarget::Http(site)) =
-        (&settings.upstream.cloud, &settings.upstream.target)
-    else {
+    let Some((site, cloud_id)) = gateway_site(settings) else {
         return Ok(());
+    };
+    let sites = fetch_sites(settings, access).await;
+    let sites = sites.map_err(SiteAccessError::Unknown)?;
+    find_site(&sites, site, cloud_id).map_err(|why| {
+        SiteAccessError::OtherSites(CredentialUnavailable {
+            cause: why,
+            remedy: format!(
+                "log in again as a user of that site, and choose it where consent is asked for: {}; or correct upstream",
+                settings.login_command()
+            ),
+        })
+    })
+}
+
+/// The scopes that the token has for the forward's site, as Atlassian reports them now. `None`: there is nothing to ask, or no
+/// usable answer.
+pub(super) async fn site_scopes(settings: &Settings, access: &Secret) -> Option<Vec<String>> {
+    let (site, cloud_id) = gateway_site(settings)?;
+    let sites = match fetch_sites(settings, access).await {
+        Ok(sites) => sites,
+        Err(why) => {
+            tracing::debug!(why, "cannot determine the scopes of the login");
+            return None;
+        }
+    };
+    let ours = sites.iter().filter(|found| found.is_site(site, cloud_id));
+    let scopes = ours.flat_map(AccessibleResource::scopes);
+    Some(granted_scopes::usable(scopes)).filter(|scopes| !scopes.is_empty())
+}
+
+/// The site of a forward that goes through Cloud's API gateway, and its cloud id if it is configured.
+fn gateway_site(settings: &Settings) -> Option<(&HttpTarget, Option<&str>)> {
+    match (&settings.upstream.cloud, &settings.upstream.target) {
+        (Some(CloudRoute::Gateway { cloud_id, .. }), UpstreamTarget::Http(site)) => {
+            Some((site, cloud_id.as_deref()))
+        }
+        _ => None,
+    }
+}
+
+/// The sites, or why there is no list.
+async fn fetch_sites(
+    settings: &Settings,
+    access: &Secret,
+) -> Result<Vec<AccessibleResource>, String> {
+    let Some(CloudRoute::Gateway { api, .. }) = &settings.upstream.cloud else {
+        return Ok(Vec::new());
     };
     let (upstream, place) = (settings.upstream.clone(), api.clone());
     // At the first time it reads the system's certificates.
     let client = tokio::task::spawn_blocking(move || ControlClient::for_host(&upstream, &place));
-    let client = client
-        .await
-        .map_err(|e| SiteAccessError::Unknown(e.to_string()))?;
-    let client = client.map_err(|e| SiteAccessError::Unknown(e.to_string()))?;
+    let client = client.await.map_err(|e| e.to_string())?;
+    let client = client.map_err(|e| e.to_string())?;
     let mut head = client.head(RESOURCES);
-    let value = sensitive(bearer(access).expose()).map_err(|_| {
-        SiteAccessError::Unknown("the token does not fit into an HTTP header".to_owned())
-    })?;
+    let value = sensitive(bearer(access).expose())
+        .map_err(|_| "the token does not fit into an HTTP header".to_owned())?;
     head.headers.insert(header::AUTHORIZATION, value);
     let answer = client.send(head, Bytes::new()).await;
-    let answer = answer.map_err(|failure| SiteAccessError::Unknown(failure.detail))?;
-    let sites: Option<Vec<AccessibleResource>> = serde_json::from_slice(&answer.body).ok();
+    let answer = answer.map_err(|failure| failure.detail)?;
+    let sites = serde_json::from_slice(&answer.body).ok();
     match (answer.head.status, sites) {
-        (StatusCode::OK, Some(sites)) => {
-            find_site(&sites, site, cloud_id.as_deref()).map_err(|why| {
-                SiteAccessError::OtherSites(CredentialUnavailable {
-                    cause: why,
-                    remedy: format!(
-                        "log in again as a user of that site, and choose it where consent is asked for: {}; or correct upstream",
-                        settings.login_command()
-                    ),
-                })
-            })
-        }
-        (status, _) => Err(SiteAccessError::Unknown(format!(
-            "{RESOURCES} answers {}",
-            status.as_u16()
-        ))),
+        (StatusCode::OK, Some(sites)) => Ok(sites),
+        (status, _) => Err(format!("{RESOURCES} answers {}", status.as_u16())),
     }
 }
 
@@ -143,6 +173,27 @@ pub async fn check_site_access(
 struct AccessibleResource {
     id: String,
     url: String,
+    /// Those of this product: texts, and whatever else comes must not cost the entry.
+    #[serde(default)]
+    scopes: Value,
+}
+
+impl AccessibleResource {
+    fn scopes(&self) -> impl Iterator<Item = &str> {
+        let scopes = self.scopes.as_array().into_iter().flatten();
+        scopes.filter_map(Value::as_str)
+    }
+
+    /// By its URL, or by its id if that is configured.
+    fn is_site(&self, site: &HttpTarget, cloud_id: Option<&str>) -> bool {
+        match (cloud_id, self.url.parse()) {
+            (Some(id), _) => self.id == id,
+            (None, Ok(UpstreamTarget::Http(url))) => {
+                (url.tls, &url.host, url.port) == (site.tls, &site.host, site.port)
+            }
+            (None, _) => false,
+        }
+    }
 }
 
 /// Whether the site is among them, by its URL or its id.
@@ -151,14 +202,7 @@ fn find_site(
     site: &HttpTarget,
     cloud_id: Option<&str>,
 ) -> Result<(), String> {
-    let is_it = |resource: &AccessibleResource| match (cloud_id, resource.url.parse()) {
-        (Some(id), _) => resource.id == id,
-        (None, Ok(UpstreamTarget::Http(url))) => {
-            (url.tls, &url.host, url.port) == (site.tls, &site.host, site.port)
-        }
-        (None, _) => false,
-    };
-    if sites.iter().any(is_it) {
+    if sites.iter().any(|found| found.is_site(site, cloud_id)) {
         return Ok(());
     }
     let mut urls: Vec<String> = sites
@@ -196,6 +240,7 @@ const MAX_URL: usize = 200;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use serde_json::json;
 
     fn site(url: &str) -> HttpTarget {
         match url.parse().unwrap() {
@@ -208,6 +253,7 @@ mod tests {
         let resource = |(index, url): (usize, &&str)| AccessibleResource {
             id: format!("id-{index}"),
             url: (*url).to_owned(),
+            scopes: json!(["read:jira-work", 7]),
         };
         urls.iter().enumerate().map(resource).collect()
     }
@@ -221,6 +267,23 @@ mod tests {
         assert_eq!(find_site(&sites, &own, Some("id-1")), Ok(()));
         assert!(find_site(&sites, &acme, Some("id-7")).is_err());
         assert!(find_site(&sites, &site("https://acme.atlassian.net:8443"), None).is_err());
+    }
+
+    #[test]
+    fn an_entry_with_odd_scopes_is_an_entry_all_the_same() {
+        let found = |text: &str| serde_json::from_str::<AccessibleResource>(text).unwrap();
+        let none: &[&str] = &[];
+        for (scopes, expected) in [
+            (r#", "scopes": ["a", 7, "b"]"#, &["a", "b"][..]),
+            (r#", "scopes": null"#, none),
+            (r#", "scopes": {"a": 1}"#, none),
+            ("", none),
+        ] {
+            let entry = found(&format!(
+                r#"{{"id": "1", "url": "https://a.example"{scopes}}}"#
+            ));
+            assert_eq!(entry.scopes().collect::<Vec<_>>(), expected, "{scopes}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The token endpoint (RFC 6749 §3.2, RFC 7009): what is asked there, and what its answers mean.
 
-use super::{GrantType, Settings, TokenIssuer};
+use super::{GrantType, Settings, TokenIssuer, granted_scopes};
 use crate::printable::printable;
 use crate::{
     auth::rotation::OldToken,
@@ -11,6 +11,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
+use serde_json::Value;
 use std::time::{Duration, SystemTime};
 use url::form_urlencoded::Serializer;
 use zeroize::{Zeroize, Zeroizing};
@@ -51,6 +52,7 @@ impl OAuth2Endpoints {
         }
         let tokens = self.tokens(form).await?;
         let life = self.settings.provider.login_life();
+        let tokens = self.with_requested_scope(tokens);
         Ok(TokenSet {
             refresh_expires: life.and_then(|life| tokens.obtained.checked_add(life)),
             ..tokens
@@ -68,7 +70,15 @@ impl OAuth2Endpoints {
     pub async fn client_credentials(&self) -> Result<TokenSet, OAuth2Error> {
         let mut form = TokenRequestForm::new("client_credentials");
         form.add("scope", self.settings.scope.as_bytes());
-        self.tokens(form).await
+        Ok(self.with_requested_scope(self.tokens(form).await?))
+    }
+
+    /// An answer without a scope grants what was requested (RFC 6749 §5.1).
+    fn with_requested_scope(&self, tokens: TokenSet) -> TokenSet {
+        TokenSet {
+            scope: tokens.scope.or_else(|| Some(self.settings.scope.clone())),
+            ..tokens
+        }
     }
 
     /// Takes a refresh token, and what was issued with it, back (RFC 7009).
@@ -320,6 +330,7 @@ struct TokenResponse {
     token_type: Option<String>,
     expires_in: Option<u64>,
     refresh_token: Option<PlaintextToken>,
+    scope: Option<Value>,
 }
 
 impl TokenResponse {
@@ -342,6 +353,7 @@ impl TokenResponse {
             refresh_expires: None,
             obtained: now,
             user: None,
+            scope: granted_scopes::reported(self.scope.as_ref()),
         }
     }
 

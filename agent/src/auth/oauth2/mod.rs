@@ -1,12 +1,13 @@
 //! `oauth2`: Jira's own provider (Data Center 8.22 and later) and Atlassian's Cloud (3LO).
 //!
 //! `settings` names the issuer of the tokens, `authorize` makes the address that a person opens, `endpoint` speaks
-//! to the token endpoint, `refresh` exchanges stored tokens for the next ones, `token_provider` does so for the token
-//! cache, `scheme` gives each request its header.
+//! to the token endpoint, `granted_scopes` reads what a token may do, `refresh` exchanges stored tokens for the next
+//! ones, `token_provider` does so for the token cache, `scheme` gives each request its header.
 
 mod accessible_resources;
 mod authorize;
 mod endpoint;
+mod granted_scopes;
 mod refresh;
 mod scheme;
 mod settings;

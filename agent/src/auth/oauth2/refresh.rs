@@ -97,6 +97,7 @@ pub(super) fn with_first_token(
         refresh_expires: settings.provider.login_life().map(|life| now + life),
         obtained: now,
         user: None,
+        scope: None,
     };
     Ok(Some(TokenRecord {
         seed: Some(seed),

@@ -1,7 +1,10 @@
 //! The access token of each request as a bearer token (RFC 6750), out of a [`TokenCache`].
 
 use super::{
-    GrantType, Settings, accessible_resources::SiteAccess, refresh::logged_out,
+    GrantType, Settings,
+    accessible_resources::{SiteAccess, site_scopes},
+    granted_scopes,
+    refresh::logged_out,
     token_provider::OAuth2TokenProvider,
 };
 use crate::{
@@ -142,6 +145,17 @@ impl AuthScheme for OAuth2Scheme {
 
     fn concern(&self) -> Option<Concern> {
         self.cache.concern()
+    }
+
+    /// Cloud is asked, because a person may take scopes back without a new token. Data Center cannot be asked.
+    fn granted_scopes(&self) -> BoxFuture<'_, Option<Vec<String>>> {
+        Box::pin(async {
+            let tokens = self.cache.current().await.ok()?.tokens;
+            if let Some(scopes) = site_scopes(self.settings(), tokens.access.as_ref()?).await {
+                return Some(scopes);
+            }
+            tokens.scope.as_deref().map(granted_scopes::split)
+        })
     }
 
     fn can_refresh(&self) -> bool {

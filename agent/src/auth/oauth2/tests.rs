@@ -98,6 +98,7 @@ impl World {
             refresh_expires: None,
             obtained: now,
             user: None,
+            scope: None,
         };
         let record = TokenRecord::new(self.settings.owner(), tokens);
         let locked = self.settings.store.lock(Duration::ZERO).await.unwrap();
@@ -214,6 +215,7 @@ async fn a_login_in_cloud_ends_a_year_after_the_consent() {
         refresh_expires,
         obtained,
         user: None,
+        scope: None,
     };
     for (consent, obtained, left, urgency) in [
         (Some(10), 0, 355, ExpiryUrgency::None),

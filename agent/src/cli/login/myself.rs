@@ -2,6 +2,7 @@
 
 use crate::printable::printable;
 use crate::{
+    auth,
     config::ForwardConfig,
     secret::Secret,
     upstream::{ControlClient, UpstreamTarget},
@@ -32,6 +33,9 @@ pub(super) async fn ask(forward: &ForwardConfig, authorization: &Secret) -> anyh
         (StatusCode::OK, Some(name)) if !name.eq_ignore_ascii_case("anonymous") => {
             Ok(printable(&name, MAX_NAME))
         }
+        (status, _) if auth::lacks_scope(status, &answer.body) => bail!(
+            "the scopes of this login do not cover GET /rest/api/2/myself, with which the agent proves it; add read:jira-user (granular: read:application-role:jira read:avatar:jira read:group:jira read:user:jira) to the app in the developer console (Permissions) and to scope in [forward.auth]; nothing was stored"
+        ),
         (status, _) => bail!(
             "Jira issued a token but rejects it ({status} for /rest/api/2/myself); compare upstream with Jira's base URL, and check whether the user may log in; nothing was stored"
         ),

@@ -12,6 +12,7 @@ use crate::{
             self, AuthorizationRequest, GrantType, OAuth2Endpoints, Settings, SiteAccessError,
         },
     },
+    check,
     cli::output::print,
     config::ForwardConfig,
     tokens::{TokenRecord, TokenSet},
@@ -55,8 +56,9 @@ pub(super) async fn login(
     let record = oauth2::logged_in(settings, tokens, before).await;
     locked.save(&record).await?;
     print(&format!(
-        "logged in as {user}\n{}the tokens are in {}; a running agent takes them up within seconds\n",
+        "logged in as {user}\n{}{}the tokens are in {}; a running agent takes them up within seconds\n",
         expiry_lines(record.tokens.as_deref()),
+        scope_lines(forward, record.tokens.as_deref()),
         settings.store.path().display()
     ))?;
     Ok(ExitCode::SUCCESS)
@@ -261,6 +263,23 @@ fn expiry_lines(tokens: Option<&TokenSet>) -> String {
         }
     };
     text
+}
+
+/// What the login lacks for the rules of the forward, a line each.
+fn scope_lines(forward: &ForwardConfig, tokens: Option<&TokenSet>) -> String {
+    let scope = tokens.and_then(|tokens| tokens.scope.as_deref());
+    let granted: Vec<String> = scope
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    // Nothing is known of them: nothing is lacking as far as anyone can tell.
+    if granted.is_empty() {
+        return String::new();
+    }
+    let gaps = check::scope_gaps(forward, &granted).into_iter();
+    gaps.map(|gap| format!("warning: {}; {}\n", gap.cause, gap.remedy))
+        .collect()
 }
 
 fn printable_answer(error: oauth2::OAuth2Error) -> anyhow::Error {
