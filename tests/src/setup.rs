@@ -121,6 +121,15 @@ impl AgentSetup {
         })
     }
 
+    /// As [`start`](Self::start), in a folder that the test has prepared.
+    pub fn start_in(&self, folder: TempDir) -> Result<RunningAgent> {
+        let agent = AgentProcess::start(folder.path(), &self.text())?;
+        Ok(RunningAgent {
+            agent,
+            _folder: folder,
+        })
+    }
+
     /// The configuration as `agent.toml`.
     pub fn text(&self) -> String {
         let mut text = "[log]\nformat = \"human\"\n[audit]\nsink = \"off\"\n[tunnel]\n".to_owned();
