@@ -384,8 +384,10 @@ async fn dead_letters_are_listed_shown_retried_and_dropped() {
     })
     .await
     .unwrap();
+    // Its own next attempt may have come first.
     let retried = text(&run(&["retry", &waiting]));
-    assert!(retried.starts_with(&waiting), "{retried}");
+    let is_expected = retried.starts_with(&waiting) || retried.contains("delivered");
+    assert!(is_expected, "{retried}");
     until_true("both events of the issue", || {
         site.receiver.has_accepted(&behind)
     })
