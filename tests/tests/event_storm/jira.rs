@@ -86,6 +86,18 @@ impl Worker {
         }
     }
 
+    /// Counts one call; whether the event was accepted.
+    fn note(&self, status: Option<u16>) -> bool {
+        let mut counts = self.counts.lock();
+        let counted = match status {
+            Some(202) => &mut counts.accepted,
+            Some(_) => &mut counts.refused,
+            None => &mut counts.broken,
+        };
+        *counted += 1;
+        status == Some(202)
+    }
+
     async fn send(&self, issue: u32, sequence: u64) {
         let body = json!({
             "timestamp": 1_780_000_000_000_u64 + sequence,
@@ -111,16 +123,9 @@ impl Worker {
                 .timeout(Duration::from_secs(10))
                 .body(body.clone());
             let status = call.send().await.map(|answer| answer.status().as_u16());
-            let mut counts = self.counts.lock();
-            match status {
-                Ok(202) => {
-                    counts.accepted += 1;
-                    return;
-                }
-                Ok(_) => counts.refused += 1,
-                Err(_) => counts.broken += 1,
+            if self.note(status.ok()) {
+                return;
             }
-            drop(counts);
             sleep(Duration::from_millis(50)).await;
         }
     }

@@ -138,8 +138,9 @@ async fn an_event_that_fails_is_tried_again_before_the_next_of_its_issue_and_hol
         })
         .collect();
     assert!(times.is_sorted(), "{times:?}");
-    let end = env.record(&[("event_id", json!(first)), ("outcome", json!("delivered"))]);
-    assert_eq!(end.await["attempts"], 3);
+    let wanted = [("event_id", json!(first)), ("outcome", json!("delivered"))];
+    let end = env.record(&wanted).await;
+    assert_eq!(end["attempts"], 3);
 }
 
 /// Five refusals take half a minute at most.
