@@ -179,7 +179,7 @@ fn a_direction_that_is_lost_is_noticed_by_the_busy_end_although_it_hears_the_oth
             let hole = |profile: &mut LinkProfile, at| profile.black_hole[caller] = Some(at);
             let (suspect, dead) = noticed(&profile, hole, false)[caller];
             assert!(
-                suspect < 4.0 && dead < 5.3,
+                suspect < 4.0 && dead < 5.5,
                 "{delay} {caller} {suspect} {dead}"
             );
         }

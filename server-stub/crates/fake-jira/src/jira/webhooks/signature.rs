@@ -15,8 +15,8 @@ pub(super) fn hub_signature(secret: &str, body: &[u8]) -> String {
     format!("sha256={digest}")
 }
 
-/// The token in `Authorization: Bearer` for a webhook of an app: a JWT signed with the app's secret by HS256. Its claims
-/// are those of one real delivery; Atlassian documents only that the app's secret signs it.
+/// The token in `Authorization: Bearer` for a webhook of an app: a JWT signed with the app's secret by HS256.
+/// Atlassian documents only that the app's secret signs it; which claims it has was not compared with a real delivery.
 pub(super) fn app_token(app: &str, secret: &str, now: i64) -> String {
     let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let head = part(json!({ "alg": "HS256", "typ": "JWT" }));
