@@ -20,11 +20,14 @@ use std::{
 use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+/// An event that got 202: issue, number within it, id.
+type AcknowledgedEvent = (u64, u64, String);
+
 /// Sends events of some issues one after the other, each until it is stored.
 struct Sender {
     stop: CancellationToken,
     stored: Arc<AtomicU64>,
-    running: JoinHandle<(Vec<(u64, u64, String)>, Vec<String>)>,
+    running: JoinHandle<(Vec<AcknowledgedEvent>, Vec<String>)>,
 }
 
 impl Sender {
@@ -77,7 +80,7 @@ impl Sender {
     }
 
     /// What was acknowledged, and other answers than that.
-    async fn stop(self) -> (Vec<(u64, u64, String)>, Vec<String>) {
+    async fn stop(self) -> (Vec<AcknowledgedEvent>, Vec<String>) {
         self.stop.cancel();
         soon(self.running).await.unwrap()
     }

@@ -1,6 +1,7 @@
 //! What is not stored, and what Jira gets instead.
 
 use super::common::*;
+use agent::status::{OverallState, StatusReport};
 use e2e::{agent::records, wait::soon};
 use serde_json::json;
 
@@ -25,6 +26,10 @@ async fn a_full_queue_refuses_or_drops_the_oldest_as_it_is_told() {
     let drops = ("when_full", json!("drop-oldest"));
     let mut env = StoreEnv::start(&[bound, drops]).await;
     env.sshd.kill();
+    // An event whose attempt runs makes no room.
+    let is_lost = |report: &StatusReport| report.overall != OverallState::Proven;
+    let lost = env.agent.until_status("the session to be lost", is_lost);
+    lost.await.unwrap();
     let oldest = env.store(1, 1).await;
     env.store(2, 1).await;
     env.store(3, 1).await;
