@@ -14,7 +14,8 @@ use agent_events::{
 };
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName};
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 /// The sink of one outlet.
 pub struct EventAcceptor {
@@ -48,7 +49,7 @@ impl EventAcceptor {
                 .unwrap_or(Err(EventRefusal::Undecidable("the body cannot be read")))?;
         }
         let queue = self.events.ready().await.map_err(not_open)?;
-        let stored = queue.store(new_event(event)).await.map_err(not_stored)?;
+        let stored = confirmed(queue.store(new_event(event))).await?;
         let id = match stored {
             Stored::New { id, dropped } => {
                 self.losses.dropped(&dropped, TO_MAKE_ROOM);
@@ -124,6 +125,26 @@ fn not_open(cause: String) -> EventRefusal {
     }
 }
 
+/// Waits for the disk, and not longer than Jira does.
+async fn confirmed(
+    storing: impl Future<Output = Result<Stored, StoreError>>,
+) -> Result<Stored, EventRefusal> {
+    match timeout(DISK_WAIT, storing).await {
+        Ok(stored) => stored.map_err(not_stored),
+        Err(_) => Err(disk_hangs()),
+    }
+}
+
+fn disk_hangs() -> EventRefusal {
+    EventRefusal::Failed {
+        detail: "the disk of the queue does not answer; send the event again",
+        cause: format!(
+            "the disk of the queue has not confirmed the event within {} s",
+            DISK_WAIT.as_secs()
+        ),
+    }
+}
+
 fn not_stored(error: StoreError) -> EventRefusal {
     let detail = match &error {
         StoreError::Full { which } => {
@@ -146,6 +167,25 @@ fn not_stored(error: StoreError) -> EventRefusal {
     }
 }
 
+/// Jira waits for an answer a little longer. An event that the disk takes later is stored all the same; repeated by Jira with
+/// its identifier, it has the same id.
+const DISK_WAIT: Duration = Duration::from_secs(15);
 /// In Jira's requests: the same in each repeat of one delivery.
 const WEBHOOK_IDENTIFIER: HeaderName = HeaderName::from_static("x-atlassian-webhook-identifier");
 const TO_MAKE_ROOM: &str = "it made room for a newer event in a full queue";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The caller's place among the requests in flight is free again.
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_given_up_and_named() {
+        let refused = confirmed(std::future::pending()).await;
+        let Err(EventRefusal::Failed { detail, cause }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(detail.contains("send the event again"), "{detail}");
+        assert!(cause.contains("within 15 s"), "{cause}");
+    }
+}

@@ -177,7 +177,6 @@ async fn a_file_that_may_not_grow_any_more_loses_nothing() {
         .args([
             "--exact",
             "queue::tests::disk::child_with_a_limit",
-            "--ignored",
             "--nocapture",
         ])
         .env("EVENTS_TEST_FILE", &path)
@@ -200,8 +199,8 @@ async fn a_file_that_may_not_grow_any_more_loses_nothing() {
     assert_eq!(delivered, acknowledged);
 }
 
+/// A process of `a_file_that_may_not_grow_any_more_loses_nothing`; by itself it does nothing.
 #[tokio::test]
-#[ignore = "a process of a_file_that_may_not_grow_any_more_loses_nothing"]
 async fn child_with_a_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Some(path) = std::env::var_os("EVENTS_TEST_FILE") else {
